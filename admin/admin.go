@@ -1,0 +1,150 @@
+// Package admin answers the operator: is this node alive, is it ready, is mail
+// moving, what waits for whom, and do this to that part of the queue. It serves
+// the HTTP API, the metrics and the status page on the admin port, and holds the
+// Client that the command line speaks through.
+//
+// It decides only what an operator's verb means for one delivery (see action.go);
+// everything else it asks of the parts behind the small interfaces in ports.go.
+// There are no passwords here: whoever reaches the port may act, so it listens on
+// loopback by default, and guard.go keeps web pages of others from reaching it.
+// It never touches mail by itself: no request, no change.
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Config is what a Server needs. Queue is required; the rest has a sane zero value.
+type Config struct {
+	Version string
+	Node    string   // this node's name, as shown to people
+	Roles   []string // the roles that run here
+	Started time.Time
+
+	// Hosts are further names under which browsers may reach this node, without
+	// port: the hostname, a service name. Addresses and localhost always may.
+	Hosts []string
+
+	Queue  Queue
+	Stats  func() Stats // nil: no counters. Called for every scrape and status: must be cheap
+	Checks []Check      // all must pass for /readyz
+
+	Log *slog.Logger     // nil: nothing is logged
+	Now func() time.Time // nil: time.Now
+}
+
+// Check is one condition of being ready. Ask returns nil, or the reason why not;
+// it is asked on every /readyz and must return within a second or so.
+type Check struct {
+	Name string
+	Ask  func(ctx context.Context) error
+}
+
+// Server is the admin port of one node. All methods may be called concurrently.
+type Server struct {
+	c       Config
+	hosts   map[string]bool
+	handler http.Handler
+	lanes   *laneCache
+	page    page
+}
+
+// New makes a Server; it opens nothing.
+func New(c Config) *Server {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Started.IsZero() {
+		c.Started = c.Now()
+	}
+	if c.Stats == nil {
+		c.Stats = func() Stats { return Stats{} }
+	}
+	s := &Server{c: c, hosts: map[string]bool{}, lanes: newLaneCache(c.Queue, c.Now), page: newPage()}
+	for _, h := range append([]string{c.Node}, c.Hosts...) {
+		if h != "" {
+			s.hosts[strings.ToLower(strings.TrimSuffix(h, "."))] = true
+		}
+	}
+	s.handler = s.routes()
+	return s
+}
+
+// Handler is the whole admin port as an http.Handler.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	// Probes and scrapers come under any host name and learn nothing but counts.
+	mux.Handle("/healthz", get(s.healthz))
+	mux.Handle("/readyz", get(s.readyz))
+	mux.Handle("/metrics", get(s.metricsHandler().ServeHTTP))
+
+	mux.Handle("/v1/status", s.guarded(get(s.status)))
+	mux.Handle("/v1/queue", s.guarded(get(s.listLanes)))
+	mux.Handle("/v1/queue/messages", s.guarded(get(s.findMessages)))
+	mux.Handle("/v1/queue/messages/{id}/body", s.guarded(get(s.body)))
+	mux.Handle("/v1/queue/doubts", s.guarded(get(s.doubts)))
+	for _, a := range Actions {
+		mux.Handle("/v1/queue/"+string(a), s.guarded(post(func(w http.ResponseWriter, r *http.Request) {
+			s.act(w, r, a)
+		})))
+	}
+	mux.Handle("/v1/", s.guarded(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fail(w, http.StatusNotFound, fmt.Sprintf("there is no %s here; the API begins at /v1/status and /v1/queue", r.URL.Path))
+	})))
+	mux.Handle("/{$}", s.guarded(get(s.index)))
+	return mux
+}
+
+// drainTime is how long requests under way may go on once Serve's context ends.
+const drainTime = 5 * time.Second
+
+// Serve answers on l until ctx ends, then lets requests under way finish for up
+// to five seconds. It returns nil after such an end, else why it stopped. It closes l.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
+		s.c.Log.Warn("admin port is reachable from other hosts and asks for no password: let only operators through the firewall",
+			"listen", a.String())
+	}
+	// A request's context must end with ctx, or a long action would outlive the drain.
+	base, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	hs := &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      writeTime, // streams move it on, see extend
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ErrorLog:          slog.NewLogLogger(s.c.Log.Handler(), slog.LevelDebug),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- hs.Serve(l) }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("admin port %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	if hs.Shutdown(grace) != nil {
+		stop()
+		_ = hs.Close()
+	}
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("admin port %s: %w", l.Addr(), err)
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Client asks a node's admin port. It is safe for concurrent use.
+type Client struct {
+	base string
+	hc   *http.Client
+}
+
+// NewClient makes a Client of a URL such as http://127.0.0.1:8025.
+func NewClient(base string) (*Client, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("%q is no address of an admin port; it looks like http://127.0.0.1:8025", base)
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	// The operator named the node; a proxy from the environment would be another one.
+	t.Proxy = nil
+	// No deadline on the whole answer (an action may run for minutes), only on its
+	// beginning: longer than a listing may take there.
+	t.ResponseHeaderTimeout = listTime + 10*time.Second
+	return &Client{base: strings.TrimSuffix(base, "/"), hc: &http.Client{Transport: t}}, nil
+}
+
+// UnreachableError says that nobody, or nobody of ours, answers at URL.
+type UnreachableError struct {
+	URL string
+	Err error
+}
+
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("no Tarishi answers at %s; is `tarishi serve` running? (%v)", e.URL, e.Err)
+}
+
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// RefusedError is an answer other than 2xx, in the node's own words.
+type RefusedError struct {
+	Code     int // HTTP
+	Sentence string
+}
+
+func (e *RefusedError) Error() string { return e.Sentence }
+
+// Lanes, Messages, Doubts and Status read what the paths of the same names say.
+func (c *Client) Lanes(ctx context.Context, max int) (v Lanes, err error) {
+	err = c.read(ctx, "/v1/queue?max="+strconv.Itoa(max), &v)
+	return v, err
+}
+
+func (c *Client) Messages(ctx context.Context, f Filter, max int) (v Messages, err error) {
+	q := url.Values{"max": {strconv.Itoa(max)}}
+	for k, s := range map[string]string{"id": f.ID, "destination": string(f.Destination), "sender": f.Sender} {
+		if s != "" {
+			q.Set(k, s)
+		}
+	}
+	err = c.read(ctx, "/v1/queue/messages?"+q.Encode(), &v)
+	return v, err
+}
+
+func (c *Client) Doubts(ctx context.Context) (v Doubts, err error) {
+	err = c.read(ctx, "/v1/queue/doubts", &v)
+	return v, err
+}
+
+func (c *Client) Status(ctx context.Context) (v Status, err error) {
+	err = c.read(ctx, "/v1/status", &v)
+	return v, err
+}
+
+// Body opens the octets of a queued message, or its header block alone. A read
+// error means that they are incomplete.
+func (c *Client) Body(ctx context.Context, id string, headersOnly bool) (io.ReadCloser, error) {
+	p := "/v1/queue/messages/" + url.PathEscape(id) + "/body"
+	if headersOnly {
+		p += "?part=headers"
+	}
+	resp, err := c.do(ctx, http.MethodGet, p, "")
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
+}
+
+// Act gives an order and calls each (which may be nil) with every progress line
+// but the last, which it returns. An error of the node's inside the last line is
+// in Progress.Error, not in err.
+func (c *Client) Act(ctx context.Context, a Action, o Order, each func(Progress)) (Progress, error) {
+	b, err := json.Marshal(o)
+	if err != nil {
+		return Progress{}, err
+	}
+	resp, err := c.do(ctx, http.MethodPost, "/v1/queue/"+string(a), string(b))
+	if err != nil {
+		return Progress{}, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var last Progress
+	dec := json.NewDecoder(resp.Body)
+	for {
+		var p Progress
+		if err := dec.Decode(&p); err != nil {
+			return last, fmt.Errorf("%s stopped answering after %d were done (%w); see what is left with `tarishi queue ls`", c.base, last.Changed, err)
+		}
+		last = p
+		if p.Final {
+			return last, nil
+		}
+		if each != nil {
+			each(p)
+		}
+	}
+}
+
+func (c *Client) read(ctx context.Context, path string, v any) error {
+	resp, err := c.do(ctx, http.MethodGet, path, "")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
+		return &UnreachableError{c.base, fmt.Errorf("something else answers there: %w", err)}
+	}
+	return nil
+}
+
+// do sends a request and returns a 2xx answer, its body open.
+func (c *Client) do(ctx context.Context, method, path, body string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	req.Header.Set(ClientHeader, "cli")
+	resp, err := c.hc.Do(req)
+	if err != nil {
+		var ue *url.Error
+		if errors.As(err, &ue) {
+			err = ue.Err // the URL is said once, by UnreachableError
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, &UnreachableError{c.base, err}
+	}
+	if resp.StatusCode/100 == 2 {
+		return resp, nil
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var f Failure
+	if json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&f) != nil || f.Error == "" {
+		return nil, &UnreachableError{c.base, fmt.Errorf("something else answers there: HTTP %s", resp.Status)}
+	}
+	return nil, &RefusedError{resp.StatusCode, f.Error}
+}

@@ -1,0 +1,266 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Bounds of a listing: the default, and the most that one answer holds. Every
+// delivery shown is read from the store, so a listing is no way to copy a queue.
+const (
+	defaultRows = 100
+	maxRows     = 1000
+)
+
+// rows reads ?max=.
+func rows(r *http.Request) (int, error) {
+	s := r.URL.Query().Get("max")
+	if s == "" {
+		return defaultRows, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > maxRows {
+		return 0, fmt.Errorf("max=%.20s is out of range; give a number from 1 to %d", s, maxRows)
+	}
+	return n, nil
+}
+
+// known refuses query parameters that mean nothing here: a misspelt filter must
+// not widen a listing.
+func known(r *http.Request, names ...string) error {
+next:
+	for k := range r.URL.Query() {
+		for _, n := range names {
+			if k == n {
+				continue next
+			}
+		}
+		return fmt.Errorf("%s takes no parameter %q; it takes %v", r.URL.Path, k, names)
+	}
+	return nil
+}
+
+// listLanes is GET /v1/queue.
+func (s *Server) listLanes(w http.ResponseWriter, r *http.Request) {
+	err := known(r, "max")
+	max, err2 := rows(r)
+	for _, e := range []error{err, err2} {
+		if e != nil {
+			fail(w, http.StatusBadRequest, e.Error())
+			return
+		}
+	}
+	o, at, err := s.lanes.get(r.Context())
+	if err != nil {
+		s.queueFailed(w, r, err)
+		return
+	}
+	out := Lanes{
+		Now: utc(at), Lanes: []Lane{}, Destinations: o.Destinations,
+		Ready: o.Ready, Waiting: o.Waiting, Held: o.Held, Active: o.Active, ReadySorted: o.ReadySorted,
+	}
+	for _, l := range o.Lanes[:min(max, len(o.Lanes))] {
+		out.Lanes = append(out.Lanes, wireLane(l))
+	}
+	answer(w, http.StatusOK, out)
+}
+
+// findMessages is GET /v1/queue/messages.
+func (s *Server) findMessages(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	err := known(r, "id", "destination", "sender", "max")
+	max, err2 := rows(r)
+	f, err3 := MakeFilter(q.Get("id"), q.Get("destination"), q.Get("sender"))
+	for _, e := range []error{err, err2, err3} {
+		if e != nil {
+			fail(w, http.StatusBadRequest, e.Error())
+			return
+		}
+	}
+	found, err := s.c.Queue.Find(r.Context(), f, max+1) // one more tells whether the list was cut off
+	if err != nil {
+		s.queueFailed(w, r, err)
+		return
+	}
+	out := Messages{Now: utc(s.c.Now()), Messages: []Delivery{}, More: len(found) > max}
+	for _, e := range found[:min(max, len(found))] {
+		out.Messages = append(out.Messages, wireDelivery(e))
+	}
+	answer(w, http.StatusOK, out)
+}
+
+// doubts is GET /v1/queue/doubts.
+func (s *Server) doubts(w http.ResponseWriter, r *http.Request) {
+	found, err := s.c.Queue.Doubts(r.Context())
+	if err != nil {
+		s.queueFailed(w, r, err)
+		return
+	}
+	out := Doubts{Now: utc(s.c.Now()), Doubts: []DoubtLine{}}
+	for _, d := range found {
+		out.Doubts = append(out.Doubts, wireDoubt(d))
+	}
+	answer(w, http.StatusOK, out)
+}
+
+// body is GET /v1/queue/messages/{id}/body: the octets as they will be sent.
+// ?part=headers stops after the empty line that ends the header block.
+func (s *Server) body(w http.ResponseWriter, r *http.Request) {
+	f, err := MakeFilter(r.PathValue("id"), "", "")
+	part := r.URL.Query().Get("part")
+	if err == nil && part != "" && part != "headers" {
+		err = fmt.Errorf("there is no part %.20q; leave it out for everything, or say part=headers", part)
+	}
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	b, err := s.c.Queue.Open(r.Context(), f.ID)
+	if errors.Is(err, ErrNotFound) {
+		fail(w, http.StatusNotFound, fmt.Sprintf("nothing of id %s is queued; it was delivered, bounced or removed, or never came here", f.ID))
+		return
+	}
+	if err != nil {
+		s.queueFailed(w, r, err)
+		return
+	}
+	defer func() { _ = b.Close() }() // read only: nothing to lose
+	var src io.Reader = b
+	if part == "headers" {
+		src = newHeaderReader(b)
+	}
+	// The first octets are read before the status is sent, so that a body that
+	// cannot be read at all is an error and not an empty message.
+	buf := make([]byte, 32<<10)
+	n, err := src.Read(buf)
+	if err != nil && err != io.EOF {
+		s.queueFailed(w, r, err)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "message/rfc822")
+	h.Set("Content-Disposition", "attachment") // a stranger's HTML is never shown under our origin
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	for {
+		extend(w)
+		if _, werr := w.Write(buf[:n]); werr != nil {
+			return
+		}
+		if err == io.EOF {
+			return
+		}
+		if err != nil {
+			s.c.Log.Error("stored message cannot be read to its end", "id", f.ID, "error", err)
+			panic(http.ErrAbortHandler) // a cut connection, never a body that looks whole
+		}
+		n, err = src.Read(buf)
+	}
+}
+
+// headerReader passes on the header block of a message and the empty line that
+// ends it.
+type headerReader struct {
+	r    io.Reader
+	tail int // how much of LF CR LF the last octets made: 0, 1 (LF), 2 (LF CR)
+	done bool
+}
+
+func newHeaderReader(r io.Reader) *headerReader {
+	return &headerReader{r: r, tail: 1} // the first line may be the empty one
+}
+
+func (h *headerReader) Read(p []byte) (int, error) {
+	if h.done {
+		return 0, io.EOF
+	}
+	n, err := h.r.Read(p)
+	for i, c := range p[:n] {
+		switch {
+		case c == '\n' && h.tail > 0:
+			h.done = true
+			return i + 1, io.EOF
+		case c == '\n':
+			h.tail = 1
+		case c == '\r' && h.tail == 1:
+			h.tail = 2
+		default:
+			h.tail = 0
+		}
+	}
+	return n, err
+}
+
+func (s *Server) queueFailed(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		return // the client has gone
+	}
+	s.c.Log.Error("queue did not answer the operator", "path", r.URL.Path, "error", err)
+	fail(w, http.StatusServiceUnavailable, fmt.Sprintf("the queue could not answer: %v; see /readyz", err))
+}
+
+// laneCache shares one listing of the lanes among all who ask within a second:
+// a listing pages through the store, and every open dashboard polls it.
+type laneCache struct {
+	queue Queue
+	now   func() time.Time
+
+	mu      sync.Mutex
+	last    Overview
+	at      time.Time
+	running chan struct{} // closed when the listing under way has ended; nil: none is
+	err     error         // of the last listing
+}
+
+const laneAge = time.Second
+
+func newLaneCache(q Queue, now func() time.Time) *laneCache { return &laneCache{queue: q, now: now} }
+
+// get returns a listing no older than laneAge and when it was made.
+func (c *laneCache) get(ctx context.Context) (Overview, time.Time, error) {
+	c.mu.Lock()
+	if age := c.now().Sub(c.at); !c.at.IsZero() && age >= 0 && age < laneAge {
+		defer c.mu.Unlock()
+		return c.last, c.at, nil
+	}
+	wait := c.running
+	if wait == nil {
+		wait = make(chan struct{})
+		c.running = wait
+		// The listing belongs to all who wait for it: the first one's leaving must
+		// not end it for the others.
+		go c.list(context.WithoutCancel(ctx), wait)
+	}
+	c.mu.Unlock()
+	select {
+	case <-wait:
+	case <-ctx.Done():
+		return Overview{}, time.Time{}, ctx.Err()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last, c.at, c.err
+}
+
+// listTime bounds one listing.
+const listTime = 20 * time.Second
+
+func (c *laneCache) list(ctx context.Context, done chan struct{}) {
+	ctx, cancel := context.WithTimeout(ctx, listTime)
+	defer cancel()
+	o, err := c.queue.Lanes(ctx, maxRows)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last, c.err, c.running = o, err, nil
+	c.at = c.now()
+	if err != nil {
+		c.at = time.Time{} // the next one asks again
+	}
+	close(done)
+}

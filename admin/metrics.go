@@ -1,0 +1,129 @@
+package admin
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// metricsHandler serves the counters of Stats in the Prometheus text format, with
+// the runtime's and the process's own. Every label has a fixed, small set of
+// values: no destination, sender or host ever becomes one.
+func (s *Server) metricsHandler() http.Handler {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(
+		&exporter{s: s},
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{
+		MaxRequestsInFlight: 4,
+		ErrorHandling:       promhttp.ContinueOnError,
+	})
+}
+
+// exporter turns one snapshot of Stats into metrics at each scrape.
+type exporter struct{ s *Server }
+
+var (
+	buildInfo = desc("build_info", "Always 1; the version is in the label.", "version")
+	started   = desc("start_time_seconds", "When this node started, in seconds since 1970.")
+
+	smtpConns    = desc("smtp_connections", "Incoming SMTP connections that are open.")
+	smtpTotal    = desc("smtp_connections_total", "Incoming SMTP connections since the start.")
+	smtpRefused  = desc("smtp_connections_refused_total", "Incoming SMTP connections turned away because a limit was reached.")
+	smtpAccepted = desc("smtp_messages_accepted_total", "Messages answered 250 after the final dot.")
+	smtpBytes    = desc("smtp_bytes_accepted_total", "Octets of the accepted messages.")
+	smtpReplies  = desc("smtp_replies_total", "Replies given to SMTP clients, by class.", "class")
+
+	outAttempts = desc("delivery_attempts_total", "Delivery attempts made.")
+	outOutcomes = desc("delivery_outcomes_total", "Outcomes of attempts, per recipient.", "status")
+	outConns    = desc("delivery_connections", "Outgoing connections that are open.")
+	outOpened   = desc("delivery_connections_opened_total", "Outgoing connections opened.")
+	outReused   = desc("delivery_connections_reused_total", "Transactions on a connection that had carried one before.")
+	outNotices  = desc("delivery_notices_total", "Failure and delay notices stored for senders.")
+
+	queueDepth    = desc("queue_deliveries", "Deliveries queued, by state.", "state")
+	queueBytes    = desc("queue_bytes", "Octets that the queue's store holds.")
+	queueMax      = desc("queue_max_bytes", "Octets that the queue's store may hold.")
+	queueStored   = desc("queue_messages_stored_total", "Messages made durable.")
+	queueBarriers = desc("queue_barriers_total", "Storage barriers (fsync) done.")
+	queueSizes    = desc("queue_barrier_messages", "Messages that shared one storage barrier.")
+	queueSeconds  = desc("queue_barrier_seconds", "How long a storage barrier took.")
+	queueRecords  = desc("queue_journal_records_total", "Records written to the journal.")
+	queueEntries  = desc("queue_journal_entries_total", "Entries in those records.")
+)
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("tarishi_"+name, help, labels, nil)
+}
+
+// Describe sends nothing: which metrics there are depends on the node's roles
+// (an unchecked collector, as client_golang calls it).
+func (e *exporter) Describe(chan<- *prometheus.Desc) {}
+
+func (e *exporter) Collect(ch chan<- prometheus.Metric) {
+	count := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	gauge(buildInfo, 1, e.s.c.Version)
+	gauge(started, float64(e.s.c.Started.UnixMilli())/1000)
+	st := e.s.c.Stats()
+	if s := st.SMTP; s != nil {
+		gauge(smtpConns, float64(s.Connections))
+		count(smtpTotal, s.Connected)
+		count(smtpRefused, s.Refused)
+		count(smtpAccepted, s.Accepted)
+		count(smtpBytes, s.Bytes)
+		count(smtpReplies, s.Replies2xx, "2xx")
+		count(smtpReplies, s.Replies3xx, "3xx")
+		count(smtpReplies, s.Replies4xx, "4xx")
+		count(smtpReplies, s.Replies5xx, "5xx")
+	}
+	if d := st.Delivery; d != nil {
+		count(outAttempts, d.Attempts)
+		count(outOutcomes, d.Delivered, "delivered")
+		count(outOutcomes, d.Deferred, "deferred")
+		count(outOutcomes, d.Failed, "failed")
+		gauge(outConns, float64(d.Connections))
+		count(outOpened, d.Opened)
+		count(outReused, d.Reused)
+		count(outNotices, d.Notices)
+	}
+	if q := st.Queue; q != nil {
+		gauge(queueDepth, float64(q.Ready), "ready")
+		gauge(queueDepth, float64(q.Waiting), "waiting")
+		gauge(queueDepth, float64(q.Held), "held")
+		gauge(queueDepth, float64(q.Active), "active")
+		gauge(queueBytes, float64(q.Bytes))
+		if q.MaxBytes > 0 {
+			gauge(queueMax, float64(q.MaxBytes))
+		}
+		count(queueStored, q.Stored)
+		count(queueBarriers, q.Barriers)
+		histogram(ch, queueSizes, q.BarrierSizes)
+		histogram(ch, queueSeconds, q.BarrierSeconds)
+		count(queueRecords, q.JournalRecords)
+		count(queueEntries, q.JournalEntries)
+	}
+}
+
+// histogram sends h, or nothing when it is not measured or not well formed.
+func histogram(ch chan<- prometheus.Metric, d *prometheus.Desc, h *Histogram) {
+	if h == nil || len(h.Counts) != len(h.Bounds)+1 {
+		return
+	}
+	upTo := make(map[float64]uint64, len(h.Bounds))
+	var n uint64
+	for i, b := range h.Bounds {
+		n += h.Counts[i]
+		upTo[b] = n
+	}
+	n += h.Counts[len(h.Bounds)]
+	ch <- prometheus.MustNewConstHistogram(d, n, h.Sum, upTo)
+}

@@ -1,0 +1,165 @@
+"use strict";
+// Shows whether mail is moving. Polls /v1/status every two seconds and /v1/queue
+// every four; keeps two minutes of rates. Text of strangers goes in as text only.
+(function () {
+  const $ = (id) => document.getElementById(id);
+  const samples = []; // {at: ms of the node's clock, in, out, defer, fail}
+  const kept = 60;
+  let status = null, lanes = null, lastOut = 0, lastIn = 0, failures = 0;
+
+  const num = (n) => Math.round(n).toLocaleString("en");
+  const rate = (r) => r === null ? "–" : r >= 100 ? num(r) : r >= 10 ? r.toFixed(0) : r === 0 ? "0" : r < 0.1 ? "< 0.1" : r.toFixed(1);
+  const text = (id, s) => { const e = $(id); if (e.textContent !== s) e.textContent = s; };
+
+  function span(s) {
+    s = Math.max(0, Math.round(s));
+    if (s < 60) return s + "s";
+    if (s < 3600) return Math.floor(s / 60) + "m";
+    if (s < 172800) return Math.floor(s / 3600) + "h";
+    return Math.floor(s / 86400) + "d";
+  }
+  const ago = (t, now) => t ? span((now - Date.parse(t)) / 1000) + " ago" : "";
+  function until(t, now) {
+    if (!t) return "";
+    const s = (Date.parse(t) - now) / 1000;
+    return s < 1 ? "now" : "in " + span(s);
+  }
+  function bytes(n) {
+    const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let i = 0;
+    while (n >= 1024 && i < units.length - 1) { n /= 1024; i++; }
+    return (n >= 10 || i === 0 ? n.toFixed(0) : n.toFixed(1)) + " " + units[i];
+  }
+
+  function sample(st) {
+    const i = st.stats.smtp || {}, o = st.stats.delivery || {};
+    const s = { at: Date.parse(st.now), in: i.accepted || 0, out: o.delivered || 0, defer: o.deferred || 0, fail: o.failed || 0 };
+    const last = samples[samples.length - 1];
+    // Smaller counters: the node was started anew, and the past says nothing.
+    if (last && (s.at <= last.at || s.in < last.in || s.out < last.out)) samples.length = 0;
+    const before = samples[samples.length - 1];
+    if (before && s.out > before.out) lastOut = s.at;
+    if (before && s.in > before.in) lastIn = s.at;
+    samples.push(s);
+    if (samples.length > kept) samples.shift();
+  }
+  // The rate over the last ten seconds or so; null before there are two samples.
+  function rateOf(key) {
+    if (samples.length < 2) return null;
+    const b = samples[samples.length - 1], a = samples[Math.max(0, samples.length - 6)];
+    return (b[key] - a[key]) / ((b.at - a.at) / 1000);
+  }
+  function line(id, key) {
+    const rs = [];
+    for (let i = 1; i < samples.length; i++) rs.push((samples[i][key] - samples[i - 1][key]) / ((samples[i].at - samples[i - 1].at) / 1000));
+    const top = Math.max(1, ...rs);
+    const x = (i) => 120 - (rs.length - 1 - i) * (120 / (kept - 2));
+    $(id).firstElementChild.setAttribute("points", rs.map((r, i) => x(i).toFixed(1) + "," + (26.5 - 25 * r / top).toFixed(1)).join(" "));
+  }
+
+  function verdict() {
+    const v = (cls, s) => { text("verdict", s); $("verdict").className = cls; document.title = (cls === "bad" ? "⚠ " : "") + "Tarishi " + (status ? status.node : ""); };
+    if (failures > 1) return v("bad", "The node does not answer. What is shown below is old.");
+    if (!status) return;
+    if (!status.ready) return v("bad", "Not accepting mail:");
+    const i = rateOf("in"), o = rateOf("out");
+    const q = lanes ? lanes.ready + lanes.waiting + lanes.active : null;
+    if (i === null || q === null) return v("quiet", "Ready. Measuring…");
+    if (o > 0) return v("good", "Mail is moving: " + rate(i) + " per second in, " + rate(o) + " out.");
+    if (q === 0 && i > 0) return v("good", "Mail comes in; none of it waits.");
+    if (q === 0) return v("good", lanes.held ? "Nothing to send. " + num(lanes.held) + " held." : "Nothing to send. The queue is empty.");
+    if (!status.stats.delivery) return v("quiet", num(q) + " queued. This node does not deliver; see those that do.");
+    let next = null;
+    for (const l of lanes.lanes) if (l.next_due && (next === null || Date.parse(l.next_due) < next)) next = Date.parse(l.next_due);
+    const now = Date.parse(status.now);
+    if (lanes.active > 0) return v("warn", num(lanes.active) + " being sent, none delivered in the last ten seconds.");
+    if (lanes.ready === 0 && next !== null && next > now) return v("quiet", num(q) + " wait for a later attempt; the next is due in " + span((next - now) / 1000) + ".");
+    v("warn", "Mail is queued and none was delivered in the last ten seconds.");
+  }
+
+  function showStatus() {
+    const st = status, s = st.stats, o = s.delivery, i = s.smtp, q = s.queue;
+    text("node", st.node);
+    text("facts", ["version " + st.version, "up " + span(st.uptime_seconds), st.roles.join(", ")].filter(Boolean).join(" · "));
+    const list = $("reasons");
+    list.replaceChildren(...st.reasons.map((r) => { const li = document.createElement("li"); li.textContent = r; return li; }));
+    list.hidden = st.reasons.length === 0;
+    const card = (name, key, part, total) => {
+      const e = $(name + "-rate");
+      if (!part) { e.textContent = "–"; text(name + "-total", "not on this node"); return; }
+      const unit = document.createElement("small");
+      unit.textContent = " /s";
+      e.replaceChildren(rate(rateOf(key)), unit);
+      text(name + "-total", num(total) + " since the start");
+    };
+    card("in", "in", i, i && i.accepted);
+    card("out", "out", o, o && o.delivered);
+    card("defer", "defer", o, o && o.deferred);
+    card("fail", "fail", o, o && o.failed);
+    line("in-line", "in");
+    line("out-line", "out");
+    const conns = [i && num(i.connections) + " in", o && num(o.connections) + " out"].filter(Boolean);
+    text("conns", conns.join(" · ") || "–");
+    text("conns-sub", q ? bytes(q.bytes) + (q.max_bytes ? " of " + bytes(q.max_bytes) : "") + " stored" : "");
+  }
+
+  function showLanes() {
+    const now = Date.parse(lanes.now);
+    text("queued", num(lanes.ready + lanes.waiting + lanes.held + lanes.active));
+    text("queued-sub", num(lanes.ready) + " ready, " + num(lanes.waiting) + " waiting, " + num(lanes.held) + " held");
+    const rows = lanes.lanes.map((l) => {
+      const tr = document.createElement("tr");
+      const cell = (s, cls, name) => {
+        const td = document.createElement("td");
+        td.textContent = s;
+        td.className = cls + (s === "" || s === "0" ? " none" : "");
+        if (name) td.dataset.name = name;
+        tr.append(td);
+      };
+      cell(l.destination, "dest");
+      cell(num(l.count), "n", "queued");
+      cell(num(l.held), "n", "held");
+      cell(num(l.active), "n", "sending");
+      cell(ago(l.oldest, now), "when", "oldest");
+      cell(until(l.next_due, now), "when", "next try");
+      const r = l.last_reply;
+      const said = r ? [r.code || "", r.enhanced || "", r.text].filter(Boolean).join(" ") : "";
+      cell(said + (said && l.last_host ? " (" + l.last_host + ")" : ""), "reply" + (r && r.code >= 500 ? " bad" : r && r.code >= 400 ? " warn" : ""));
+      return tr;
+    });
+    $("lanes").tBodies[0].replaceChildren(...rows);
+    $("lanes").hidden = rows.length === 0;
+    const more = lanes.destinations - rows.length;
+    const notes = [];
+    if (rows.length === 0) notes.push("Nothing is queued" + (lanes.ready_sorted ? "." : " that could be sorted."));
+    if (more > 0) notes.push("The " + num(rows.length) + " longest of " + num(lanes.destinations) + " destinations.");
+    if (!lanes.ready_sorted) notes.push(num(lanes.ready) + " more are ready to go, too many to sort by destination.");
+    text("queue-note", notes.join(" "));
+  }
+
+  async function ask(path) {
+    const r = await fetch(path, { signal: AbortSignal.timeout(15000) });
+    const v = await r.json();
+    if (!r.ok) throw new Error(v.error || r.statusText);
+    return v;
+  }
+  async function poll(turn) {
+    if (!document.hidden || turn === 0) {
+      try {
+        status = await ask("/v1/status");
+        sample(status);
+        failures = 0;
+        showStatus();
+      } catch (e) { failures++; }
+      if (turn % 2 === 0) {
+        try {
+          lanes = await ask("/v1/queue?max=50");
+          showLanes();
+        } catch (e) { text("queue-note", "The queue could not be listed: " + e.message); }
+      }
+      verdict();
+    }
+    setTimeout(poll, 2000, turn + 1);
+  }
+  poll(0);
+})();

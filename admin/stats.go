@@ -1,0 +1,62 @@
+package admin
+
+// Stats are the counters of one node. Whoever assembles the node fills them from
+// its parts' own snapshots; a part that does not run here stays nil. Counters
+// start at zero with the process and only grow; the rest are gauges.
+type Stats struct {
+	SMTP     *SMTPStats     `json:"smtp,omitempty"`
+	Delivery *DeliveryStats `json:"delivery,omitempty"`
+	Queue    *QueueStats    `json:"queue,omitempty"`
+}
+
+// SMTPStats count what comes in.
+type SMTPStats struct {
+	Connections int64  `json:"connections"` // open now
+	Connected   uint64 `json:"connected"`   // since the start
+	Refused     uint64 `json:"refused"`     // turned away at the door: a limit was reached
+	Accepted    uint64 `json:"accepted"`    // messages answered 250 after the dot
+	Bytes       uint64 `json:"bytes"`       // octets of those
+	Replies2xx  uint64 `json:"replies_2xx"`
+	Replies3xx  uint64 `json:"replies_3xx"`
+	Replies4xx  uint64 `json:"replies_4xx"`
+	Replies5xx  uint64 `json:"replies_5xx"`
+}
+
+// DeliveryStats count what goes out. Delivered, Deferred and Failed count
+// recipients: one attempt may have several, with an outcome each.
+type DeliveryStats struct {
+	Attempts    uint64 `json:"attempts"`
+	Delivered   uint64 `json:"delivered"`
+	Deferred    uint64 `json:"deferred"`
+	Failed      uint64 `json:"failed"`
+	Connections int64  `json:"connections"` // open now
+	Opened      uint64 `json:"opened"`
+	Reused      uint64 `json:"reused"`  // transactions on a connection that had carried one before
+	Notices     uint64 `json:"notices"` // failure and delay notices stored
+}
+
+// QueueStats count what the store does and holds.
+type QueueStats struct {
+	Ready   int64 `json:"ready"`   // may go at once
+	Waiting int64 `json:"waiting"` // retry due later, or no room at the destination
+	Held    int64 `json:"held"`
+	Active  int64 `json:"active"` // in a deliverer's hand
+
+	Bytes    uint64 `json:"bytes"`     // stored
+	MaxBytes uint64 `json:"max_bytes"` // 0: no limit is known
+
+	Barriers       uint64     `json:"barriers"`        // fsync barriers done
+	BarrierSizes   *Histogram `json:"-"`               // messages that shared one barrier; nil: not measured
+	BarrierSeconds *Histogram `json:"-"`               // how long a barrier took; nil: not measured
+	Stored         uint64     `json:"stored"`          // messages made durable
+	JournalRecords uint64     `json:"journal_records"` // written
+	JournalEntries uint64     `json:"journal_entries"` // in those records
+}
+
+// Histogram is a snapshot of a distribution. Counts[i] counts what is at most
+// Bounds[i] and above the bound before it; one more count holds what is above the last.
+type Histogram struct {
+	Bounds []float64
+	Counts []uint64
+	Sum    float64
+}
