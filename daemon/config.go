@@ -1,0 +1,250 @@
+// Package daemon answers one question: what was this process told to do? It
+// reads the configuration (file, then environment), checks it as a whole,
+// prints it, builds the logger, locks the data folder and turns signals into a
+// drain.
+//
+// A bad configuration is refused at start, with every fault at once, each with
+// its file, line, field and mend. The package never opens a port, never speaks
+// to another host and never decides anything about mail.
+package daemon
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+)
+
+// Config is everything a node can be told. Each key is declared once, here: its
+// name (yaml), its default, its allowed values (enum, min, max, check) and its
+// meaning with its unit (doc). Decoding, validation, `config print` and the
+// environment all read these tags.
+//
+// A Config is made by Load and not changed afterwards, so it may be shared.
+type Config struct {
+	Hostname     string                 `yaml:"hostname" check:"host" doc:"This host's full name, as it appears in the banner, EHLO, Received and message ids. Default: the machine's own name."`
+	Data         string                 `yaml:"data" default:"./tarishi-data" doc:"Folder of the queue and everything else that must survive a restart. One process at a time."`
+	Roles        []string               `yaml:"roles" default:"ingress,scheduler,deliverer" enum:"ingress,scheduler,deliverer" doc:"What this process does: ingress accepts mail, deliverer sends it, scheduler shares out limits."`
+	Drain        time.Duration          `yaml:"drain" default:"25s" min:"0s" max:"1h" doc:"How long SIGTERM waits for open transactions before it cuts them."`
+	SMTP         SMTP                   `yaml:"smtp" doc:"Mail coming in."`
+	Admin        Admin                  `yaml:"admin" doc:"The HTTP port for operators: API, metrics, health, dashboard."`
+	Queue        Queue                  `yaml:"queue" doc:"What is stored between accepting and delivering."`
+	Local        Local                  `yaml:"local" doc:"Domains whose mail ends here."`
+	Delivery     Delivery               `yaml:"delivery" doc:"Mail going out."`
+	Retry        Retry                  `yaml:"retry" doc:"What happens after a temporary failure."`
+	Routes       []Route                `yaml:"routes" doc:"Where mail for some domains goes instead of their MX. The most specific pattern wins."`
+	Destinations map[string]Destination `yaml:"destinations" doc:"Names for groups of receivers that share limits."`
+	Limits       []Limit                `yaml:"limits" doc:"How much one destination is sent. The most specific rule wins."`
+	Cluster      Refused                `yaml:"cluster" refused:"this version runs on one node; remove the section"`
+	Log          Log                    `yaml:"log" doc:"The log on standard error."`
+
+	// Warnings are things that work but that the operator should know; one sentence each.
+	Warnings []string `yaml:"-"`
+}
+
+// Refused marks a key that is known but not served by this version; its refused tag says why.
+type Refused struct{}
+
+// Size is a number of octets: "64KiB", "50MB", "4096".
+type Size int64
+
+// SMTP is the listening side.
+type SMTP struct {
+	Listen         []string       `yaml:"listen" default:"127.0.0.1:2525" check:"listen" doc:"Addresses (ip:port) that speak plaintext SMTP, with STARTTLS when a certificate is set."`
+	TLSListen      []string       `yaml:"tls_listen" check:"listen" doc:"Addresses (ip:port) that speak TLS from the first octet (465). Needs a certificate."`
+	Hostname       string         `yaml:"hostname" check:"host" doc:"Name in the banner and in Received, where it differs from the top-level hostname."`
+	TLS            TLS            `yaml:"tls" doc:"The certificate of both kinds of listener."`
+	MaxMessageSize Size           `yaml:"max_message_size" default:"50MiB" min:"64KiB" max:"2GiB" doc:"Largest message accepted, in octets (SIZE, RFC 1870)."`
+	MaxHeaderSize  Size           `yaml:"max_header_size" default:"1MiB" min:"64KiB" max:"64MiB" doc:"Largest header block accepted, in octets."`
+	MaxRecipients  int            `yaml:"max_recipients" default:"1000" min:"100" max:"100000" doc:"Recipients of one message; the next one gets 452 4.5.3. RFC 5321 asks for at least 100."`
+	MaxReceived    int            `yaml:"max_received" default:"100" min:"100" max:"1000" doc:"Received fields of a message; one with more is a loop and gets 554 5.4.6."`
+	RelayFrom      []netip.Prefix `yaml:"relay_from" default:"127.0.0.0/8,::1/128" doc:"Client networks (CIDR) that may send to any domain. Everyone else reaches only local.domains."`
+	LaxPaths       bool           `yaml:"lax_paths" default:"false" doc:"Accept MAIL FROM: <a@b> and MAIL FROM:a@b, which many clients send and no standard allows."`
+	Limits         SMTPLimits     `yaml:"limits" doc:"What strangers may cost us."`
+	Timeouts       SMTPTimeouts   `yaml:"timeouts" doc:"How long strangers may keep us waiting."`
+}
+
+// TLS names a certificate and its key, both PEM files.
+type TLS struct {
+	Cert string `yaml:"cert" doc:"File with the certificate chain, PEM, own certificate first. Empty: no TLS."`
+	Key  string `yaml:"key" doc:"File with the certificate's private key, PEM."`
+}
+
+// SMTPLimits bounds sessions of the listening side.
+type SMTPLimits struct {
+	Connections      int  `yaml:"connections" default:"20000" min:"1" max:"1000000" doc:"Open connections in all; the next one gets 421."`
+	ConnectionsPerIP int  `yaml:"connections_per_ip" default:"1000" min:"1" max:"1000000" doc:"Open connections of one client address (IPv6: one /64); the next one gets 421."`
+	BodyLine         Size `yaml:"body_line" default:"1MiB" min:"1000" max:"64MiB" doc:"Longest line of a message accepted, in octets."`
+	Errors           int  `yaml:"errors" default:"20" min:"3" max:"10000" doc:"Mistakes of a client since its last accepted message before 421 and close."`
+	Junk             int  `yaml:"junk" default:"100" min:"10" max:"100000" doc:"Commands that bring no mail forward (NOOP, RSET, VRFY, EHLO) since the last accepted message before 421 and close."`
+	Refusals         int  `yaml:"refusals" default:"200" min:"10" max:"1000000" doc:"Recipients refused for good in one connection before 421 and close (dictionary attacks)."`
+	Discard          Size `yaml:"discard" default:"16MiB" min:"64KiB" max:"2GiB" doc:"Octets of a refused message that are read in search of its end before the connection is closed."`
+}
+
+// SMTPTimeouts bounds the patience of the listening side.
+type SMTPTimeouts struct {
+	Command   time.Duration `yaml:"command" default:"5m" min:"1s" max:"1h" doc:"From our reply to the last octet of the client's next command (RFC 5321 4.5.3.2.7: 5 minutes)."`
+	Block     time.Duration `yaml:"block" default:"5m" min:"1s" max:"1h" doc:"Wait for the next octets of a message."`
+	Message   time.Duration `yaml:"message" default:"2h" min:"1m" max:"7d" doc:"One message, from DATA to the final dot."`
+	Session   time.Duration `yaml:"session" default:"1d" min:"1m" max:"30d" doc:"One connection; an open transaction may finish."`
+	Handshake time.Duration `yaml:"handshake" default:"30s" min:"1s" max:"5m" doc:"One TLS handshake."`
+	Write     time.Duration `yaml:"write" default:"2m" min:"1s" max:"1h" doc:"Wait for the client to take our replies."`
+	Greeting  time.Duration `yaml:"greeting" default:"0s" max:"30s" doc:"Pause before the banner; a client that talks in it is turned away. 0: no pause."`
+	MinRate   Size          `yaml:"min_rate" default:"64" max:"1GiB" doc:"Octets a second that a message must bring, averaged over 3 minutes; slower gets 421. 0: any."`
+}
+
+// Admin is the operators' HTTP port.
+type Admin struct {
+	Listen string `yaml:"listen" default:"127.0.0.1:8025" check:"listen" doc:"Address (ip:port) of the admin port. It has no password: keep it on a private address. Empty: none."`
+}
+
+// Queue is the store.
+type Queue struct {
+	MaxBytes  Size   `yaml:"max_bytes" default:"0" doc:"Storage for queued mail, in octets; 452 4.3.1 from 80 % on. 0: three quarters of the free disk."`
+	MaxInline Size   `yaml:"max_inline" default:"64KiB" min:"1KiB" max:"1MiB" doc:"Messages up to this size, in octets, are stored inside their delivery's record."`
+	Sync      string `yaml:"sync" default:"auto" enum:"auto,barrier,always" doc:"How mail reaches the disk before the 250: one fsync for many messages (barrier), one each (always), or whichever the disk allows (auto)."`
+}
+
+// Local is mail whose journey ends at this host.
+type Local struct {
+	Domains    []string `yaml:"domains" check:"domain" doc:"Domains anybody may send to."`
+	Via        string   `yaml:"via" check:"via" doc:"Who takes their mail: \"lmtp:host:port\" or \"host:port\"."`
+	Postmaster string   `yaml:"postmaster" check:"address" doc:"Who gets mail for <postmaster> without a domain. Default: postmaster at the first local domain."`
+}
+
+// Delivery is the sending side.
+type Delivery struct {
+	Helo          string           `yaml:"helo" check:"host" doc:"Name given in EHLO; it should resolve to the source address. Default: hostname."`
+	Hand          Hand             `yaml:"hand" doc:"Deliveries held in memory by one deliverer."`
+	Connections   int              `yaml:"connections" default:"20" min:"1" max:"10000" doc:"Connections to one destination, where no limit says otherwise."`
+	PerConnection int              `yaml:"per_connection" default:"100" min:"1" max:"100000" doc:"Messages over one connection, where no limit says otherwise."`
+	Idle          time.Duration    `yaml:"idle" default:"4s" min:"0s" max:"5m" doc:"How long an unused connection is kept for the next message."`
+	TLS           string           `yaml:"tls" default:"opportunistic" enum:"opportunistic,off" doc:"opportunistic: STARTTLS where offered, plaintext on a new connection if the handshake fails. off: plaintext."`
+	Timeouts      DeliveryTimeouts `yaml:"timeouts" doc:"Patience with receivers."`
+	DNS           DNS              `yaml:"dns" doc:"The resolver."`
+	AllowTargets  []netip.Prefix   `yaml:"allow_targets" doc:"Networks (CIDR) that mail may be sent to although they are private or loopback. Routes need no entry."`
+}
+
+// Hand bounds what a deliverer holds.
+type Hand struct {
+	Jobs  int  `yaml:"jobs" default:"2000" min:"1" max:"1000000" doc:"Deliveries."`
+	Bytes Size `yaml:"bytes" default:"64MiB" min:"1MiB" max:"64GiB" doc:"Octets of their messages."`
+}
+
+// DeliveryTimeouts are those of RFC 5321 4.5.3.2.
+type DeliveryTimeouts struct {
+	Connect time.Duration `yaml:"connect" default:"30s" min:"1s" max:"10m" doc:"TCP connection."`
+	Banner  time.Duration `yaml:"banner" default:"5m" min:"1s" max:"1h" doc:"Greeting, and the reply to EHLO."`
+	Command time.Duration `yaml:"command" default:"5m" min:"1s" max:"1h" doc:"Replies to MAIL and RCPT."`
+	Data    time.Duration `yaml:"data" default:"2m" min:"1s" max:"1h" doc:"Reply to DATA."`
+	Block   time.Duration `yaml:"block" default:"3m" min:"1s" max:"1h" doc:"Writing one block of the message."`
+	Dot     time.Duration `yaml:"dot" default:"10m" min:"1s" max:"1h" doc:"Reply to the final dot."`
+}
+
+// DNS is the resolver's part.
+type DNS struct {
+	Servers  []string      `yaml:"servers" check:"server" doc:"Resolvers (ip or ip:port), asked in order. Default: those of /etc/resolv.conf."`
+	Timeout  time.Duration `yaml:"timeout" default:"5s" min:"100ms" max:"1m" doc:"Wait for one answer."`
+	Attempts int           `yaml:"attempts" default:"2" min:"1" max:"10" doc:"Rounds over the servers before the lookup fails."`
+}
+
+// Retry is the life of a deferred delivery.
+type Retry struct {
+	Schedule    []time.Duration `yaml:"schedule" default:"1m,5m,15m,1h,4h" min:"1s" max:"7d" doc:"Delays after the first, second, ... failed attempt; the last one repeats."`
+	Jitter      float64         `yaml:"jitter" default:"0.1" min:"0" max:"0.5" doc:"Share of each delay that is left to chance, so that retries do not march in step. 0.1: plus or minus 10 %."`
+	Expire      time.Duration   `yaml:"expire" default:"5d" min:"1m" max:"30d" doc:"Age at which a message is given up and returned to its sender."`
+	DelayNotice time.Duration   `yaml:"delay_notice" default:"4h" max:"30d" doc:"Age at which the sender is told once that the message is late. 0: never."`
+}
+
+// Route sends some domains elsewhere than to their MX.
+type Route struct {
+	To  string `yaml:"to" check:"pattern" required:"yes" doc:"A domain, \"*.domain\" (its subdomains) or \"*\"."`
+	Via string `yaml:"via" check:"via" required:"yes" doc:"\"host:port\" or \"lmtp:host:port\"."`
+}
+
+// Destination is a group of receivers, known by the names of their MX hosts.
+type Destination struct {
+	MX []string `yaml:"mx" check:"pattern" required:"yes" doc:"Names of MX hosts: \"*.google.com\" or a host."`
+}
+
+// Limit bounds what one destination is sent. Zero means: not limited here.
+type Limit struct {
+	To            string  `yaml:"to" check:"limit" required:"yes" doc:"A name from destinations, a domain, or \"*\"."`
+	Connections   int     `yaml:"connections" min:"1" max:"10000" doc:"Connections at a time."`
+	PerConnection int     `yaml:"per_connection" min:"1" max:"100000" doc:"Messages over one connection."`
+	Messages      Refused `yaml:"messages" refused:"windows need the cluster scheduler, which this version does not have; use connections and per_connection"`
+	Recipients    Refused `yaml:"recipients" refused:"windows need the cluster scheduler, which this version does not have; use connections and per_connection"`
+	Per           Refused `yaml:"per" refused:"counter scopes need the cluster scheduler, which this version does not have; remove it"`
+}
+
+// Log is the log.
+type Log struct {
+	Level    string `yaml:"level" default:"info" enum:"debug,info,warn,error" doc:"The least important line that is written."`
+	Format   string `yaml:"format" default:"text" enum:"text,json" doc:"text for people, json for collectors."`
+	Attempts bool   `yaml:"attempts" default:"true" doc:"One line for each delivery attempt."`
+}
+
+// Has tells whether the node runs role.
+func (c *Config) Has(role string) bool {
+	for _, r := range c.Roles {
+		if r == role {
+			return true
+		}
+	}
+	return false
+}
+
+// Load reads the configuration: the defaults, then the file at path (none when
+// path is empty), then the TARISHI_ variables of env ("NAME=value", as
+// os.Environ gives them). It reads certificate files to see that they match but
+// connects to nothing.
+//
+// The error is a Problems: all faults, not only the first.
+func Load(path string, env []string) (*Config, error) {
+	var src []byte
+	if path != "" {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the configuration: %w", err)
+		}
+		src = b
+	}
+	return Parse(path, src, env)
+}
+
+// Parse is Load for a configuration already in memory; file is its name in messages.
+func Parse(file string, src []byte, env []string) (*Config, error) {
+	c := &Config{}
+	setDefaults(c)
+	l := &loader{file: file, where: map[string]string{}}
+	l.decodeFile(src, c)
+	l.decodeEnv(env, c)
+	if len(l.problems) == 0 {
+		c.complete()
+		l.check(c)
+	}
+	if len(l.problems) > 0 {
+		l.problems.sort()
+		return nil, l.problems
+	}
+	return c, nil
+}
+
+// complete fills the defaults that depend on other keys or on the machine.
+func (c *Config) complete() {
+	if c.Hostname == "" {
+		c.Hostname = machineName()
+	}
+	if c.SMTP.Hostname == "" {
+		c.SMTP.Hostname = c.Hostname
+	}
+	if c.Delivery.Helo == "" {
+		c.Delivery.Helo = c.Hostname
+	}
+	if c.Local.Postmaster == "" && len(c.Local.Domains) > 0 {
+		c.Local.Postmaster = "postmaster@" + c.Local.Domains[0]
+	}
+	for i, s := range c.Delivery.DNS.Servers {
+		c.Delivery.DNS.Servers[i] = withPort(s, "53")
+	}
+}

@@ -1,0 +1,91 @@
+package daemon
+
+import (
+	"cmp"
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Prefix begins every environment variable that overrides a key:
+// smtp.listen is TARISHI_SMTP_LISTEN.
+const Prefix = "TARISHI_"
+
+// reserved are variables of other commands (TARISHI_ADMIN: where `tarishi queue`
+// finds the node), not of the configuration.
+var reserved = []string{"TARISHI_ADMIN"}
+
+// serviceLinks matches what Kubernetes puts in every container's environment
+// when a Service is called tarishi or tarishi-something: TARISHI_PORT_25_TCP_ADDR,
+// TARISHI_ADMIN_SERVICE_HOST. They are nobody's typing errors.
+var serviceLinks = regexp.MustCompile(`^TARISHI_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+
+// EnvName is the variable that overrides the key at path.
+func EnvName(path string) string {
+	return Prefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_"))
+}
+
+// decodeEnv applies the TARISHI_ variables. Scalars are taken as they are, lists
+// are comma-separated or YAML ([a, b]), routes and the like are YAML. An empty
+// variable is one that is not set.
+func (l *loader) decodeEnv(env []string, c *Config) {
+	byName := map[string]key{}
+	var names []string
+	for _, k := range leaves(reflect.ValueOf(c).Elem(), "") {
+		byName[EnvName(k.path)] = k
+		names = append(names, EnvName(k.path))
+	}
+	vars := slices.Clone(env)
+	slices.SortStableFunc(vars, func(a, b string) int { return cmp.Compare(a, b) })
+	for _, kv := range vars {
+		name, text, _ := strings.Cut(kv, "=")
+		if !strings.HasPrefix(name, Prefix) || slices.Contains(reserved, name) {
+			continue
+		}
+		k, known := byName[name]
+		if !known {
+			if serviceLinks.MatchString(name) {
+				continue
+			}
+			l.env = name
+			mend := "see `tarishi config print` for the keys"
+			if n := nearest(name, names); n != "" {
+				mend = fmt.Sprintf("did you mean %s?", n)
+			}
+			if name == "TARISHI_CLUSTER" || strings.HasPrefix(name, "TARISHI_CLUSTER_") {
+				mend = "this version runs on one node; unset it"
+			}
+			l.bad(0, "", "no such key", mend)
+			continue
+		}
+		if text == "" {
+			continue
+		}
+		l.env = name
+		l.mark(k.path, 0)
+		l.fromEnv(text, k)
+	}
+	l.env = ""
+}
+
+func (l *loader) fromEnv(text string, k key) {
+	switch {
+	case k.isCompound(), k.value.Kind() == reflect.Slice && strings.HasPrefix(text, "["):
+		if node := l.parse([]byte(text)); node != nil {
+			l.value(node, k.value, k)
+		}
+	case k.value.Kind() == reflect.Slice:
+		items := strings.Split(text, ",")
+		out := reflect.MakeSlice(k.value.Type(), len(items), len(items))
+		for i, item := range items {
+			e := key{path: fmt.Sprintf("%s[%d]", k.path, i), tag: k.tag, value: out.Index(i)}
+			l.mark(e.path, 0)
+			l.scalar(0, strings.TrimSpace(item), e.value, e)
+		}
+		k.value.Set(out)
+	default:
+		l.scalar(0, text, k.value, k)
+	}
+}
