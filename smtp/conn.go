@@ -1,0 +1,332 @@
+package smtp
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/tarishi/tarishi/mail"
+)
+
+// Conn is one client's connection, as its Session sees it. The methods are for
+// the connection's own goroutine: call them from Handler and Session methods only.
+type Conn struct {
+	srv    *Server
+	ctx    context.Context
+	cancel context.CancelFunc
+	id     string
+	remote net.Addr
+	local  net.Addr
+	began  time.Time
+	wire   wire
+
+	session  Session
+	hello    string
+	esmtp    bool
+	tlsState *tls.ConnectionState
+	identity string
+	trusted  bool
+
+	tx      envelope
+	body    *Body  // not nil while Message runs
+	pending []byte // a command read by Body and left for the loop
+
+	closing   bool // close after the queued replies are written
+	lingering bool // the client may still be sending: let it read the last reply
+	errors    int
+	junk      int
+	refusals  int
+
+	mu       sync.Mutex // guards what Shutdown reads and does from outside:
+	draining bool
+	idle     bool     // waiting for a command outside a transaction
+	nc       net.Conn // the transport without TLS
+}
+
+// envelope is the transaction as far as the engine cares.
+type envelope struct {
+	open bool // MAIL was accepted
+	rcpt int  // accepted recipients
+	utf8 bool // SMTPUTF8 was asked for
+}
+
+func newConn(s *Server, nc net.Conn) *Conn {
+	now := time.Now()
+	c := &Conn{srv: s, id: mail.NewID(now), remote: nc.RemoteAddr(), local: nc.LocalAddr(), began: now, nc: nc}
+	c.ctx, c.cancel = context.WithCancel(s.baseCtx)
+	c.wire.nc = nc
+	c.wire.writeTimeout = s.timeouts.Write
+	c.wire.shrink()
+	return c
+}
+
+// ID names the connection in logs; unique in the cluster.
+func (c *Conn) ID() string { return c.id }
+
+// RemoteAddr is the client's address.
+func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+
+// LocalAddr is the address the client reached us at.
+func (c *Conn) LocalAddr() net.Addr { return c.local }
+
+// Hello is the name the client gave in HELO or EHLO, as sent; "" before.
+func (c *Conn) Hello() string { return c.hello }
+
+// ESMTP tells whether the client said EHLO.
+func (c *Conn) ESMTP() bool { return c.esmtp }
+
+// TLS is the state of the TLS connection; nil in plaintext.
+func (c *Conn) TLS() *tls.ConnectionState { return c.tlsState }
+
+// Server is the server that serves c.
+func (c *Conn) Server() *Server { return c.srv }
+
+// SetIdentity says who the client has proved to be ("" for nobody). STARTTLS
+// forgets it (RFC 3207 §4.2).
+func (c *Conn) SetIdentity(who string) { c.identity = who }
+
+// Identity is what SetIdentity was given last.
+func (c *Conn) Identity() string { return c.identity }
+
+// SetTrusted allows the client to send message octets behind DATA before it has
+// seen the 354. From strangers that is refused: it is how a smuggled command
+// stream looks.
+func (c *Conn) SetTrusted(yes bool) { c.trusted = yes }
+
+// CloseAfterReply closes the connection once the reply to the current command
+// has been written.
+func (c *Conn) CloseAfterReply() { c.closing = true }
+
+// Protocol is the WITH keyword for the Received field: SMTP, ESMTP, ESMTPS,
+// ESMTPA, ESMTPSA (RFC 3848), or their UTF8SMTP forms in a transaction with
+// SMTPUTF8 (RFC 6531 §4.3).
+func (c *Conn) Protocol() string {
+	if !c.esmtp {
+		return "SMTP"
+	}
+	p := "ESMTP"
+	if c.tx.utf8 {
+		p = "UTF8SMTP"
+	}
+	if c.tlsState != nil {
+		p += "S"
+	}
+	if c.identity != "" {
+		p += "A"
+	}
+	return p
+}
+
+// run serves the connection from banner to close.
+func (c *Conn) run(implicitTLS bool) {
+	defer c.finish()
+	defer func() {
+		if p := recover(); p != nil {
+			// One connection's fault must not take the others' mail down.
+			c.srv.log.Error("smtp: panic in a session", "conn", c.id, "client", c.remote, "panic", p, "stack", string(debug.Stack()))
+			c.say(mail.R(421, "4.3.0", "Internal error, closing connection"))
+		}
+	}()
+	if implicitTLS && !c.handshake() {
+		return
+	}
+	if !c.greet() {
+		return
+	}
+	for !c.closing {
+		line := c.pending
+		c.pending = nil
+		if line == nil {
+			var err error
+			if line, err = c.readCommand(); err != nil {
+				if !c.lineFault(err) {
+					return
+				}
+				continue
+			}
+		}
+		c.dispatch(line)
+	}
+}
+
+// greet asks the Handler and writes the banner.
+func (c *Conn) greet() bool {
+	session, r := c.srv.Handler.Connect(c.ctx, c)
+	c.session = session
+	if r != nil && !r.Positive() || session == nil {
+		if r == nil {
+			r = &mail.Reply{Code: 421, Text: "Service not available"}
+		}
+		// RFC 2034 §4 exempts the greeting; a code the Handler chose is sent all the same.
+		c.wire.out = appendReply(c.wire.out, *r, r.Enhanced != mail.EnhancedCode{})
+		c.lingering = true
+		return false
+	}
+	if !c.waitGreeting() {
+		return false
+	}
+	text := c.srv.Hostname + " ESMTP"
+	if r != nil && r.Text != "" {
+		text = r.Text
+	}
+	c.wire.out = appendReply(c.wire.out, mail.Reply{Code: 220, Text: text}, false)
+	return true
+}
+
+// waitGreeting pauses before the banner. A client that talks before it is told
+// to is a robot (RFC 5321 §4.3.1: it MUST wait); what it said is never run.
+func (c *Conn) waitGreeting() bool {
+	pause := c.srv.timeouts.Greeting
+	if pause <= 0 {
+		return true
+	}
+	_ = c.wire.nc.SetReadDeadline(time.Now().Add(pause))
+	err := c.wire.fill()
+	if err == nil {
+		c.say(mail.R(554, "5.5.1", "Protocol error: you spoke before the greeting"))
+		c.lingering = true
+		return false
+	}
+	return errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// finish ends the connection: queued replies go out, the Session is closed.
+func (c *Conn) finish() {
+	_ = c.wire.flush()
+	if c.lingering && c.wire.werr == nil {
+		c.linger()
+	}
+	if c.session != nil {
+		c.session.Close(c.ctx)
+	}
+	c.cancel()
+	_ = c.wire.nc.Close() // with TLS: close_notify first
+	c.wire.shrink()
+}
+
+// linger reads a little of what the client is still sending. Closing a TCP
+// socket with unread octets sends RST, which may overtake our last reply.
+func (c *Conn) linger() {
+	half, ok := c.wire.nc.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	_ = c.nc.SetReadDeadline(time.Now().Add(time.Second))
+	buf := c.wire.tiny[:]
+	for range 256 { // at most 256 KiB
+		if _, err := c.nc.Read(buf); err != nil {
+			return
+		}
+	}
+}
+
+// drain is called by Shutdown, from outside.
+func (c *Conn) drain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.draining = true
+	if c.idle {
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // wakes the reader
+	}
+}
+
+// cut is called by Shutdown, from outside.
+func (c *Conn) cut() { _ = c.nc.Close() }
+
+var errDraining = errors.New("server is shutting down")
+
+// await prepares for reading a command: it sets the one deadline that holds for
+// waiting and reading together, so that one octet a minute brings nothing.
+func (c *Conn) await() (deadline time.Time, err error) {
+	now := time.Now()
+	deadline = now.Add(c.srv.timeouts.Command)
+	if end := c.began.Add(c.srv.timeouts.Session); !c.tx.open && end.Before(deadline) {
+		deadline = end
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.idle = !c.tx.open; c.idle && c.draining {
+		return deadline, errDraining
+	}
+	return deadline, c.wire.nc.SetReadDeadline(deadline)
+}
+
+// readCommand returns the next command line without CRLF, valid until the next
+// read. Replies are written before it waits, and only then (RFC 2920 §3.2).
+func (c *Conn) readCommand() ([]byte, error) { return c.readLine(c.srv.limits.CommandLine) }
+
+func (c *Conn) readLine(limit int) ([]byte, error) {
+	w := &c.wire
+	var deadline time.Time
+	for {
+		line, err := w.takeLine(limit)
+		if line != nil || err != nil && err != errLinePartial {
+			return line, err
+		}
+		if deadline.IsZero() {
+			if deadline, err = c.await(); err != nil {
+				return nil, err
+			}
+			if w.r == w.w {
+				w.shrink()
+			}
+		}
+		if err == errLinePartial {
+			if err := w.skipLine(deadline); err != nil {
+				return nil, c.readFault(err)
+			}
+			return nil, errLineTooLong
+		}
+		if err := w.fillFlushed(deadline); err != nil {
+			return nil, c.readFault(err)
+		}
+		if b := w.buffered(); c.hello == "" && len(b) > 1 && b[0] == 0x16 && b[1] == 0x03 {
+			return nil, errNotSMTP // a TLS ClientHello (RFC 8446 §5.1); there will be no CRLF to wait for
+		}
+	}
+}
+
+// readFault tells a shutdown from the timeout it looks like.
+func (c *Conn) readFault(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.draining && c.idle {
+			return errDraining
+		}
+	}
+	return err
+}
+
+// lineFault answers a command that could not be read; false when the connection ends with it.
+func (c *Conn) lineFault(err error) bool {
+	switch {
+	case err == errLineTooLong:
+		c.mistake(mail.R(500, "5.5.2", "Line too long"))
+		return true
+	case err == errLineOctets:
+		c.mistake(mail.R(500, "5.5.2", "NUL or bare CR in command"))
+		return true
+	case err == errLineBareLF:
+		c.say(mail.R(421, "4.5.2", "Commands end in CRLF, closing connection"))
+	case err == errLineEndless:
+		c.say(mail.R(421, "4.5.2", "Line too long, closing connection"))
+	case err == errNotSMTP:
+		c.say(mail.R(554, "5.5.1", "This is an SMTP server, closing connection"))
+	case err == errDraining:
+		c.say(mail.R(421, "4.3.2", c.srv.Hostname+" is shutting down, try again"))
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.say(mail.R(421, "4.4.2", c.srv.Hostname+" timeout exceeded, closing connection"))
+	case errors.Is(err, io.EOF):
+	default:
+		c.srv.log.Debug("smtp: connection lost", "conn", c.id, "client", c.remote, "error", err)
+	}
+	c.lingering = err != io.EOF
+	return false
+}
