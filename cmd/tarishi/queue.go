@@ -1,0 +1,239 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tarishi/tarishi/admin"
+)
+
+// queueCommand is `tarishi queue`: see and change what is queued, through a
+// node's admin port.
+func queueCommand() *cobra.Command {
+	n := &node{}
+	c := &cobra.Command{
+		Use:   "queue",
+		Short: "See what is queued, and retry, hold, release, remove or bounce it",
+		Long: `See what is queued, and retry, hold, release, remove or bounce it.
+
+Exit codes: 0 done; 1 nothing matched, some was being sent just then, or it
+stopped half-way; 2 the command line is wrong; 3 no node answers.`,
+		Example: `  tarishi queue ls
+  tarishi queue ls --destination example.org
+  tarishi queue show 01K9ABCDEFGH12345678
+  tarishi queue retry --destination example.org
+  tarishi queue bounce --sender spammer@example.net --reason "sent by a stolen account"`,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError("there is no `tarishi queue %s`; see `tarishi queue --help`", clean(args[0]))
+			}
+			return c.Help()
+		},
+	}
+	n.flags(c)
+	c.AddCommand(queueLs(n), queueShow(n), queueDoubts(n))
+	for _, v := range verbs {
+		c.AddCommand(queueAct(n, v))
+	}
+	return operator(c)
+}
+
+// selection is the flags that name a part of the queue.
+type selection struct{ id, destination, sender string }
+
+func (s *selection) flags(c *cobra.Command) {
+	c.Flags().StringVar(&s.id, "id", "", "a message `ID`, or a delivery's (ID.N)")
+	c.Flags().StringVar(&s.destination, "destination", "", "everything to this `domain`")
+	c.Flags().StringVar(&s.sender, "sender", "", "everything from this `address` (\"<>\": the null sender)")
+}
+
+// filters are the parts named by the flags and by ids on the command line: one
+// for each id. They are checked before anything is asked of the node.
+func (s *selection) filters(ids []string) ([]admin.Filter, error) {
+	if s.id != "" || len(ids) == 0 {
+		ids = append([]string{s.id}, ids...)
+	}
+	var fs []admin.Filter
+	for _, id := range ids {
+		f, err := admin.MakeFilter(id, s.destination, s.sender)
+		if err != nil {
+			return nil, usageError("%w", err)
+		}
+		fs = append(fs, f)
+	}
+	return fs, nil
+}
+
+func (s *selection) empty() bool { return *s == selection{} }
+
+// queueLs lists destinations, or with a selection the deliveries in it.
+func queueLs(n *node) *cobra.Command {
+	var s selection
+	var rows int
+	c := &cobra.Command{
+		Use:     "ls",
+		Aliases: []string{"list"},
+		Short:   "List destinations, or with --destination, --sender or --id deliveries",
+		Args:    noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if rows < 1 || rows > 1000 {
+				return usageError("--max %d is out of range; give a number from 1 to 1000", rows)
+			}
+			if !s.empty() {
+				return listDeliveries(c, n, &s, rows)
+			}
+			client, err := n.client()
+			if err != nil {
+				return err
+			}
+			l, err := client.Lanes(c.Context(), rows)
+			if err != nil {
+				return err
+			}
+			if n.asJSON {
+				return printJSON(c.OutOrStdout(), l)
+			}
+			width, _ := ttySize(c.OutOrStdout())
+			printLanes(c.OutOrStdout(), l, width)
+			fmt.Fprintln(c.OutOrStdout(), totals(l))
+			return nil
+		},
+	}
+	s.flags(c)
+	c.Flags().IntVar(&rows, "max", 100, "rows to list, at most 1000")
+	return c
+}
+
+func listDeliveries(c *cobra.Command, n *node, s *selection, rows int) error {
+	fs, err := s.filters(nil)
+	if err != nil {
+		return err
+	}
+	client, err := n.client()
+	if err != nil {
+		return err
+	}
+	m, err := client.Messages(c.Context(), fs[0], rows)
+	if err != nil {
+		return err
+	}
+	if n.asJSON {
+		if err := printJSON(c.OutOrStdout(), m); err != nil {
+			return err
+		}
+	} else if len(m.Messages) > 0 {
+		width, _ := ttySize(c.OutOrStdout())
+		printDeliveries(c.OutOrStdout(), m, width)
+	}
+	if len(m.Messages) == 0 {
+		return partly("nothing matched %s", clean(fs[0].String()))
+	}
+	return nil
+}
+
+// printLanes prints the queue by destination.
+func printLanes(w io.Writer, l admin.Lanes, width int) {
+	if len(l.Lanes) == 0 {
+		return
+	}
+	t := table{head: []string{"DESTINATION", ">QUEUED", ">HELD", ">SENDING", "OLDEST", "NEXT TRY", "LAST REPLY"}}
+	for _, x := range l.Lanes {
+		t.add(x.Destination, count(x.Count), count(x.Held), count(x.Active),
+			ago(l.Now, x.Oldest), until(l.Now, x.NextDue), x.LastReply.String())
+	}
+	t.write(w, width)
+}
+
+// totals is the line under the queue by destination.
+func totals(l admin.Lanes) string {
+	all := l.Ready + l.Waiting + l.Held + l.Active
+	if all == 0 {
+		return "The queue is empty."
+	}
+	s := fmt.Sprintf("%s to %s: %s ready, %s waiting, %s held, %s being sent.",
+		plural(all, "delivery", "deliveries"), plural(l.Destinations, "destination", "destinations"),
+		count(l.Ready), count(l.Waiting), count(l.Held), count(l.Active))
+	if more := l.Destinations - len(l.Lanes); more > 0 {
+		s += fmt.Sprintf(" %s not shown; see --max.", plural(more, "destination is", "destinations are"))
+	}
+	if !l.ReadySorted {
+		s += " Those ready are too many to sort by destination and stand in no row."
+	}
+	return s
+}
+
+// printDeliveries prints one row per delivery.
+func printDeliveries(w io.Writer, m admin.Messages, width int) {
+	t := table{head: []string{"ID", "STATE", "ARRIVED", ">SIZE", ">TRIES", "NEXT TRY", "SENDER", "RECIPIENTS", "LAST REPLY"}}
+	for _, d := range m.Messages {
+		t.add(d.ID, d.State, ago(m.Now, d.Received), size(d.Size), count(d.Attempts), nextTry(m, d),
+			d.Sender, recipients(d.Recipients), d.LastReply.String())
+	}
+	t.write(w, width)
+	if m.More {
+		fmt.Fprintln(w, "There are more; see --max.")
+	}
+}
+
+// nextTry is when d will be attempted, in words.
+func nextTry(m admin.Messages, d admin.Delivery) string {
+	switch {
+	case d.State == "held":
+		return "when released"
+	case d.State == "active":
+		return "being sent"
+	case d.Due.IsZero():
+		return "now"
+	default:
+		return until(m.Now, d.Due)
+	}
+}
+
+func recipients(rs []admin.Recipient) string {
+	switch len(rs) {
+	case 0:
+		return ""
+	case 1:
+		return rs[0].Address
+	default:
+		return fmt.Sprintf("%s +%d", rs[0].Address, len(rs)-1)
+	}
+}
+
+// queueDoubts lists mail that may arrive twice.
+func queueDoubts(n *node) *cobra.Command {
+	return &cobra.Command{
+		Use:   "doubts",
+		Short: "List attempts cut off between the final dot and its reply: their mail may arrive twice",
+		Args:  noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			client, err := n.client()
+			if err != nil {
+				return err
+			}
+			d, err := client.Doubts(c.Context())
+			if err != nil {
+				return err
+			}
+			w := c.OutOrStdout()
+			if n.asJSON {
+				return printJSON(w, d)
+			}
+			if len(d.Doubts) == 0 {
+				fmt.Fprintln(w, "No attempt is in doubt.")
+				return nil
+			}
+			t := table{head: []string{"DELIVERY", ">ATTEMPT", "DESTINATION", "DOT SENT", "FOUND", "HOST"}}
+			for _, x := range d.Doubts {
+				t.add(x.Delivery, count(x.Attempt), x.Destination, ago(d.Now, x.At), ago(d.Now, x.Found), x.Host)
+			}
+			width, _ := ttySize(w)
+			t.write(w, width)
+			fmt.Fprintf(w, "%s may have been accepted without our knowing; each was tried again, so it may arrive twice.\n",
+				plural(len(d.Doubts), "message", "messages"))
+			return nil
+		},
+	}
+}
