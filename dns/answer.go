@@ -173,6 +173,9 @@ func read(m *dns.Msg, name string, t Type, hops int) (a Answer, next string, _ i
 	case soa >= 0:
 		a.Status, a.ttl = NoData, min(a.ttl, soa)
 		return a, "", hops, nil
+	case a.Canonical != name && !isName(a.Canonical):
+		a.Status = NoData // the root, or octets that we do not ask for: no mail lives there
+		return a, "", hops, nil
 	case a.Canonical != name:
 		return a, a.Canonical, hops, nil // an alias without its target, and no word that there is none
 	case !m.RecursionAvailable && !m.Authoritative:

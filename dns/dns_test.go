@@ -27,6 +27,8 @@ func start(t *testing.T, zone string, change ...func(*dns.Config)) (*dns.Resolve
 	return dns.New(cfg), srv
 }
 
+func mustIP(s string) netip.Addr { return netip.MustParseAddr(s) }
+
 // unshuffled leaves things in order, so that tests can name it.
 func unshuffled(int, func(i, j int)) {}
 

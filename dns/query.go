@@ -91,10 +91,6 @@ func (r *Resolver) resolve(k key) (Answer, error) {
 		if next == "" {
 			return whole, nil
 		}
-		if !isName(next) { // the root, or a name with octets no host has: nothing is there
-			whole.Status = NXDomain
-			return whole, nil
-		}
 		name, hops = next, n
 	}
 }

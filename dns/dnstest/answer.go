@@ -14,44 +14,49 @@ type Fault struct {
 	Drop     bool          // no answer at all
 	Delay    time.Duration // before the answer
 	Truncate bool          // over UDP: TC=1 and no records
+	NoTCP    bool          // over TCP: no answer
 	NoEDNS   bool          // FORMERR to questions with EDNS
 	Forge    bool          // first an answer with another id, and one to another question, then the true one
 	Loop     bool          // a name that points at itself (compression loop)
-	Raw      []byte        // these octets after the header, counts as if they were one answer
+	Raw      []byte        // these octets after the question, counted as one answer
 	NoRA     bool          // not recursive, nor authoritative: a referral in place of "no data"
 	BareCut  bool          // leave out what CNAMEs lead to, as if their target lived elsewhere
 	NoSOA    bool          // leave the SOA out of negative answers
 	Times    int           // so many questions, then all is well; 0: for ever
 }
 
-// Fault sets what goes wrong with a name from now on; "" is every name that has
-// no fault of its own. The zero Fault heals.
-func (s *Server) Fault(name string, f Fault) {
+// Fault sets what goes wrong from now on with a name ("mx.example"), with one
+// type of it ("mx.example AAAA"), or with all ("") that have no fault of their
+// own; the narrowest counts. The zero Fault heals.
+func (s *Server) Fault(what string, f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if name != "" {
-		name = fqdn(name)
+	name, typ, one := strings.Cut(what, " ")
+	switch {
+	case one:
+		what = fqdn(name) + " " + typ
+	case what != "":
+		what = fqdn(name)
 	}
-	s.faults[name] = &f
+	s.faults[what] = &f
 }
 
-// faultFor takes one use of the fault for a name. The caller holds mu.
-func (s *Server) faultFor(name string) Fault {
-	f := s.faults[name]
-	key := name
-	if f == nil {
-		f, key = s.faults[""], ""
-	}
-	if f == nil {
-		return Fault{}
-	}
-	out := *f
-	if f.Times > 0 {
-		if f.Times--; f.Times == 0 {
-			delete(s.faults, key)
+// faultFor takes one use of the fault for a question. The caller holds mu.
+func (s *Server) faultFor(name, typ string) Fault {
+	for _, key := range []string{name + " " + typ, name, ""} {
+		f := s.faults[key]
+		if f == nil {
+			continue
 		}
+		out := *f
+		if f.Times > 0 {
+			if f.Times--; f.Times == 0 {
+				delete(s.faults, key)
+			}
+		}
+		return out
 	}
-	return out
+	return Fault{}
 }
 
 // reply returns the packets that answer one packet.
@@ -77,11 +82,11 @@ func (s *Server) reply(b []byte, network string) [][]byte {
 
 	s.mu.Lock()
 	s.queries = append(s.queries, seen)
-	f := s.faultFor(name)
+	f := s.faultFor(name, seen.Type)
 	m := s.answer(q, f)
 	s.mu.Unlock()
 
-	if !s.wait(f.Delay) || f.Drop {
+	if !s.wait(f.Delay) || f.Drop || f.NoTCP && network == "tcp" {
 		return nil
 	}
 	switch {
@@ -161,7 +166,7 @@ func (s *Server) answer(q *dns.Msg, f Fault) *dns.Msg {
 // exists tells whether a name or one below it is in the zone (RFC 8020). The caller holds mu.
 func (s *Server) exists(name string) bool {
 	for owner := range s.records {
-		if owner == name || strings.HasSuffix(owner, "."+name) {
+		if owner == name || name == "." || strings.HasSuffix(owner, "."+name) {
 			return true
 		}
 	}
