@@ -14,16 +14,13 @@ func (m *model) sync(ino uint64, dataOnly bool) syscall.Errno {
 	if m.lies {
 		return 0
 	}
-	dirty := len(m.pending[ino]) > 0
 	named := m.touched[ino] > m.done
-	grows := false
-	if s := m.disk[ino]; s != nil {
-		for _, c := range m.pending[ino] {
-			grows = grows || c.off+int64(len(c.data)) > int64(len(s.data))
-		}
-	}
-	if named || grows || dirty && !dataOnly {
-		m.commit(len(m.log))
+	at, written := m.stirred[ino]
+	stirred := written && at == m.commits // its new mtime belongs to the running transaction
+	s := m.disk[ino]
+	grows := s != nil && len(n.data) > len(s.data)
+	if named || grows || stirred && !dataOnly {
+		m.commit()
 	}
 	m.settle(ino)
 	return 0
@@ -34,7 +31,7 @@ func (m *model) syncAll() {
 	if m.lies {
 		return
 	}
-	m.commit(len(m.log))
+	m.commit()
 	for ino := range m.pending {
 		m.settle(ino)
 	}
@@ -53,9 +50,10 @@ func (m *model) settle(ino uint64) {
 	delete(m.pending, ino)
 }
 
-// commit moves the first k entries of the log to the disk.
-func (m *model) commit(k int) {
-	for _, o := range m.log[:k] {
+// commit moves the log to the disk.
+func (m *model) commit() {
+	m.commits++
+	for _, o := range m.log {
 		m.done++
 		gone := apply(m.disk, o)
 		for _, ino := range gone {
@@ -70,7 +68,7 @@ func (m *model) commit(k int) {
 			m.commitCarried(d.ino)
 		}
 	}
-	m.log = append([]op(nil), m.log[k:]...)
+	m.log = nil
 }
 
 // commitTruncate takes the committed truncation out of the file's pending changes and clips the writes before it.

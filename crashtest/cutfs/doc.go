@@ -9,8 +9,8 @@
 // The model, and where it comes from:
 //
 //   - fsync of a file writes its data and, if the file (size, name, mode, times) has changed since the last commit, commits
-//     the whole log: jbd2 has one running transaction, so it is all or nothing. fsync of a file that has not changed does
-//     nothing, even if others have: a barrier that syncs the wrong file is found out.
+//     the whole log: jbd2 has one running transaction, so it is all or nothing. fsync of a file whose inode has not changed
+//     since the last commit leaves the log alone, even if others have changed: a barrier that syncs the wrong file is found out.
 //   - fdatasync leaves the log alone when only bytes inside the file's size changed on disk.
 //   - Data that is not synced does not survive on the strength of a commit: with delayed allocation the file has its name
 //     and a size of 0 (never foreign bytes).

@@ -23,6 +23,7 @@ type disk struct {
 	turn   *sync.Cond
 	frozen bool
 	dead   bool // unmounted: everything that still waits gets EIO
+	queued int  // operations that wait in a freeze
 	m      *model
 	counts Counts
 	lists  map[uint64][]string // open folders
@@ -40,7 +41,9 @@ func newDisk(im *Image, lies bool) *disk {
 func (d *disk) enter() bool {
 	d.mu.Lock()
 	for d.frozen && !d.dead {
+		d.queued++
 		d.turn.Wait()
+		d.queued--
 	}
 	if d.dead {
 		d.mu.Unlock()

@@ -71,12 +71,14 @@ type model struct {
 	done     uint64 // how many entries have left the log for the disk; entry log[i] has the number done+i+1
 	pending  map[uint64][]change
 	touched  map[uint64]uint64 // newest log entry that names the inode
+	commits  uint64            // how often the log has gone to disk
+	stirred  map[uint64]uint64 // value of commits at the inode's newest write, which changed its mtime
 	lies     bool              // the disk says "synced" and does nothing
 	unsynced int64             // bytes in pending
 }
 
 func newModel() *model {
-	m := &model{nodes: map[uint64]*node{}, disk: map[uint64]*solid{}, next: rootIno, pending: map[uint64][]change{}, touched: map[uint64]uint64{}}
+	m := &model{nodes: map[uint64]*node{}, disk: map[uint64]*solid{}, next: rootIno, pending: map[uint64][]change{}, touched: map[uint64]uint64{}, stirred: map[uint64]uint64{}}
 	m.nodes[rootIno] = &node{mode: syscall.S_IFDIR | 0o755, kids: map[string]uint64{}, nlink: 2}
 	m.disk[rootIno] = &solid{mode: syscall.S_IFDIR | 0o755, kids: map[string]uint64{}, nlink: 2}
 	return m
@@ -263,6 +265,7 @@ func (m *model) drop(ino uint64) {
 	}
 	delete(m.pending, ino)
 	delete(m.touched, ino)
+	delete(m.stirred, ino)
 }
 
 // write stores p at off and returns an error for what is no file.
@@ -276,6 +279,7 @@ func (m *model) write(ino uint64, off int64, p []byte, now time.Time) syscall.Er
 	}
 	n.data = overlay(n.data, off, p)
 	n.mtime = now
+	m.stirred[ino] = m.commits
 	m.pending[ino] = append(m.pending[ino], change{off: off, data: append([]byte(nil), p...)})
 	m.unsynced += int64(len(p))
 	return 0

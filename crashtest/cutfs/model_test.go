@@ -113,6 +113,7 @@ func TestCut(t *testing.T) {
 		{"syncfs keeps it all", "write a 0 hello\nmkdir d\nwrite d/b 0 x\nsyncfs\nwrite c 0 y", "a=hello d/ d/b=x", "a=hello c=y d/ d/b=x"},
 		{"fsync of an unchanged file commits nothing", "write a 0 x\nfsync a\nwrite b 0 y\nfsync a", "a=x", "a=x b=y"},
 		{"fsync of a changed file commits the whole log", "write a 0 x\nfsync a\nwrite b 0 y\nwrite a 0 z\nfsync a", "a=z b=", "a=z b=y"},
+		{"fsync in place commits nothing when the mtime has gone before", "write a 0 xx\nsyncfs\nwrite a 0 z\nwrite b 0 y\nfsync b\nwrite c 0 w\nfsync a", "a=zx b=y", "a=zx b=y c=w"},
 		{"fdatasync in place commits nothing", "write a 0 xx\nfsync a\nwrite b 0 y\nwrite a 0 z\nfdatasync a", "a=zx", "a=zx b=y"},
 		{"fdatasync of a longer file commits", "write a 0 xx\nfsync a\nwrite b 0 y\nwrite a 2 z\nfdatasync a", "a=xxz b=", "a=xxz b=y"},
 		{"a removal waits for the commit", "write a 0 x\nsyncfs\nrm a", "a=x", ""},
