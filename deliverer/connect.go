@@ -1,0 +1,208 @@
+package deliverer
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/smtp"
+)
+
+// target is one address to dial.
+type target struct {
+	name  string // of the host: SNI
+	addr  string // host:port
+	label string // "mx.example.net[192.0.2.1]:25", for logs, DSNs and the queue listing
+	lmtp  bool
+}
+
+// targets returns what to dial for a domain, best first, and the name of the set.
+func (d *Deliverer) targets(ctx context.Context, dest mail.Domain) (string, []target, error) {
+	if r, ok := d.c.Routes.For(dest); ok {
+		// One path a domain, not one a next hop: see path.
+		return "route " + string(dest), []target{r.target}, nil
+	}
+	if d.c.Hosts == nil {
+		return "", nil, &NoHosts{mail.R(550, "5.4.4", "no route to "+string(dest))}
+	}
+	site, hosts, err := d.c.Hosts.MailHosts(ctx, dest)
+	if err != nil {
+		return "", nil, err
+	}
+	var ts []target
+	for _, h := range hosts {
+		for _, a := range h.Addrs {
+			ts = append(ts, target{
+				name:  h.Name,
+				addr:  net.JoinHostPort(a.String(), d.c.Port),
+				label: h.Name + "[" + a.String() + "]:" + d.c.Port,
+			})
+		}
+	}
+	if len(ts) == 0 {
+		return "", nil, &NoHosts{mail.R(451, "4.4.3", "no address of a mail host of "+string(dest))}
+	}
+	return "mx " + site, ts, nil
+}
+
+// failure is why no host could be talked to.
+type failure struct {
+	reply  mail.Reply
+	host   string        // the last one tried; empty: none
+	remote bool          // the host said so
+	took   time.Duration // how long it took to find out
+}
+
+// said is whom the reply is from, empty when it is our own.
+func (f *failure) said() string {
+	if f.remote {
+		return f.host
+	}
+	return ""
+}
+
+// connect tries the targets in order, those in skip left out, until one lets us
+// in. Connection trouble and a refusing greeting are the host's affair: the next
+// one is tried (I1).
+func (c *carrier) connect(ctx context.Context, targets []target, skip []string) *failure {
+	began := time.Now()
+	var fail *failure
+	for _, t := range c.inOrder(targets) {
+		if slices.Contains(skip, t.addr) {
+			continue
+		}
+		client, err := c.reach(ctx, t)
+		if err == nil {
+			c.client, c.host, c.used = client, t, 0
+			c.d.met.open.Add(1)
+			c.d.met.opened.Add(1)
+			c.d.mu.Lock()
+			c.path.connected++
+			delete(c.path.bad, t.addr)
+			c.d.mu.Unlock()
+			return nil
+		}
+		fail = connectFailure(t, err)
+		c.d.met.connectFailures.Add(1)
+		if ctx.Err() != nil {
+			break
+		}
+		if len(targets) > 1 {
+			c.d.mu.Lock()
+			if c.path.bad == nil {
+				c.path.bad = map[string]time.Time{}
+			}
+			c.path.bad[t.addr] = time.Now().Add(badPause)
+			c.d.mu.Unlock()
+		}
+	}
+	if fail == nil {
+		fail = &failure{reply: mail.R(451, "4.4.1", "no further host to try")}
+	}
+	fail.took = time.Since(began)
+	return fail
+}
+
+// inOrder puts hosts that lately did not answer behind the others, so that every
+// new connection does not wait for a dead first MX again.
+func (c *carrier) inOrder(targets []target) []target {
+	if len(targets) < 2 {
+		return targets
+	}
+	d, now := c.d, time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(c.path.bad) == 0 {
+		return targets
+	}
+	var good, bad []target
+	for _, t := range targets {
+		if now.Before(c.path.bad[t.addr]) {
+			bad = append(bad, t)
+		} else {
+			delete(c.path.bad, t.addr)
+			good = append(good, t)
+		}
+	}
+	return append(good, bad...)
+}
+
+// reach opens an SMTP connection to one address.
+func (c *carrier) reach(ctx context.Context, t target) (*smtp.Client, error) {
+	o := smtp.ClientOptions{
+		Hello:    c.d.c.Hostname,
+		Host:     t.name,
+		TLS:      c.d.c.TLS,
+		LMTP:     t.lmtp,
+		Timeouts: c.d.c.Timeouts,
+		Debug:    c.d.c.Debug,
+	}
+	for {
+		client, err := c.dial(ctx, t, o)
+		var noTLS *smtp.TLSError
+		switch {
+		case err == nil:
+			return client, nil
+		case errors.Is(err, smtp.ErrHelloCut) && !o.ForceHELO:
+			o.ForceHELO = true
+		case errors.As(err, &noTLS) && o.TLS == smtp.TLSOpportunistic && !c.d.c.RequireWorkingTLS:
+			// RFC 7435: some protection beats none, and none beats no mail. On a new
+			// connection, since what came over this one may be an attacker's (J1).
+			o.TLS = smtp.TLSNever
+			c.d.met.plaintext.Add(1)
+		default:
+			return nil, err
+		}
+	}
+}
+
+func (c *carrier) dial(ctx context.Context, t target, o smtp.ClientOptions) (*smtp.Client, error) {
+	dctx, cancel := context.WithTimeout(ctx, c.d.c.ConnectTimeout)
+	conn, err := c.d.c.Dial(dctx, "tcp", t.addr)
+	cancel()
+	if err != nil {
+		return nil, &dialError{err}
+	}
+	return smtp.NewClient(ctx, conn, o)
+}
+
+type dialError struct{ err error }
+
+func (e *dialError) Error() string { return e.err.Error() }
+func (e *dialError) Unwrap() error { return e.err }
+
+// connectFailure says what a host's silence or refusal means for the mail.
+func connectFailure(t target, err error) *failure {
+	f := &failure{host: t.label}
+	var refused *smtp.RefusedError
+	var noTLS *smtp.TLSError
+	var dial *dialError
+	switch {
+	case errors.As(err, &refused):
+		f.reply, f.remote = refused.Reply, true
+	case errors.As(err, &noTLS):
+		f.reply = mail.R(451, "4.7.5", "no TLS with "+t.label+": "+reason(err))
+	case errors.As(err, &dial):
+		f.reply = mail.R(451, "4.4.1", "no answer from "+t.label+": "+reason(err))
+	default:
+		f.reply = mail.R(451, "4.4.2", "conversation with "+t.label+" broke: "+reason(err))
+	}
+	return f
+}
+
+// reason is the part of a network error that says why; where is known already.
+func reason(err error) string {
+	var op *net.OpError
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &dns):
+		return dns.Error()
+	case errors.As(err, &op) && op.Op == "dial" && op.Err != nil:
+		return strings.TrimPrefix(op.Err.Error(), "connect: ")
+	}
+	return err.Error()
+}

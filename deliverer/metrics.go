@@ -1,0 +1,62 @@
+package deliverer
+
+import "sync/atomic"
+
+// Snapshot is what a Deliverer has done since it was made, and what it holds now.
+type Snapshot struct {
+	Attempts  uint64 // deliveries attempted
+	Delivered uint64 // recipients a remote took responsibility for
+	Deferred  uint64 // recipients to be tried again
+	Failed    uint64 // recipients given up, expired ones included
+	Expired   uint64 // of those, the ones whose time was up
+
+	Parked         uint64 // deliveries given back without an attempt
+	PermitsRefused uint64
+	Released       uint64 // deliveries given back untouched: shutdown, a claim lost
+
+	ConnectionsOpen    int64
+	ConnectionsOpened  uint64
+	ConnectionFailures uint64 // addresses that did not let us in
+	Reused             uint64 // transactions on a connection that had carried one before
+	Stale              uint64 // reused connections found dead
+	Plaintext          uint64 // connections made without TLS after its handshake failed
+	GatesShut          uint64 // destinations found dead, probes included
+	GatesOpened        uint64
+
+	Notices       uint64 // DSNs stored: failures and relays
+	DelayNotices  uint64
+	NoticesFailed uint64 // could not be stored
+	Swallowed     uint64 // failures nobody is told of: null sender, NOTIFY=NEVER
+
+	Hand      int   // deliveries held
+	HandBytes int64 // octets of their messages
+	Lanes     int   // destinations in memory
+}
+
+type metrics struct {
+	attempts, delivered, deferred, failed, expired    atomic.Uint64
+	parked, refusedPermits, released                  atomic.Uint64
+	open                                              atomic.Int64
+	opened, connectFailures, reused, stale, plaintext atomic.Uint64
+	shut, reopened                                    atomic.Uint64
+	notices, delayNotices, noticesFailed, swallowed   atomic.Uint64
+}
+
+// Stats returns the counters. Any goroutine may call it.
+func (d *Deliverer) Stats() Snapshot {
+	m := &d.met
+	s := Snapshot{
+		Attempts: m.attempts.Load(), Delivered: m.delivered.Load(), Deferred: m.deferred.Load(),
+		Failed: m.failed.Load(), Expired: m.expired.Load(),
+		Parked: m.parked.Load(), PermitsRefused: m.refusedPermits.Load(), Released: m.released.Load(),
+		ConnectionsOpen: m.open.Load(), ConnectionsOpened: m.opened.Load(),
+		ConnectionFailures: m.connectFailures.Load(), Reused: m.reused.Load(), Stale: m.stale.Load(),
+		Plaintext: m.plaintext.Load(), GatesShut: m.shut.Load(), GatesOpened: m.reopened.Load(),
+		Notices: m.notices.Load(), DelayNotices: m.delayNotices.Load(),
+		NoticesFailed: m.noticesFailed.Load(), Swallowed: m.swallowed.Load(),
+	}
+	d.mu.Lock()
+	s.Hand, s.HandBytes, s.Lanes = d.hand, d.bytes, len(d.lanes)
+	d.mu.Unlock()
+	return s
+}

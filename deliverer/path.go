@@ -1,0 +1,155 @@
+package deliverer
+
+import (
+	"slices"
+	"time"
+
+	"github.com/tarishi/tarishi/shaping"
+)
+
+// path is the way to one set of hosts, shared by all domains that lead there: its
+// connections, and the lanes that wait for one. A route makes a path of its own
+// for each domain, so that one slow destination behind a shared next hop does not
+// take the connections of the others. Guarded by Deliverer.mu.
+type path struct {
+	site      string
+	lanes     int        // lanes that lead here
+	waiting   []*lane    // those with deliveries waiting, taken in turn
+	open      int        // carriers, those on their way included
+	opening   int        // carriers on their way to a first connection
+	connected int        // carriers with a connection
+	idle      []*carrier // connected, with nothing to do; the last one used is the first taken
+	gate      gate       // shut while no host answers
+	full      time.Time  // a further connection was refused while others stood: no more until then
+	broken    int        // attempts in a row whose connections broke on every host
+	bad       map[string]time.Time
+}
+
+const (
+	// fullPause is how long we make do with the connections a destination gave us
+	// before we ask for one more.
+	fullPause = 5 * time.Second
+	// badPause is how long a host that did not answer is tried after the others.
+	badPause = time.Minute
+	// brokenLimit attempts in a row that broke on every host count as no host answering.
+	brokenLimit = 3
+)
+
+// enlist puts l in the line of lanes. With mu held.
+func (p *path) enlist(l *lane) {
+	if !l.ring && l.path == p {
+		l.ring = true
+		p.waiting = append(p.waiting, l)
+	}
+}
+
+// leave takes l off its path. With mu held.
+func (l *lane) leave() {
+	p := l.path
+	if p == nil {
+		return
+	}
+	l.path = nil
+	p.lanes--
+	if l.ring {
+		l.ring = false
+		p.waiting = slices.DeleteFunc(p.waiting, func(x *lane) bool { return x == l })
+	}
+}
+
+// join leads l to the site's path, made when needed. With mu held.
+func (d *Deliverer) join(l *lane, site string) *path {
+	p := d.paths[site]
+	if p == nil {
+		p = &path{site: site}
+		d.paths[site] = p
+	}
+	if l.path != p {
+		l.leave()
+		l.path = p
+		p.lanes++
+		if l.len() > 0 {
+			p.enlist(l)
+		}
+	}
+	return p
+}
+
+// pick takes the next delivery for a free connection of p: lanes in turn. With mu held.
+func (d *Deliverer) pick(p *path, now time.Time) (start, bool) {
+	for range len(p.waiting) {
+		l := p.waiting[0]
+		full := l.busy >= l.limit.Connections
+		var s start
+		if l.len() > 0 && !full {
+			s = d.start(l, now)
+		}
+		switch {
+		case l.len() == 0:
+			l.ring = false
+			p.waiting[0] = nil
+			p.waiting = p.waiting[1:]
+		case len(p.waiting) > 1:
+			copy(p.waiting, p.waiting[1:])
+			p.waiting[len(p.waiting)-1] = l
+		}
+		if s.lane != nil {
+			return s, true
+		}
+	}
+	return start{}, false
+}
+
+// gate is shut while a destination does not answer. Guarded by Deliverer.mu.
+type gate struct {
+	failures int       // in a row
+	until    time.Time // shut before
+	told     bool      // its reopening has been passed on
+}
+
+func (g *gate) fail(b shaping.Backoff, key string, now time.Time) {
+	g.failures++
+	g.until = now.Add(b.Pause(key, g.failures))
+	g.told = false
+}
+
+// hold shuts the gate for a reason that is nobody's failure.
+func (g *gate) hold(until time.Time) {
+	if until.After(g.until) {
+		g.until = until
+		g.told = false
+	}
+}
+
+// pass notes that a host answered.
+func (g *gate) pass() { *g = gate{} }
+
+// reopened is true once after each shutting has run out.
+func (g *gate) reopened(now time.Time) bool {
+	if g.told || g.until.IsZero() || now.Before(g.until) {
+		return false
+	}
+	g.told = true
+	return true
+}
+
+// shutPath notes that no host of p answered and, unless connections stand or are
+// still on their way, shuts it: what waits for it is returned to be given back.
+// With mu held.
+func (d *Deliverer) shutPath(p *path, now time.Time) (until time.Time, waiting []held) {
+	if p.connected > 0 || p.opening > 0 {
+		p.full = now.Add(fullPause)
+		return time.Time{}, nil
+	}
+	if !now.Before(p.gate.until) { // else another connection has found out already
+		p.gate.fail(d.c.Backoff, p.site, now)
+		d.met.shut.Add(1)
+	}
+	for _, l := range p.waiting {
+		l.ring = false
+		waiting = l.takeAll(waiting)
+	}
+	clear(p.waiting)
+	p.waiting = p.waiting[:0]
+	return p.gate.until, waiting
+}

@@ -1,0 +1,65 @@
+package deliverer
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/shaping"
+)
+
+// Route sends the mail of the domains its pattern names to one host instead of
+// their MX. The operator named the host, so it may be on loopback or in a private
+// network, where an MX record may not lead.
+type Route struct {
+	To  string // "example.net", "*.example.net", "*"
+	Via string // "host:port", or "lmtp:host:port" (RFC 2033)
+}
+
+// Routes is a set of routes; the most specific one wins. Safe for concurrent use.
+// The nil Routes is empty.
+type Routes struct {
+	by shaping.Patterns[*route]
+}
+
+type route struct{ target target }
+
+// NewRoutes checks the routes. The error names the route and the mend.
+func NewRoutes(routes []Route) (*Routes, error) {
+	rs := &Routes{}
+	for i, r := range routes {
+		t, err := parseVia(r.Via)
+		if err == nil {
+			err = rs.by.Add(r.To, &route{target: t})
+		}
+		if err != nil {
+			return nil, fmt.Errorf("route %d (to %q): %w", i+1, r.To, err)
+		}
+	}
+	return rs, nil
+}
+
+// For returns the route of a domain.
+func (rs *Routes) For(d mail.Domain) (*route, bool) {
+	if rs == nil {
+		return nil, false
+	}
+	return rs.by.For(d)
+}
+
+func parseVia(via string) (target, error) {
+	addr, lmtp := strings.CutPrefix(via, "lmtp:")
+	host, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		var n int
+		if n, err = strconv.Atoi(port); err == nil && (n < 1 || n > 65535) {
+			err = fmt.Errorf("port %d", n)
+		}
+	}
+	if err != nil || host == "" {
+		return target{}, fmt.Errorf("via %q is no next hop; write host:port or lmtp:host:port, such as 127.0.0.1:2600", via)
+	}
+	return target{name: host, addr: addr, label: addr, lmtp: lmtp}, nil
+}

@@ -1,0 +1,238 @@
+package deliverer
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/tarishi/tarishi/mail"
+)
+
+// parked is a delivery on its way back to the queue.
+type parked struct {
+	held
+	due     time.Time // zero: as soon as there is room
+	release bool      // as if it had never been taken
+}
+
+// park gives deliveries back without an attempt.
+func (d *Deliverer) park(back []parked) {
+	for _, p := range back {
+		d.parking <- p
+	}
+}
+
+func (d *Deliverer) parkAll(waiting []held, due time.Time) {
+	for _, h := range waiting {
+		d.parking <- parked{held: h, due: due}
+	}
+}
+
+// parkLoop gives back what could not start. Several run at once, because each
+// waits until the queue has stored the delivery anew.
+func (d *Deliverer) parkLoop() {
+	for p := range d.parking {
+		if p.release {
+			p.job.Release()
+			d.met.released.Add(1)
+			d.drop(p.held)
+			continue
+		}
+		if d.overAge(p.env, time.Now()) {
+			// Its time is up while nothing moves: it must not wait for ever behind a dead host.
+			d.expireUntried(&p.held)
+			continue
+		}
+		next := *p.env
+		next.Due = p.due
+		if !next.Expires.IsZero() && next.Due.After(next.Expires) {
+			next.Due = next.Expires
+		}
+		d.noticeDelay(p.job, &next, time.Now())
+		d.met.parked.Add(1)
+		p.job.Wait(next, nil)
+		d.drop(p.held)
+	}
+}
+
+func (d *Deliverer) overAge(env *mail.Delivery, now time.Time) bool {
+	return !env.Expires.IsZero() && !now.Before(env.Expires)
+}
+
+// expireUntried fails a delivery whose time is up and that cannot be tried now.
+func (d *Deliverer) expireUntried(h *held) {
+	a := &attempt{started: time.Now(), outs: make([]mail.Outcome, len(h.env.Recipients)), host: h.env.LastHost}
+	for i, r := range h.env.Recipients {
+		a.outs[i] = mail.Outcome{Recipient: r, Status: mail.Deferred, Reply: h.env.LastReply, Host: h.env.LastHost}
+	}
+	d.finish(h.job, h.env, a, h.env.Attempts)
+	d.drop(*h)
+}
+
+// settle ends a delivery after an attempt.
+func (d *Deliverer) settle(h *held, a *attempt) {
+	if a.release {
+		d.met.released.Add(1)
+		if len(a.notes) > 0 {
+			d.c.Log.Warn("delivery given back before the final dot", "delivery", h.env.ID(), "host", a.host, "why", strings.Join(a.notes, "; "))
+		}
+		h.job.Release()
+	} else {
+		d.finish(h.job, h.env, a, h.env.Attempts+1)
+	}
+	d.drop(*h)
+}
+
+// finish stores what an attempt's outcomes ask for and ends the job: first the
+// notices that are owed, then the delivery itself. Were the order swapped, a crash
+// between the two would lose a message without telling anyone.
+func (d *Deliverer) finish(job Job, env *mail.Delivery, a *attempt, attempts int) {
+	now := time.Now()
+	outs := a.outs
+	expired := d.overAge(env, now)
+	var causes []mail.Outcome // what is behind the outcomes we change, by index
+	failed, open := 0, 0
+	for i := range outs {
+		if outs[i].Status == mail.Deferred && expired {
+			if causes == nil {
+				causes = append(causes, outs...)
+			}
+			outs[i].Status, outs[i].Host = mail.Failed, ""
+			outs[i].Reply = expiredReply(causes[i].Reply)
+		}
+		switch outs[i].Status {
+		case mail.Failed:
+			failed++
+		case mail.Deferred:
+			open++
+		}
+	}
+	if causes == nil {
+		causes = outs
+	}
+	if failed > 0 || wantsSuccess(env, a, outs) {
+		if err := d.report(job, env, a, outs, causes, attempts, now); err != nil {
+			d.met.noticesFailed.Add(1)
+			d.c.Log.Error("cannot store a delivery status notification; the delivery stays until it can be",
+				"delivery", env.ID(), "error", err)
+			a.note("notice not stored: %v", err)
+			for i := range outs {
+				if outs[i].Status == mail.Failed {
+					outs[i] = causes[i]
+					outs[i].Status = mail.Deferred
+					open++
+				}
+			}
+		}
+	}
+
+	record := Attempt{Started: a.started, Duration: now.Sub(a.started), Host: a.host, Outcomes: outs, Note: strings.Join(a.notes, "; ")}
+	d.count(outs, expired)
+	if open == 0 {
+		d.logAttempt(env, a, outs, attempts, now, time.Time{})
+		job.Done(record)
+		return
+	}
+	next := *env
+	next.Attempts = attempts
+	next.LastAttempt, next.LastHost = now, a.host
+	next.Recipients = make([]mail.Recipient, 0, open)
+	for i := range outs {
+		if outs[i].Status == mail.Deferred {
+			if len(next.Recipients) == 0 {
+				next.LastReply = outs[i].Reply
+			}
+			next.Recipients = append(next.Recipients, outs[i].Recipient)
+		}
+	}
+	if expired {
+		// Only a notice that could not be stored brings us here.
+		next.Due = now.Add(d.c.Retry.Pause(env.ID(), attempts))
+	} else {
+		next.Due = d.c.Retry.Next(env.ID(), attempts, now, env.Expires)
+	}
+	d.noticeDelay(job, &next, now)
+	d.logAttempt(env, a, outs, attempts, now, next.Due)
+	job.Wait(next, &record)
+}
+
+// expiredReply is the outcome of a delivery whose time is up: RFC 3463 §3.5, X.4.7.
+func expiredReply(last mail.Reply) mail.Reply {
+	text := "delivery time expired"
+	if !last.IsZero() {
+		text += "; last reply: " + last.String()
+	}
+	return mail.R(451, "4.4.7", text)
+}
+
+func (d *Deliverer) count(outs []mail.Outcome, expired bool) {
+	d.met.attempts.Add(1)
+	var delivered, deferred, failed, old uint64
+	for i := range outs {
+		switch outs[i].Status {
+		case mail.Delivered:
+			delivered++
+		case mail.Deferred:
+			deferred++
+		default:
+			failed++
+			if expired && outs[i].Reply.Enhanced == (mail.EnhancedCode{4, 4, 7}) {
+				old++
+			}
+		}
+	}
+	d.met.delivered.Add(delivered)
+	if deferred+failed > 0 {
+		d.met.deferred.Add(deferred)
+		d.met.failed.Add(failed)
+		d.met.expired.Add(old)
+	}
+}
+
+// logAttempt writes the one line of an attempt.
+func (d *Deliverer) logAttempt(env *mail.Delivery, a *attempt, outs []mail.Outcome, attempts int, now, due time.Time) {
+	ctx := context.Background()
+	if !d.c.Log.Enabled(ctx, slog.LevelInfo) {
+		return
+	}
+	// The first that was not delivered speaks for the attempt: it is why someone looks.
+	worst := &outs[0]
+	var n [3]int
+	for i := range outs {
+		n[outs[i].Status]++
+		if worst.Status == mail.Delivered && outs[i].Status != mail.Delivered {
+			worst = &outs[i]
+		}
+	}
+	var buf [20]slog.Attr
+	at := append(buf[:0],
+		slog.String("message", env.Message.ID),
+		slog.String("delivery", env.ID()),
+		slog.Int("attempt", attempts),
+		slog.String("sender", env.Message.Sender.Raw),
+		slog.String("recipient", worst.Recipient.Raw),
+		slog.Int("recipients", len(outs)),
+		slog.String("destination", string(env.Destination)),
+		slog.String("host", a.host),
+		slog.Bool("tls", a.tls),
+		slog.String("status", worst.Status.String()),
+		slog.String("reply", worst.Reply.String()),
+		slog.Duration("duration", now.Sub(a.started)),
+		slog.Int64("size", env.Message.Size),
+		slog.Bool("reused", a.reused),
+	)
+	if len(outs) > 1 {
+		at = append(at, slog.Int("delivered", n[mail.Delivered]), slog.Int("deferred", n[mail.Deferred]), slog.Int("failed", n[mail.Failed]))
+	}
+	if !due.IsZero() {
+		at = append(at, slog.Time("next", due))
+	}
+	if d.c.Permits != nil {
+		at = append(at, slog.Bool("permit", true))
+	}
+	if len(a.notes) > 0 {
+		at = append(at, slog.String("note", strings.Join(a.notes, "; ")))
+	}
+	d.c.Log.LogAttrs(ctx, slog.LevelInfo, "attempt", at...)
+}
