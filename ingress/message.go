@@ -1,0 +1,112 @@
+package ingress
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/smtp"
+)
+
+// Message takes in one message and answers for it. Positive means that the
+// message is stored; nothing is stored when the reply is negative, except that
+// after 451 it may be (the client's second try is then a duplicate, which is
+// better than a loss).
+func (s *session) Message(ctx context.Context, body *smtp.Body) mail.Reply {
+	now := time.Now()
+	m := &mail.Message{
+		ID:       mail.NewID(now),
+		Sender:   s.from,
+		Body:     bodyType(s.opts),
+		SMTPUTF8: s.opts.UTF8,
+		Helo:     s.conn.Hello(),
+		Protocol: s.conn.Protocol(),
+		ClientIP: s.clientText(),
+	}
+	rcpts := s.rcpts
+	s.rcpts = nil // they belong to the queue from here on
+	ds := split(m, rcpts, now.Add(s.h.p.Expire))
+
+	w := s.h.store.NewWriter(m.ID)
+	defer w.Abort()
+	if err := s.copy(w, s.traceFor(m, ds, now), body); err != nil {
+		return s.refuse(ctx, m, err)
+	}
+	m.Received = time.Now()
+	// The order is the promise: were 250 said before Commit, a crash in between
+	// would lose mail that nobody keeps any more (RFC 5321 §6.1).
+	if err := w.Commit(ctx, m, ds); err != nil {
+		return s.refuse(ctx, m, err)
+	}
+	n := 0
+	for i := range ds {
+		n += len(ds[i].Recipients)
+	}
+	c := &s.h.stats
+	c.accepted.Add(1)
+	c.acceptedBytes.Add(m.Size)
+	c.recipients.Add(int64(n))
+	c.deliveries.Add(int64(len(ds)))
+	if log := s.h.p.Log; log.Enabled(ctx, slog.LevelInfo) {
+		log.LogAttrs(ctx, slog.LevelInfo, "accepted",
+			slog.String("message", m.ID), slog.String("from", m.Sender.Raw), slog.Int("recipients", n),
+			slog.Int("deliveries", len(ds)), slog.Int64("size", m.Size), slog.String("client", m.ClientIP),
+			slog.String("helo", m.Helo), slog.String("protocol", m.Protocol))
+	}
+	return mail.Reply{Code: 250, Enhanced: mail.EnhancedCode{2, 0, 0}, Text: "Queued as " + m.ID}
+}
+
+// copy writes the trace header and the message, filtered, to w.
+func (s *session) copy(w Writer, trace []byte, body *smtp.Body) error {
+	if _, err := w.Write(trace); err != nil {
+		return err
+	}
+	s.filter.reset(w, s.h.p.MaxReceived, s.h.p.MaxHeader)
+	if _, err := body.WriteTo(&s.filter); err != nil {
+		return err
+	}
+	return s.filter.finish()
+}
+
+// traceFor is the Received field of a message, valid until the next one.
+func (s *session) traceFor(m *mail.Message, ds []mail.Delivery, now time.Time) []byte {
+	t := trace{Helo: m.Helo, Name: s.name, IP: s.ip, By: s.h.p.Hostname, Protocol: m.Protocol, ID: m.ID, Time: now}
+	if len(ds) == 1 && len(ds[0].Recipients) == 1 {
+		t.For = ds[0].Recipients[0].Raw
+	}
+	s.trace = t.append(s.trace[:0])
+	return s.trace
+}
+
+// refuse turns an error of the way into the queue into a reply.
+func (s *session) refuse(ctx context.Context, m *mail.Message, err error) mail.Reply {
+	var ours *refusal
+	var wire *smtp.BodyError
+	level, reply := slog.LevelInfo, mail.Reply{}
+	switch {
+	case errors.As(err, &ours):
+		reply = ours.reply
+		if ours == looping {
+			s.h.stats.loops.Add(1)
+		} else {
+			s.h.stats.badHeader.Add(1)
+		}
+	case errors.As(err, &wire):
+		reply = wire.Reply // the engine says it, or nothing when there is nobody left
+	default:
+		level, reply = slog.LevelWarn, *s.later(err)
+	}
+	s.h.p.Log.LogAttrs(ctx, level, "message refused",
+		slog.String("message", m.ID), slog.String("from", m.Sender.Raw), slog.String("client", m.ClientIP),
+		slog.String("helo", m.Helo), slog.String("reply", reply.String()), slog.Any("error", err))
+	return reply
+}
+
+func bodyType(o smtp.MailOptions) mail.BodyType {
+	if o.Body == "8BITMIME" {
+		return mail.Body8BitMIME
+	}
+	return mail.Body7Bit
+}

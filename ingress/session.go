@@ -1,0 +1,124 @@
+package ingress
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+
+	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/smtp"
+)
+
+// session is one client's visit. Its methods run one at a time, in the order of
+// the dialogue, on the connection's goroutine.
+type session struct {
+	h       *Handler
+	conn    *smtp.Conn
+	ip      netip.Addr
+	trusted bool // may send to any domain
+	name    string
+	named   bool // name has been asked for
+
+	from  mail.Address
+	opts  smtp.MailOptions
+	rcpts []mail.Recipient // accepted so far; handed over to the queue with the message
+
+	trace  []byte // scratch for the trace header
+	filter headerFilter
+}
+
+var (
+	tooMany     = mail.R(452, "4.5.3", "Too many recipients, send the rest in another transaction")
+	full        = mail.R(452, "4.3.1", "The queue is full, try again later")
+	unavailable = mail.R(451, "4.3.0", "The queue is not available, try again later")
+)
+
+// Connect greets everybody; limits on connections are the engine's.
+func (h *Handler) Connect(_ context.Context, c *smtp.Conn) (smtp.Session, *mail.Reply) {
+	h.stats.connections.Add(1)
+	s := &session{h: h, conn: c, ip: clientIP(c.RemoteAddr())}
+	s.trusted = h.relay.trusts(s.ip)
+	c.SetTrusted(s.trusted)
+	return s, nil
+}
+
+// Hello takes any name. RFC 5321 §4.1.4: mail MUST NOT be refused because the
+// name is wrong. It gives no rights either.
+func (s *session) Hello(context.Context, string, bool) *mail.Reply { return nil }
+
+// Keywords adds nothing to the engine's own.
+func (s *session) Keywords() []string { return nil }
+
+// Mail opens a transaction if the queue can take one. Any sender is welcome, and
+// none gives rights, whoever's domain it names.
+func (s *session) Mail(_ context.Context, from mail.Address, o *smtp.MailOptions) *mail.Reply {
+	if err := s.h.store.Room(); err != nil {
+		return s.later(err)
+	}
+	s.from, s.opts = from, *o
+	return nil
+}
+
+// Rcpt accepts or refuses one recipient.
+func (s *session) Rcpt(ctx context.Context, to mail.Address, _ *smtp.RcptOptions) *mail.Reply {
+	if len(s.rcpts) >= s.h.p.MaxRecipients {
+		s.h.stats.tooMany.Add(1)
+		return &tooMany // RFC 5321 §4.5.3.1.10: those before it are kept
+	}
+	addr, refused := s.h.relay.admit(to, s.trusted)
+	if refused != nil {
+		if refused == &relayDenied {
+			s.h.stats.relayDenied.Add(1)
+		} else {
+			s.h.stats.badRecipient.Add(1)
+		}
+		s.h.p.Log.LogAttrs(ctx, slog.LevelInfo, "recipient refused",
+			slog.String("client", s.clientText()), slog.String("helo", s.conn.Hello()),
+			slog.String("from", s.from.Raw), slog.String("to", to.Raw), slog.String("reply", refused.String()))
+		return refused
+	}
+	s.rcpts = append(s.rcpts, mail.Recipient{Address: addr})
+	return nil
+}
+
+// Data is the last question before the message comes in. The client's name is
+// looked up here, so that only those who bring mail cost a lookup.
+func (s *session) Data(ctx context.Context) *mail.Reply {
+	if ask := s.h.p.ReverseName; ask != nil && !s.named && s.ip.IsValid() && !s.ip.IsLoopback() {
+		ctx, cancel := context.WithTimeout(ctx, s.h.p.ReverseWait)
+		s.name = ask(ctx, s.ip)
+		cancel()
+	}
+	s.named = true
+	return nil
+}
+
+// Command knows no verbs beyond the engine's.
+func (s *session) Command(context.Context, string, string) *mail.Reply { return nil }
+
+// Reset forgets the transaction.
+func (s *session) Reset(context.Context) {
+	s.from, s.opts, s.rcpts = mail.Address{}, smtp.MailOptions{}, nil
+}
+
+// Close has nothing to give back: a message in progress was aborted by Message.
+func (s *session) Close(context.Context) {}
+
+// later is the reply to an error of the store: 452 when it is full, else 451. Never
+// a 5yz: the client is right and we are not (RFC 5321 §4.2.1).
+func (s *session) later(err error) *mail.Reply {
+	if s.h.store.Full != nil && errors.Is(err, s.h.store.Full) {
+		s.h.stats.full.Add(1)
+		return &full
+	}
+	s.h.stats.unavl.Add(1)
+	return &unavailable
+}
+
+func (s *session) clientText() string {
+	if !s.ip.IsValid() {
+		return "unknown"
+	}
+	return s.ip.String()
+}
