@@ -701,8 +701,9 @@ type Event struct {
 	Host          string                 `protobuf:"bytes,7,opt,name=host,proto3" json:"host,omitempty"`
 	DurationUs    int64                  `protobuf:"varint,8,opt,name=duration_us,json=durationUs,proto3" json:"duration_us,omitempty"`
 	Outcomes      []*Outcome             `protobuf:"bytes,9,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
-	Note          string                 `protobuf:"bytes,10,opt,name=note,proto3" json:"note,omitempty"`        // operator's action, reason
-	Attempt       uint32                 `protobuf:"varint,11,opt,name=attempt,proto3" json:"attempt,omitempty"` // from 1
+	Note          string                 `protobuf:"bytes,10,opt,name=note,proto3" json:"note,omitempty"`                       // operator's action, reason
+	Attempt       uint32                 `protobuf:"varint,11,opt,name=attempt,proto3" json:"attempt,omitempty"`                // from 1
+	WaitSeq       uint64                 `protobuf:"varint,12,opt,name=wait_seq,json=waitSeq,proto3" json:"wait_seq,omitempty"` // the WAIT record this was about; 0: a READY record
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -810,6 +811,13 @@ func (x *Event) GetNote() string {
 func (x *Event) GetAttempt() uint32 {
 	if x != nil {
 		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Event) GetWaitSeq() uint64 {
+	if x != nil {
+		return x.WaitSeq
 	}
 	return 0
 }
@@ -944,7 +952,7 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x16\n" +
 	"\x06closed\x18\x03 \x01(\bR\x06closed\x12)\n" +
 	"\x06events\x18\x04 \x03(\v2\x11.tarishi.v1.EventR\x06events\x12\x1b\n" +
-	"\tready_seq\x18\x05 \x01(\x04R\breadySeq\"\xb8\x03\n" +
+	"\tready_seq\x18\x05 \x01(\x04R\breadySeq\"\xd3\x03\n" +
 	"\x05Event\x12*\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x16.tarishi.v1.Event.KindR\x04kind\x12\x13\n" +
 	"\x05at_us\x18\x02 \x01(\x03R\x04atUs\x12\x1d\n" +
@@ -961,7 +969,8 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\boutcomes\x18\t \x03(\v2\x13.tarishi.v1.OutcomeR\boutcomes\x12\x12\n" +
 	"\x04note\x18\n" +
 	" \x01(\tR\x04note\x12\x18\n" +
-	"\aattempt\x18\v \x01(\rR\aattempt\"]\n" +
+	"\aattempt\x18\v \x01(\rR\aattempt\x12\x19\n" +
+	"\bwait_seq\x18\f \x01(\x04R\awaitSeq\"]\n" +
 	"\x04Kind\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\a\n" +
 	"\x03DOT\x10\x01\x12\v\n" +

@@ -1,0 +1,235 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// SyncFile makes what has been written to f durable.
+type SyncFile func(f *os.File) error
+
+func syncFile(f *os.File) error { return f.Sync() }
+
+// barrier is the fsync that stands before every 250 and between every replacement
+// record and the removal it allows. All that finish while one sync runs share the
+// next: a waiter never joins a sync that began before it asked.
+//
+// It relies on JetStream's PubAck meaning "written to the newest block file"
+// (R1, flush in place), which the self-test proves at every start. It syncs the
+// newest block of each stream that was written, and every block since the last
+// sync when the stream has rolled over; a block that was compacted meanwhile is
+// another file under the same name, so files are opened by name each time.
+type barrier struct {
+	sync  SyncFile
+	off   bool
+	stats *counters
+
+	mu      sync.Mutex
+	cohort  *cohort
+	wake    chan struct{}
+	failed  error // sticky: after a failed sync nobody knows what is on disk
+	streams map[string]*blockFiles
+}
+
+type cohort struct {
+	dirty map[string]struct{}
+	n     int
+	done  chan struct{}
+	err   error
+}
+
+func newBarrier(dir string, sync SyncFile, off bool, stats *counters) *barrier {
+	b := &barrier{sync: sync, off: off, stats: stats, wake: make(chan struct{}, 1), streams: map[string]*blockFiles{}}
+	for _, s := range []string{streamReady, streamWait, streamBody, streamEvent} {
+		b.streams[s] = &blockFiles{dir: filepath.Join(dir, s, "msgs")}
+	}
+	return b
+}
+
+// Wait returns nil once everything acknowledged before the call, in the named
+// streams, is on disk.
+func (b *barrier) Wait(ctx context.Context, streams ...string) error {
+	if b.off {
+		return nil
+	}
+	b.mu.Lock()
+	if b.failed != nil {
+		defer b.mu.Unlock()
+		return b.failed
+	}
+	c := b.cohort
+	if c == nil {
+		c = &cohort{dirty: map[string]struct{}{}, done: make(chan struct{})}
+		b.cohort = c
+	}
+	for _, s := range streams {
+		c.dirty[s] = struct{}{}
+	}
+	c.n++
+	b.mu.Unlock()
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+	select {
+	case <-c.done:
+		return c.err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: waiting for the disk: %w", ErrUnavailable, ctx.Err())
+	}
+}
+
+// syncNow is Wait for the start-up, when the barrier does not run yet.
+func (b *barrier) syncNow(streams ...string) error {
+	if b.off {
+		return nil
+	}
+	for _, s := range streams {
+		if err := b.streams[s].sync(b.sync); err != nil {
+			return fmt.Errorf("%w: sync failed: %w", ErrUnavailable, err)
+		}
+	}
+	return nil
+}
+
+// Failed returns the error that stopped the barrier, if one did.
+func (b *barrier) Failed() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failed
+}
+
+func (b *barrier) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-b.wake:
+		}
+		b.mu.Lock()
+		c := b.cohort
+		b.cohort = nil // whoever asks from here on needs the next sync
+		b.mu.Unlock()
+		if c == nil {
+			continue
+		}
+		began := time.Now()
+		for s := range c.dirty {
+			if err := b.streams[s].sync(b.sync); err != nil {
+				c.err = errors.Join(c.err, err)
+			}
+		}
+		if c.err != nil {
+			// fsync reports a lost write once; a retry would succeed and prove
+			// nothing. The whole cohort fails, and nobody gets past here again.
+			c.err = fmt.Errorf("%w: sync failed, restart this node after mending the disk: %w", ErrUnavailable, c.err)
+			b.mu.Lock()
+			b.failed = c.err
+			b.mu.Unlock()
+		}
+		b.stats.barriers.Add(1)
+		b.stats.barrierWaiters.Add(int64(c.n))
+		b.stats.barrierNanos.Add(int64(time.Since(began)))
+		close(c.done)
+	}
+}
+
+// blockFiles knows the block files of one stream, <n>.blk with n rising by one.
+type blockFiles struct {
+	dir  string
+	last uint64 // every block before this one has been synced whole
+}
+
+// sync makes everything written to the stream so far durable.
+func (f *blockFiles) sync(one SyncFile) error {
+	if f.last == 0 || !exists(f.path(f.last)) {
+		// First time, or the stream was emptied and its old blocks are gone.
+		first, err := f.lowestFrom(f.last)
+		if err != nil {
+			return err
+		}
+		if first == 0 {
+			return nil // an empty stream: nothing is written
+		}
+		f.last = first
+		if err := f.syncDir(one); err != nil {
+			return err
+		}
+	}
+	n := f.last
+	for {
+		if err := syncPath(f.path(n), one); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err // one that is gone has been emptied by removals
+		}
+		next := n + 1
+		if !exists(f.path(next)) {
+			// The stream may have skipped a number whose block came and went.
+			later, err := f.skipped(n)
+			if err != nil || later == 0 {
+				f.last = n
+				return err
+			}
+			next = later
+		}
+		n = next
+		// A new block's name must be durable too. (RFC-like promise of POSIX; ext4 gives it with the file.)
+		if err := f.syncDir(one); err != nil {
+			return err
+		}
+	}
+}
+
+// skipped looks for a block after n only when n itself has been removed.
+func (f *blockFiles) skipped(n uint64) (uint64, error) {
+	if exists(f.path(n)) {
+		return 0, nil
+	}
+	return f.lowestFrom(n + 1)
+}
+
+func (f *blockFiles) path(n uint64) string {
+	return filepath.Join(f.dir, strconv.FormatUint(n, 10)+".blk")
+}
+
+// lowestFrom returns the lowest block number that is at least n, or 0.
+func (f *blockFiles) lowestFrom(n uint64) (uint64, error) {
+	es, err := os.ReadDir(f.dir)
+	if err != nil {
+		return 0, fmt.Errorf("look for block files: %w", err)
+	}
+	var low uint64
+	for _, e := range es {
+		s, ok := strings.CutSuffix(e.Name(), ".blk")
+		if !ok {
+			continue
+		}
+		if v, err := strconv.ParseUint(s, 10, 64); err == nil && v >= n && (low == 0 || v < low) {
+			low = v
+		}
+	}
+	return low, nil
+}
+
+func (f *blockFiles) syncDir(one SyncFile) error { return syncPath(f.dir, one) }
+
+func syncPath(path string, one SyncFile) error {
+	h, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	err = one(h)
+	return errors.Join(err, h.Close())
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

@@ -1,0 +1,141 @@
+package queue
+
+import (
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// record is one stored record in this process's hand, with the jobs made of it.
+// It is removed from its stream when the last of its jobs has ended.
+type record struct {
+	stream  string
+	seq     uint64
+	subject string        // WAIT: where it lies
+	msg     jetstream.Msg // READY: acknowledges
+	epoch   *epoch        // journal position of its first entry; nil: none yet
+
+	mu       sync.Mutex
+	open     int  // jobs not ended
+	released bool // some job was given back: the record stays
+	fresh    time.Time
+}
+
+// waitSeq is the record's sequence when it lies in WAIT, else 0.
+func (r *record) waitSeq() uint64 {
+	if r.stream == streamWait {
+		return r.seq
+	}
+	return 0
+}
+
+// end notes that one of the record's jobs has ended, and tells whether it was the last.
+func (r *record) end(release bool) (last, keep bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.open--
+	r.released = r.released || release
+	return r.open == 0, r.released
+}
+
+// confirmed is the time of the last moment the claim is known to have been ours.
+func (r *record) confirmed() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.fresh
+}
+
+func (r *record) confirm(t time.Time) {
+	r.mu.Lock()
+	r.fresh = t
+	r.mu.Unlock()
+}
+
+// claims knows which records are in this process's hand, so that no record is
+// worked on twice, by a deliverer or by an operator's command.
+type claims struct {
+	mu    sync.Mutex
+	ready map[uint64]*record
+	wait  map[uint64]*record
+	// READY records whose removal has been sent: the server may offer one again
+	// when a connection broke with the acknowledgement in it.
+	gone     map[uint64]struct{}
+	goneRing []uint64
+	goneAt   int
+}
+
+const goneSize = 1 << 15
+
+func newClaims() *claims {
+	return &claims{ready: map[uint64]*record{}, wait: map[uint64]*record{},
+		gone: map[uint64]struct{}{}, goneRing: make([]uint64, goneSize)}
+}
+
+func (c *claims) of(stream string) map[uint64]*record {
+	if stream == streamReady {
+		return c.ready
+	}
+	return c.wait
+}
+
+// take claims the record unless it is claimed; gone tells that it has been removed already.
+func (c *claims) take(r *record) (taken, gone bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r.stream == streamReady {
+		if _, ok := c.gone[r.seq]; ok {
+			return false, true
+		}
+	}
+	m := c.of(r.stream)
+	if _, ok := m[r.seq]; ok {
+		return false, false
+	}
+	m[r.seq] = r
+	return true, false
+}
+
+func (c *claims) has(stream string, seq uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.of(stream)[seq]
+	return ok
+}
+
+// forget ends a claim on a record that stays, or that is gone from WAIT.
+func (c *claims) forget(r *record) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.of(r.stream), r.seq)
+}
+
+// finish ends a claim on a READY record whose removal is being sent.
+func (c *claims) finish(r *record) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.ready, r.seq)
+	if old := c.goneRing[c.goneAt]; old != 0 {
+		delete(c.gone, old)
+	}
+	c.goneRing[c.goneAt] = r.seq
+	c.goneAt = (c.goneAt + 1) % goneSize
+	c.gone[r.seq] = struct{}{}
+}
+
+func (c *claims) open() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.ready) + len(c.wait)
+}
+
+// allReady returns the READY records in hand, to extend their claims.
+func (c *claims) allReady() []*record {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	rs := make([]*record, 0, len(c.ready))
+	for _, r := range c.ready {
+		rs = append(rs, r)
+	}
+	return rs
+}

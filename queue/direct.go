@@ -1,0 +1,120 @@
+package queue
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// readyReader reads READY without consuming: a work queue has one consumer only,
+// so others read it by direct get, in batches, in stream order.
+type readyReader struct {
+	q     *Queue
+	next  uint64
+	since *time.Time // for the first read
+}
+
+type directRequest struct {
+	Seq       uint64     `json:"seq,omitempty"`
+	Batch     int        `json:"batch"`
+	MaxBytes  int        `json:"max_bytes,omitempty"`
+	StartTime *time.Time `json:"start_time,omitempty"`
+}
+
+// read returns the next records with their message ids, and none at the end.
+func (r *readyReader) read(ctx context.Context, max int) ([]stored, []nats.Header, error) {
+	req := directRequest{Seq: r.next, Batch: max, MaxBytes: 16 << 20}
+	if r.since != nil {
+		req.Seq, req.StartTime = 0, r.since
+	} else if req.Seq == 0 {
+		req.Seq = 1
+	}
+	b, err := json.Marshal(req)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	inbox := r.q.get.NewInbox()
+	sub, err := r.q.get.SubscribeSync(inbox)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	if err := r.q.get.PublishRequest("$JS.API.DIRECT.GET."+streamReady, inbox, b); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	var out []stored
+	var hs []nats.Header
+	for {
+		m, err := sub.NextMsgWithContext(ctx)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w: reading READY: %w", ErrUnavailable, err)
+		}
+		switch m.Header.Get("Status") {
+		case "":
+		case "204", "404": // end of batch, nothing there
+			r.since = nil
+			return out, hs, nil
+		default:
+			return nil, nil, fmt.Errorf("%w: reading READY: %s %s", ErrUnavailable, m.Header.Get("Status"), m.Header.Get("Description"))
+		}
+		seq, err := strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w: reading READY: an answer without a sequence", ErrUnavailable)
+		}
+		at, _ := time.Parse(time.RFC3339Nano, m.Header.Get(jetstream.TimeStampHeaer))
+		r.next = seq + 1
+		out = append(out, stored{seq: seq, subject: m.Header.Get(jetstream.SubjectHeader), at: at, data: m.Data})
+		hs = append(hs, m.Header)
+	}
+}
+
+// edge returns the first or the last record of one subject of WAIT; a zero one when there is none.
+func (q *Queue) edge(ctx context.Context, subject string, last bool) (stored, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	req := fmt.Appendf(nil, `{"next_by_subj":%q}`, subject)
+	if last {
+		req = fmt.Appendf(nil, `{"last_by_subj":%q}`, subject)
+	}
+	m, err := q.get.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+streamWait, req)
+	if err != nil {
+		return stored{}, fmt.Errorf("%w: reading WAIT: %w", ErrUnavailable, err)
+	}
+	if m.Header.Get("Status") != "" {
+		return stored{}, nil
+	}
+	return stored{subject: subject, data: m.Data}, nil
+}
+
+// readyByDelete stands for READY's acknowledgement where an operator's command,
+// and not the work queue, took the record.
+type readyByDelete struct {
+	jetstream.Msg
+	q   *Queue
+	seq uint64
+}
+
+func (m readyByDelete) Ack() error {
+	m.q.settler.begin()
+	m.q.removals.add(removal{rec: &record{stream: streamReady, seq: m.seq}})
+	return nil
+}
+func (m readyByDelete) Nak() error        { return nil } // it was never given out
+func (m readyByDelete) InProgress() error { return nil }
+
+func readAll(r io.ReadCloser, size int64) ([]byte, error) {
+	b := make([]byte, 0, size+512)
+	buf := bytes.NewBuffer(b)
+	_, err := io.Copy(buf, r)
+	return buf.Bytes(), errors.Join(err, r.Close())
+}

@@ -1,0 +1,155 @@
+package queue
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/proto"
+)
+
+// Job is one delivery in this process's hand. Exactly one of Done, Wait and
+// Release ends it; all three return at once, and Flush waits for what they began.
+// A Job is used by one goroutine at a time.
+type Job struct {
+	mail.Delivery
+
+	q      *Queue
+	rec    *record
+	ref    *proto.BodyRef // body in BODY
+	inline []byte         // or here
+}
+
+// Attempt is what one attempt came to.
+type Attempt struct {
+	Started  time.Time
+	Duration time.Duration
+	Host     string
+	Outcomes []mail.Outcome
+	Note     string
+}
+
+// Bytes returns a body that travels inside its record, or nil when it lies in BODY.
+func (j *Job) Bytes() []byte {
+	if j.ref != nil {
+		return nil
+	}
+	return j.inline
+}
+
+// Open reads the body, wherever it is. A body that fails its checksum ends in an
+// error before its last octets have been returned.
+func (j *Job) Open(ctx context.Context) (io.ReadCloser, error) {
+	if j.ref == nil {
+		return io.NopCloser(bytes.NewReader(j.inline)), nil
+	}
+	return j.q.openBody(ctx, j.ref)
+}
+
+// Dot journals that the octets which complete the message are about to be sent,
+// and returns once that is confirmed. After an error they must not be sent:
+// no confirmed record, no dot, or a crash could hide a possible duplicate.
+func (j *Job) Dot(ctx context.Context, host string) error {
+	if j.rec.stream == streamReady {
+		// A process that was frozen may have lost its claim: what another was
+		// given meanwhile must not be sent by us.
+		if age := time.Since(j.rec.confirmed()); age > j.q.o.AckWait/2 {
+			return fmt.Errorf("%w: the claim on %s was last confirmed %s ago", ErrUnavailable, j.ID(), age.Round(time.Second))
+		}
+	}
+	return j.q.journal.dot(ctx, j, host)
+}
+
+// Done says that every recipient has a final outcome. The outcome is journaled
+// first and the delivery removed after: swapped, a crash would forget both.
+func (j *Job) Done(a Attempt) {
+	j.q.settler.add(settling{job: j, attempt: &a})
+}
+
+// Wait stores next in WAIT in place of this record: its recipients are those still
+// open, and its Due, Held and the rest are as the caller set them. A zero Due
+// means as soon as there is room. a is nil when no attempt was made.
+func (j *Job) Wait(next mail.Delivery, a *Attempt) {
+	next.Generation = j.Generation + 1
+	j.q.settler.add(settling{job: j, attempt: a, next: &next})
+}
+
+// Release gives the job back untouched.
+func (j *Job) Release() {
+	last, _ := j.rec.end(true)
+	if last {
+		j.q.giveBack(j.rec)
+	}
+}
+
+// discard ends a job that an earlier run has ended already.
+func (j *Job) discard() {
+	if last, keep := j.rec.end(false); last {
+		j.q.endRecord(j.rec, keep)
+	}
+}
+
+// giveBack lets somebody else have the record.
+func (q *Queue) giveBack(r *record) {
+	q.claims.forget(r)
+	if r.stream == streamReady {
+		if err := r.msg.Nak(); err != nil {
+			q.log.Debug("giving a job back", "error", err) // the ack wait does it
+		}
+		return
+	}
+	q.lanes.untake(r.subject, r.seq)
+}
+
+// endRecord removes a record whose jobs have all ended, or gives it back when one of them was.
+func (q *Queue) endRecord(r *record, keep bool) {
+	q.journal.leave(r)
+	if keep {
+		q.giveBack(r)
+		return
+	}
+	if r.stream == streamReady {
+		q.claims.finish(r)
+		// Lost with the connection, the job comes back; claims.gone knows it, and
+		// after a crash the journal does.
+		if err := r.msg.Ack(); err != nil {
+			q.log.Warn("acknowledging a finished job", "error", err)
+		}
+		return
+	}
+	q.removeWaiting(r) // the claim lasts until it is gone, or a reader would take it again
+}
+
+// jobs takes a stored mail record apart. The record is claimed already.
+func (q *Queue) jobs(r *record, data []byte) ([]*Job, error) {
+	var head proto.Mail
+	body, err := proto.ReadFrame(data, proto.KindMail, &head)
+	if err != nil {
+		return nil, err
+	}
+	m := head.Message()
+	js := make([]*Job, len(head.Deliveries))
+	for i, d := range head.Deliveries {
+		js[i] = &Job{Delivery: d.Delivery(m), q: q, rec: r, ref: head.Body}
+		if head.Body == nil {
+			js[i].inline = body
+		}
+	}
+	r.open, r.fresh = len(js), time.Now()
+	if q.recent.empty() {
+		return js, nil
+	}
+	// After an unclean stop: what the journal or WAIT knows to be older or done.
+	left := js[:0]
+	for _, j := range js {
+		if q.recent.ended(j.ID(), j.Generation, r) {
+			defer j.discard() // its body is left to the sweep
+			continue
+		}
+		left = append(left, j)
+	}
+	return left, nil
+}

@@ -1,0 +1,267 @@
+package queue
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/tarishi/tarishi/proto"
+)
+
+// journal writes EVENT. Entries of all transactions within about a millisecond
+// travel in one record. It need not be fsynced: written to the file, it survives
+// the death of the process, and after a power cut its loss costs duplicates only.
+type journal struct {
+	q *Queue
+
+	mu     sync.Mutex
+	batch  []entry
+	wake   chan struct{}
+	last   uint64 // EVENT sequence confirmed last
+	seen   uint64 // READY sequence taken last
+	epochs []*epoch
+	wrote  time.Time
+	pinned *epoch // what the last run left, until READY has offered all of it again
+}
+
+type entry struct {
+	event *proto.Event
+	must  bool            // repeat until it is stored
+	then  func(err error) // called once, from the journal's goroutine; must not block
+}
+
+// epoch is a stretch of the journal of about a second. The journal must be read,
+// after a crash, from the first epoch that some unsettled record's entries lie in.
+type epoch struct {
+	start   uint64
+	began   time.Time
+	open    int
+	leaving []*epoch // of records settled during this epoch
+}
+
+// settleMargin is how long a removal may take to reach its file.
+const settleMargin = 3 * time.Second
+
+func newJournal(q *Queue) *journal {
+	j := &journal{q: q, wake: make(chan struct{}, 1), last: q.lastEvent}
+	if q.recent != nil {
+		j.pinned = &epoch{start: q.recent.from, open: 1}
+		j.epochs = append(j.epochs, j.pinned)
+	}
+	j.epochs = append(j.epochs, &epoch{start: j.last + 1, began: time.Now()})
+	return j
+}
+
+// dot journals a DOT and returns once it is confirmed.
+func (j *journal) dot(ctx context.Context, job *Job, host string) error {
+	done := make(chan error, 1)
+	j.add(job.rec, entry{event: &proto.Event{
+		Kind: proto.Event_DOT, AtUs: time.Now().UnixMicro(), MessageId: job.Message.ID,
+		Delivery: uint32(job.Index), Generation: uint32(job.Generation), Attempt: uint32(job.Attempts + 1),
+		Destination: string(job.Destination), Host: host,
+	}, then: func(err error) { done <- err }})
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// attempt journals the end of an attempt; final says that nothing follows from this record.
+func (j *journal) attempt(job *Job, a *Attempt, final bool, then func()) {
+	kind := proto.Event_ATTEMPT
+	if final {
+		kind = proto.Event_SETTLED
+	}
+	e := &proto.Event{
+		Kind: kind, AtUs: time.Now().UnixMicro(), MessageId: job.Message.ID,
+		Delivery: uint32(job.Index), Generation: uint32(job.Generation), Attempt: uint32(job.Attempts + 1),
+		WaitSeq:     job.rec.waitSeq(),
+		Destination: string(job.Destination), Host: a.Host, DurationUs: a.Duration.Microseconds(), Note: a.Note,
+		Outcomes: make([]*proto.Outcome, len(a.Outcomes)),
+	}
+	for i, o := range a.Outcomes {
+		e.Outcomes[i] = &proto.Outcome{Recipient: o.Recipient.Raw, Status: uint32(o.Status), Reply: proto.FromReply(o.Reply)}
+	}
+	j.add(job.rec, entry{event: e, must: true, then: func(error) { then() }})
+}
+
+func (j *journal) add(r *record, e entry) {
+	j.mu.Lock()
+	if r != nil && r.epoch == nil {
+		r.epoch = j.epochs[len(j.epochs)-1]
+		r.epoch.open++
+	}
+	j.batch = append(j.batch, e)
+	j.mu.Unlock()
+	select {
+	case j.wake <- struct{}{}:
+	default:
+	}
+}
+
+// leave notes that the record is being removed: its entries stop to matter a
+// little later.
+func (j *journal) leave(r *record) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if r.epoch != nil {
+		cur := j.epochs[len(j.epochs)-1]
+		cur.leaving = append(cur.leaving, r.epoch)
+		r.epoch = nil
+	}
+}
+
+// sawReady notes that READY has offered the record seq, and with it all before it.
+func (j *journal) sawReady(seq uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.seen = max(j.seen, seq)
+	if j.pinned != nil && seq > j.q.recent.readySeq {
+		j.unpinLocked()
+	}
+}
+
+// unpin notes that READY has nothing left to offer.
+func (j *journal) unpin() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.unpinLocked()
+}
+
+func (j *journal) unpinLocked() {
+	if j.pinned != nil {
+		j.pinned.open--
+		j.pinned = nil
+	}
+}
+
+// touch writes a record of no entries about once a second while deliveries are
+// parked without an attempt, so that the next start need not look far back.
+func (j *journal) touch() {
+	j.mu.Lock()
+	old := time.Since(j.wrote) > time.Second
+	j.mu.Unlock()
+	if old {
+		select {
+		case j.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// from returns the EVENT sequence a crash at this moment makes us read from. The caller holds mu.
+func (j *journal) from(now time.Time) uint64 {
+	if cur := j.epochs[len(j.epochs)-1]; now.Sub(cur.began) >= time.Second && j.last >= cur.start {
+		j.epochs = append(j.epochs, &epoch{start: j.last + 1, began: now})
+	}
+	for _, e := range j.epochs {
+		if len(e.leaving) > 0 && now.Sub(e.began) > settleMargin+time.Second {
+			for _, x := range e.leaving {
+				x.open--
+			}
+			e.leaving = nil
+		}
+	}
+	for len(j.epochs) > 1 && j.epochs[0].open == 0 && len(j.epochs[0].leaving) == 0 {
+		j.epochs = j.epochs[1:]
+	}
+	return j.epochs[0].start
+}
+
+func (j *journal) run(ctx context.Context) {
+	gather := false
+	for {
+		select {
+		case <-ctx.Done():
+			j.fail(ErrUnavailable)
+			return
+		case <-j.wake:
+		}
+		if gather {
+			// Under load a millisecond's entries share one record; when idle nobody waits.
+			time.Sleep(time.Millisecond)
+		}
+		j.mu.Lock()
+		batch := j.batch
+		j.batch = nil
+		beat := len(batch) == 0 && time.Since(j.wrote) > time.Second
+		rec := &proto.Journal{Node: j.q.o.Node, From: j.from(time.Now()), ReadySeq: j.seen}
+		j.mu.Unlock()
+		gather = len(batch) > 1
+		if beat {
+			_ = j.put(ctx, rec) // only a time mark
+		}
+		for len(batch) > 0 && ctx.Err() == nil {
+			n := min(len(batch), 4096)
+			batch = append(j.write(ctx, rec, batch[:n]), batch[n:]...)
+		}
+	}
+}
+
+// write stores the entries as one record and returns those that must be tried again.
+func (j *journal) write(ctx context.Context, rec *proto.Journal, batch []entry) []entry {
+	rec.Events = rec.Events[:0]
+	for _, e := range batch {
+		rec.Events = append(rec.Events, e.event)
+	}
+	err := j.put(ctx, rec)
+	if err == nil {
+		for _, e := range batch {
+			e.then(nil)
+		}
+		j.q.stats.journalRecords.Add(1)
+		j.q.stats.journalEntries.Add(int64(len(batch)))
+		return nil
+	}
+	j.q.log.Error("the journal could not be written, trying again; no final dot is sent meanwhile", "error", err)
+	var again []entry
+	for _, e := range batch {
+		if e.must {
+			again = append(again, e)
+		} else {
+			e.then(err)
+		}
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(500 * time.Millisecond):
+	}
+	return again
+}
+
+func (j *journal) put(ctx context.Context, rec *proto.Journal) error {
+	frame, err := proto.AppendFrame(nil, proto.KindJournal, rec, nil)
+	if err != nil {
+		return err
+	}
+	seq, err := j.q.publish(ctx, subjectJournal, nil, frame)
+	if err != nil {
+		return err
+	}
+	j.mu.Lock()
+	j.last, j.wrote = seq, time.Now()
+	j.mu.Unlock()
+	return nil
+}
+
+func (j *journal) fail(err error) {
+	j.mu.Lock()
+	batch := j.batch
+	j.batch = nil
+	j.mu.Unlock()
+	for _, e := range batch {
+		if !e.must {
+			e.then(err)
+		}
+	}
+}
+
+// close marks a clean stop, so that the next start has nothing to check.
+func (j *journal) close(ctx context.Context, clean bool) error {
+	if !clean {
+		return nil
+	}
+	return j.put(ctx, &proto.Journal{Node: j.q.o.Node, Closed: true})
+}

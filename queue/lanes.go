@@ -1,0 +1,346 @@
+package queue
+
+import (
+	"container/heap"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tarishi/tarishi/mail"
+)
+
+// slotName is the subject of WAIT that a delivery lies under: its lane, which is
+// its destination, and the slot in which it is due. Slots widen with the delay,
+// so that a lane has a handful and never one per message.
+type slotName struct {
+	lane mail.Domain
+	at   int64 // Unix milliseconds from which it may be read; 0: released by an operator, before all others
+	held bool
+}
+
+const heldToken = "held"
+
+// slotFor chooses the slot of a delivery that is about to wait.
+func slotFor(d *mail.Delivery, now time.Time) slotName {
+	switch {
+	case d.Held:
+		return slotName{lane: d.Destination, held: true}
+	case !d.Due.IsZero() && d.Due.Unix() <= 0:
+		return slotName{lane: d.Destination}
+	case !d.Due.After(now):
+		// Due at once and only waiting for room: one slot for ten minutes' arrivals, in their order.
+		return slotName{lane: d.Destination, at: now.Truncate(10 * time.Minute).UnixMilli()}
+	}
+	w := slotWidth(d.Due.Sub(now)).Milliseconds()
+	return slotName{lane: d.Destination, at: (d.Due.UnixMilli() + w - 1) / w * w}
+}
+
+// slotWidth bounds by how much a retry is late: about one part in fifty.
+func slotWidth(delay time.Duration) time.Duration {
+	switch {
+	case delay < 15*time.Second:
+		return 250 * time.Millisecond
+	case delay < 2*time.Minute:
+		return time.Second
+	case delay < 20*time.Minute:
+		return 5 * time.Second
+	case delay < 3*time.Hour:
+		return 30 * time.Second
+	default:
+		return 5 * time.Minute
+	}
+}
+
+func (s slotName) subject() string {
+	at := heldToken
+	if !s.held {
+		at = strconv.FormatInt(s.at, 10)
+	}
+	return "wait." + laneToken(s.lane) + "." + at
+}
+
+func parseSlot(subject string) (slotName, error) {
+	parts := strings.Split(subject, ".")
+	if len(parts) != 3 || parts[0] != "wait" {
+		return slotName{}, fmt.Errorf("%q is no subject of WAIT", subject)
+	}
+	lane, err := laneOf(parts[1])
+	if err != nil {
+		return slotName{}, err
+	}
+	if parts[2] == heldToken {
+		return slotName{lane: lane, held: true}, nil
+	}
+	at, err := strconv.ParseInt(parts[2], 10, 64)
+	if err != nil {
+		return slotName{}, fmt.Errorf("%q is no subject of WAIT", subject)
+	}
+	return slotName{lane: lane, at: at}, nil
+}
+
+// laneToken writes a domain as one token of a subject: dots become !, and what
+// is neither letter, digit, hyphen nor underscore becomes %XX.
+func laneToken(d mail.Domain) string {
+	var b strings.Builder
+	for i := range len(d) {
+		switch c := d[i]; {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
+			b.WriteByte(c)
+		case c == '.':
+			b.WriteByte('!')
+		default:
+			fmt.Fprintf(&b, "%%%02x", c)
+		}
+	}
+	if b.Len() == 0 {
+		return "%"
+	}
+	return b.String()
+}
+
+func laneOf(token string) (mail.Domain, error) {
+	if token == "%" {
+		return "", nil
+	}
+	var b strings.Builder
+	for i := 0; i < len(token); i++ {
+		switch c := token[i]; c {
+		case '!':
+			b.WriteByte('.')
+		case '%':
+			if i+3 > len(token) {
+				return "", fmt.Errorf("%q is no lane", token)
+			}
+			n, err := strconv.ParseUint(token[i+1:i+3], 16, 8)
+			if err != nil {
+				return "", fmt.Errorf("%q is no lane", token)
+			}
+			b.WriteByte(byte(n))
+			i += 2
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return mail.Domain(b.String()), nil
+}
+
+// lanes counts what waits, by lane and slot: an entry per slot, none per message.
+type lanes struct {
+	mu    sync.Mutex
+	m     map[mail.Domain]*lane
+	clock slotHeap // slots that are not due yet
+	due   []*lane  // lanes with a due slot, in turn
+	total int64
+	held  int64
+	dead  []*slotReader // readers of slots that are gone
+	wake  chan struct{}
+}
+
+type lane struct {
+	name  mail.Domain
+	slots []*slot // by at
+	held  *slot
+	inDue bool
+}
+
+type slot struct {
+	slotName
+	lane   *lane
+	count  int // in the stream, those taken included
+	taken  int // in somebody's hand
+	inHeap bool
+	reader *slotReader
+	misses int
+}
+
+func newLanes() *lanes {
+	return &lanes{m: map[mail.Domain]*lane{}, wake: make(chan struct{}, 1)}
+}
+
+// add counts one more delivery in the slot.
+func (l *lanes) add(n slotName) { l.addN(n, 1) }
+
+func (l *lanes) addN(n slotName, count int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.slot(n, true)
+	s.count += count
+	l.total += int64(count)
+	if n.held {
+		l.held += int64(count)
+		return
+	}
+	l.schedule(s, time.Now())
+}
+
+// slot finds a slot, or makes it. The caller holds mu.
+func (l *lanes) slot(n slotName, make bool) *slot {
+	la := l.m[n.lane]
+	if la == nil {
+		if !make {
+			return nil
+		}
+		la = &lane{name: n.lane}
+		l.m[n.lane] = la
+	}
+	if n.held {
+		if la.held == nil && make {
+			la.held = &slot{slotName: n, lane: la}
+		}
+		return la.held
+	}
+	i, ok := slices.BinarySearchFunc(la.slots, n.at, func(s *slot, at int64) int { return int(min(max(s.at-at, -1), 1)) })
+	if !ok {
+		if !make {
+			return nil
+		}
+		la.slots = slices.Insert(la.slots, i, &slot{slotName: n, lane: la})
+	}
+	return la.slots[i]
+}
+
+// schedule puts a slot where it is noticed: among the due, or on the clock. The caller holds mu.
+func (l *lanes) schedule(s *slot, now time.Time) {
+	if s.at <= now.UnixMilli() {
+		l.markDue(s.lane)
+	} else if !s.inHeap {
+		s.inHeap = true
+		heap.Push(&l.clock, s)
+		l.poke()
+	}
+}
+
+func (l *lanes) markDue(la *lane) {
+	if !la.inDue {
+		la.inDue = true
+		l.due = append(l.due, la)
+	}
+	l.poke()
+}
+
+func (l *lanes) poke() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// ripen moves slots that have come due from the clock to their lanes and returns when the next does.
+func (l *lanes) ripen(now time.Time) (next time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.clock) > 0 {
+		s := l.clock[0]
+		if s.at > now.UnixMilli() {
+			return time.UnixMilli(s.at)
+		}
+		heap.Pop(&l.clock)
+		s.inHeap = false
+		if s.count > 0 {
+			l.markDue(s.lane)
+		}
+	}
+	return time.Time{}
+}
+
+// available tells how many due deliveries of the lane nobody holds. The caller holds mu.
+func (la *lane) available(now int64) int {
+	n := 0
+	for _, s := range la.slots {
+		if s.at > now {
+			break
+		}
+		n += s.count - s.taken
+	}
+	return n
+}
+
+// removed uncounts a delivery that has left the stream.
+func (l *lanes) removed(subject string) {
+	l.edit(subject, func(s *slot) {
+		s.count--
+		s.taken--
+		l.total--
+		if s.held {
+			l.held--
+		}
+		l.tidy(s)
+	})
+}
+
+// gone uncounts a delivery that left the stream without having been taken.
+func (l *lanes) gone(subject string) {
+	l.edit(subject, func(s *slot) {
+		s.count--
+		l.total--
+		if s.held {
+			l.held--
+		}
+		l.tidy(s)
+	})
+}
+
+// untake lets a delivery that was given back be read again.
+func (l *lanes) untake(subject string, seq uint64) {
+	l.edit(subject, func(s *slot) {
+		s.taken--
+		if s.reader != nil {
+			s.reader.again = min(s.reader.again, seq)
+		}
+		if !s.held {
+			l.schedule(s, time.Now())
+		}
+	})
+}
+
+// take counts a delivery as in somebody's hand.
+func (l *lanes) take(subject string) { l.edit(subject, func(s *slot) { s.taken++ }) }
+
+func (l *lanes) edit(subject string, f func(*slot)) {
+	n, err := parseSlot(subject)
+	if err != nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s := l.slot(n, true); s != nil {
+		f(s)
+	}
+}
+
+// tidy forgets an empty slot and an empty lane. The caller holds mu.
+func (l *lanes) tidy(s *slot) {
+	if s.count > 0 || s.taken > 0 {
+		return
+	}
+	l.total -= int64(s.count) // a count that was off is put right
+	la := s.lane
+	if s.held {
+		la.held = nil
+	} else if i := slices.Index(la.slots, s); i >= 0 {
+		la.slots = slices.Delete(la.slots, i, i+1)
+	}
+	if s.reader != nil {
+		l.dead = append(l.dead, s.reader) // the drainer may be reading it: it closes it
+		s.reader = nil
+	}
+	if len(la.slots) == 0 && la.held == nil && !la.inDue && l.m[la.name] == la {
+		delete(l.m, la.name)
+	}
+}
+
+type slotHeap []*slot
+
+func (h slotHeap) Len() int           { return len(h) }
+func (h slotHeap) Less(i, j int) bool { return h[i].at < h[j].at }
+func (h slotHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *slotHeap) Push(x any)        { *h = append(*h, x.(*slot)) }
+func (h *slotHeap) Pop() any {
+	old := *h
+	x := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return x
+}

@@ -1,0 +1,106 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Fetch claims up to max jobs of READY, in order, and waits until there is at
+// least one. A message to several destinations comes as several jobs at once, so
+// that a few more than max may come. One goroutine calls it.
+func (q *Queue) Fetch(ctx context.Context, max int) ([]*Job, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		jobs, err := q.fetchNow(max)
+		if err == nil && len(jobs) == 0 {
+			q.journal.unpin()
+			// Ask for one only: what is asked for and not taken would lie in our
+			// buffer while its claim runs out.
+			wait, cancel := context.WithTimeout(ctx, 25*time.Second) // a server that forgot the request is asked again
+			jobs, err = q.fetchBatch(func() (jetstream.MessageBatch, error) {
+				return q.ready.Fetch(1, jetstream.FetchContext(wait))
+			})
+			cancel()
+		}
+		if len(jobs) > 0 {
+			return jobs, nil
+		}
+		if err != nil && ctx.Err() == nil {
+			q.log.Warn("fetching from READY failed, trying again", "error", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
+		}
+	}
+}
+
+func (q *Queue) fetchNow(max int) ([]*Job, error) {
+	return q.fetchBatch(func() (jetstream.MessageBatch, error) { return q.ready.FetchNoWait(max) })
+}
+
+func (q *Queue) fetchBatch(pull func() (jetstream.MessageBatch, error)) ([]*Job, error) {
+	b, err := pull()
+	if err != nil {
+		return nil, err
+	}
+	var jobs []*Job
+	for m := range b.Messages() {
+		js, err := q.claimReady(m)
+		if err != nil {
+			q.log.Error("a record of READY cannot be read; it stays where it is", "error", err)
+			continue
+		}
+		jobs = append(jobs, js...)
+	}
+	err = b.Error()
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, jetstream.ErrNoMessages) {
+		err = nil
+	}
+	return jobs, err
+}
+
+func (q *Queue) claimReady(m jetstream.Msg) ([]*Job, error) {
+	md, err := m.Metadata()
+	if err != nil {
+		return nil, err
+	}
+	r := &record{stream: streamReady, seq: md.Sequence.Stream, msg: m}
+	taken, gone := q.claims.take(r)
+	if gone {
+		return nil, m.Ack()
+	}
+	if !taken {
+		return nil, nil // offered again although we hold it: the claim was extended late
+	}
+	q.journal.sawReady(r.seq)
+	js, err := q.jobs(r, m.Data())
+	if err != nil {
+		return nil, fmt.Errorf("READY sequence %d: %w", r.seq, err)
+	}
+	return js, nil
+}
+
+// extendClaims keeps the server from offering jobs in hand to anybody else.
+func (q *Queue) extendClaims(ctx context.Context) {
+	t := time.NewTicker(q.o.AckWait / 6)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		for _, r := range q.claims.allReady() {
+			if err := r.msg.InProgress(); err == nil {
+				r.confirm(time.Now())
+			}
+		}
+	}
+}

@@ -1,0 +1,304 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tarishi/tarishi/proto"
+)
+
+// recovered is what the journal and the tails of WAIT and READY tell after an
+// unclean stop. Its methods work on nil, which is a clean stop.
+type recovered struct {
+	from     uint64 // EVENT sequence it was read from
+	readySeq uint64 // highest READY sequence the last run had taken
+
+	settled  map[string]struct{}   // delivery/generation: nothing may follow from this record
+	newest   map[string]generation // delivery -> its youngest record in WAIT's tail
+	messages map[string]struct{}   // messages made here (DSNs) that were stored lately
+	doubts   []*proto.Event        // DOT without an end
+	replaced []uint64              // WAIT sequences whose replacement is stored, or that are settled
+}
+
+type generation struct {
+	n   int
+	seq uint64
+}
+
+// recoverMargin is how far before the journal's mark the tails are read: longer
+// than a park takes from its WAIT record to its removal.
+const recoverMargin = 10 * time.Second
+
+func (r *recovered) empty() bool { return r == nil }
+
+func (r *recovered) hasMessage(id string) bool {
+	if r == nil {
+		return false
+	}
+	_, ok := r.messages[id]
+	return ok
+}
+
+// ended tells whether the last run had already ended the delivery as this record has it.
+func (r *recovered) ended(delivery string, gen int, rec *record) bool {
+	if _, ok := r.settled[generationID(delivery, gen)]; ok {
+		return true
+	}
+	g, ok := r.newest[delivery]
+	return ok && (g.n > gen || g.n == gen && rec.stream == streamWait && g.seq > rec.seq)
+}
+
+// recover reads the journal's end. After a clean stop there is nothing to do.
+func (q *Queue) recover(ctx context.Context) (*recovered, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	s, err := q.getJS.Stream(ctx, streamEvent)
+	if err != nil {
+		return nil, fmt.Errorf("read the journal: %w", err)
+	}
+	q.lastEvent = s.CachedInfo().State.LastSeq
+	last, err := s.GetLastMsgForSubject(ctx, subjectJournal)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the journal: %w", err)
+	}
+	var head proto.Journal
+	if _, err := proto.ReadFrame(last.Data, proto.KindJournal, &head); err != nil {
+		return nil, fmt.Errorf("read the journal's last record: %w", err)
+	}
+	if head.Closed {
+		return nil, nil
+	}
+	q.log.Info("the last stop was not a clean one; reading the journal", "from", head.From, "to", last.Sequence)
+	r := &recovered{from: head.From, readySeq: head.ReadySeq, settled: map[string]struct{}{},
+		newest: map[string]generation{}, messages: map[string]struct{}{}}
+	began, dots, err := r.readJournal(ctx, q, last.Sequence)
+	if err != nil {
+		return nil, err
+	}
+	if began.IsZero() {
+		began = last.Time
+	}
+	if err := r.readTails(ctx, q, began.Add(-recoverMargin)); err != nil {
+		return nil, err
+	}
+	for key, e := range dots {
+		delivery, gen, _ := strings.Cut(key, "/")
+		n, _ := strconv.Atoi(gen)
+		if !r.ended(delivery, n, &record{}) {
+			r.doubts = append(r.doubts, e)
+		}
+	}
+	return r, r.removeReplaced(ctx, q)
+}
+
+// readJournal reads the entries of what may have been unsettled, and returns when
+// the first was written and the DOTs without an end.
+func (r *recovered) readJournal(ctx context.Context, q *Queue, to uint64) (began time.Time, dots map[string]*proto.Event, err error) {
+	dots = map[string]*proto.Event{}
+	in := q.newStreamReader(streamEvent, subjectJournal, max(r.from, 1))
+	defer in.close()
+	for in.next <= to {
+		ms, err := in.read(ctx, 256)
+		if err != nil {
+			return began, nil, fmt.Errorf("read the journal: %w", err)
+		}
+		if len(ms) == 0 {
+			break
+		}
+		for _, m := range ms {
+			if began.IsZero() {
+				began = m.at
+			}
+			var rec proto.Journal
+			if _, err := proto.ReadFrame(m.data, proto.KindJournal, &rec); err != nil {
+				return began, nil, fmt.Errorf("journal record %d: %w", m.seq, err)
+			}
+			r.readySeq = max(r.readySeq, rec.ReadySeq)
+			for _, e := range rec.Events {
+				r.event(e, dots)
+			}
+		}
+	}
+	return began, dots, nil
+}
+
+func (r *recovered) event(e *proto.Event, dots map[string]*proto.Event) {
+	key := generationID(e.MessageId+"."+strconv.Itoa(int(e.Delivery)), int(e.Generation))
+	switch e.Kind {
+	case proto.Event_DOT:
+		dots[key] = e
+	case proto.Event_SETTLED, proto.Event_ATTEMPT:
+		delete(dots, key)
+		if e.WaitSeq != 0 {
+			r.replaced = append(r.replaced, e.WaitSeq)
+		}
+		if e.Kind == proto.Event_SETTLED {
+			r.settled[key] = struct{}{}
+			r.messages[e.MessageId] = struct{}{}
+		}
+	}
+}
+
+// readTails reads the headers of what was stored in WAIT and READY since then.
+func (r *recovered) readTails(ctx context.Context, q *Queue, since time.Time) error {
+	err := q.readHeaders(ctx, streamWait, since, func(seq uint64, id, replaces string) {
+		delivery, gen, ok := strings.Cut(id, "/")
+		n, err := strconv.Atoi(gen)
+		if !ok || err != nil {
+			return
+		}
+		if g, ok := r.newest[delivery]; !ok || n > g.n || n == g.n && seq > g.seq {
+			r.newest[delivery] = generation{n, seq}
+		}
+		if old, err := strconv.ParseUint(replaces, 10, 64); err == nil {
+			r.replaced = append(r.replaced, old)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	in := &readyReader{q: q, since: &since}
+	for {
+		ms, hs, err := in.read(ctx, 512)
+		if err != nil || len(ms) == 0 {
+			return err
+		}
+		for _, h := range hs {
+			if id := h.Get(jetstream.MsgIDHeader); id != "" {
+				r.messages[id] = struct{}{}
+			}
+		}
+	}
+}
+
+// readHeaders gives each the message id and the replaced sequence of every record stored since.
+func (q *Queue) readHeaders(ctx context.Context, stream string, since time.Time, each func(seq uint64, id, replaces string)) error {
+	cons, err := q.getJS.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
+		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, HeadersOnly: true,
+		DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &since, InactiveThreshold: time.Minute,
+	})
+	if err != nil {
+		return fmt.Errorf("read %s: %w", stream, err)
+	}
+	defer func() { _ = q.getJS.DeleteConsumer(ctx, stream, cons.CachedInfo().Name) }()
+	for {
+		b, err := cons.FetchNoWait(4096)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", stream, err)
+		}
+		n := 0
+		for m := range b.Messages() {
+			n++
+			md, err := m.Metadata()
+			if err != nil {
+				continue
+			}
+			h := m.Headers()
+			each(md.Sequence.Stream, h.Get(jetstream.MsgIDHeader), h.Get(headerReplaces))
+		}
+		if n == 0 {
+			return b.Error()
+		}
+	}
+}
+
+// removeReplaced removes what the last run had replaced or ended in WAIT and did
+// not come to remove. Their replacements are synced first.
+func (r *recovered) removeReplaced(ctx context.Context, q *Queue) error {
+	if len(r.replaced) == 0 {
+		return nil
+	}
+	if err := q.barrier.syncNow(streamWait); err != nil {
+		return err
+	}
+	s, err := q.getJS.Stream(ctx, streamWait)
+	if err != nil {
+		return fmt.Errorf("tidy WAIT: %w", err)
+	}
+	for _, seq := range r.replaced {
+		m, err := s.GetMsg(ctx, seq)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("tidy WAIT: %w", err)
+		}
+		if err := s.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+			return fmt.Errorf("tidy WAIT: %w", err)
+		}
+		q.lanes.gone(m.Subject)
+	}
+	return nil
+}
+
+// noteDoubts stores what the last run may have delivered without learning of it.
+func (j *journal) noteDoubts(ctx context.Context, r *recovered) error {
+	if r == nil || len(r.doubts) == 0 {
+		return nil
+	}
+	rec := &proto.Journal{Node: j.q.o.Node}
+	for _, e := range r.doubts {
+		j.q.log.Warn("this delivery may have been made just before the unclean stop and will be made again",
+			"delivery", e.MessageId+"."+strconv.Itoa(int(e.Delivery)), "attempt", e.Attempt, "host", e.Host)
+		rec.Events = append(rec.Events, &proto.Event{
+			Kind: proto.Event_DOUBT, AtUs: e.AtUs, MessageId: e.MessageId, Delivery: e.Delivery,
+			Generation: e.Generation, Attempt: e.Attempt, Destination: e.Destination, Host: e.Host,
+		})
+	}
+	frame, err := proto.AppendFrame(nil, proto.KindJournal, rec, nil)
+	if err != nil {
+		return err
+	}
+	_, err = j.q.publish(ctx, subjectDoubt, nil, frame)
+	return err
+}
+
+// Doubt is a delivery that was possibly made twice: its final dot was about to be
+// sent when the process died, and no outcome was recorded.
+type Doubt struct {
+	DeliveryID  string
+	Attempt     int
+	Destination string
+	Host        string
+	At          time.Time // of the dot
+	Found       time.Time // of the start that found it
+}
+
+// Doubts lists the doubts of the journal's time (seven days), oldest first.
+func (q *Queue) Doubts(ctx context.Context) ([]Doubt, error) {
+	in := q.newStreamReader(streamEvent, subjectDoubt, 1)
+	defer in.close()
+	seen := map[string]bool{}
+	var out []Doubt
+	for {
+		ms, err := in.read(ctx, 256)
+		if err != nil || len(ms) == 0 {
+			return out, err
+		}
+		for _, m := range ms {
+			var rec proto.Journal
+			if _, err := proto.ReadFrame(m.data, proto.KindJournal, &rec); err != nil {
+				return nil, fmt.Errorf("journal record %d: %w", m.seq, err)
+			}
+			for _, e := range rec.Events {
+				d := Doubt{
+					DeliveryID: e.MessageId + "." + strconv.Itoa(int(e.Delivery)), Attempt: int(e.Attempt),
+					Destination: e.Destination, Host: e.Host, At: proto.FromMicros(e.AtUs), Found: m.at,
+				}
+				if key := generationID(d.DeliveryID, int(e.Generation)); !seen[key] {
+					seen[key] = true
+					out = append(out, d)
+				}
+			}
+		}
+	}
+}

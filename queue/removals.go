@@ -1,0 +1,164 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// removals deletes settled records from WAIT (and readers nobody needs any more)
+// in the background, many requests on their way at once.
+type removals struct {
+	q    *Queue
+	mu   sync.Mutex
+	list []removal
+	wake chan struct{}
+}
+
+type removal struct {
+	rec      *record
+	stream   string
+	consumer string
+}
+
+func newRemovals(q *Queue) *removals { return &removals{q: q, wake: make(chan struct{}, 1)} }
+
+func (r *removals) add(x removal) {
+	r.mu.Lock()
+	r.list = append(r.list, x)
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// removeWaiting removes a WAIT record whose jobs have all ended.
+func (q *Queue) removeWaiting(r *record) {
+	q.settler.begin()
+	q.removals.add(removal{rec: r})
+}
+
+func (r *removals) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.wake:
+		}
+		for ctx.Err() == nil {
+			r.mu.Lock()
+			n := min(len(r.list), 256)
+			list := r.list[:n:n]
+			r.list = r.list[n:]
+			if len(r.list) == 0 {
+				r.list = nil
+			}
+			r.mu.Unlock()
+			if n == 0 {
+				break
+			}
+			r.round(ctx, list)
+		}
+	}
+}
+
+// round sends all requests and then reads all answers: a request at a time would
+// wait for a turn of the server each.
+func (r *removals) round(ctx context.Context, list []removal) {
+	inbox := r.q.get.NewInbox()
+	sub, err := r.q.get.SubscribeSync(inbox + ".*")
+	if err != nil {
+		r.retry(ctx, list, err)
+		return
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	open := map[string]removal{}
+	for i, x := range list {
+		subject := "$JS.API.STREAM.MSG.DELETE."
+		// no_erase: the default overwrites the record, which rewrites its whole block.
+		var body []byte
+		if x.consumer != "" {
+			subject = fmt.Sprintf("$JS.API.CONSUMER.DELETE.%s.%s", x.stream, x.consumer)
+		} else {
+			subject += x.rec.stream
+			body = fmt.Appendf(nil, `{"seq":%d,"no_erase":true}`, x.rec.seq)
+		}
+		reply := fmt.Sprintf("%s.%d", inbox, i)
+		if err := r.q.get.PublishRequest(subject, reply, body); err != nil {
+			r.retry(ctx, list[i:], err)
+			break
+		}
+		open[reply] = x
+	}
+	deadline, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for len(open) > 0 {
+		m, err := sub.NextMsgWithContext(deadline)
+		if err != nil {
+			var left []removal
+			for _, x := range open {
+				left = append(left, x)
+			}
+			r.retry(ctx, left, err)
+			return
+		}
+		x, ok := open[m.Subject]
+		if !ok {
+			continue
+		}
+		delete(open, m.Subject)
+		if err := answer(m); err != nil && x.rec != nil {
+			r.retry(ctx, []removal{x}, err)
+			continue
+		}
+		r.finish(x)
+	}
+}
+
+// answer reads the server's answer; a record that is gone already is as good as removed.
+func answer(m *nats.Msg) error {
+	var a struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &a); err != nil {
+		return err
+	}
+	if a.Error == nil || a.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound || a.Error.ErrorCode == 10043 || a.Error.ErrorCode == 10057 {
+		return nil
+	}
+	return a.Error
+}
+
+func (r *removals) finish(x removal) {
+	if x.rec == nil {
+		return
+	}
+	if x.rec.stream == streamWait {
+		r.q.claims.forget(x.rec)
+		r.q.lanes.removed(x.rec.subject)
+	}
+	r.q.settler.finish()
+}
+
+func (r *removals) retry(ctx context.Context, list []removal, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	if !errors.Is(err, context.Canceled) {
+		r.q.log.Warn("removing settled deliveries from WAIT failed, trying again", "count", len(list), "error", err)
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(200 * time.Millisecond):
+	}
+	for _, x := range list {
+		r.add(x)
+	}
+}

@@ -1,0 +1,186 @@
+package queue
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/proto"
+)
+
+// settler ends jobs. One that is done goes straight to the journal; one that must
+// wait goes: stored in WAIT, barrier, journal, and only then removed from where it
+// lay. All that ask while one round runs share the next round's barrier.
+type settler struct {
+	q    *Queue
+	mu   sync.Mutex
+	list []settling
+	wake chan struct{}
+
+	count sync.Mutex
+	busy  int
+	zero  chan struct{} // closed when busy is 0
+}
+
+type settling struct {
+	job     *Job
+	attempt *Attempt
+	next    *mail.Delivery // nil: done
+}
+
+// header names the record that is stored, and the WAIT record it replaces: after a
+// crash between the two steps the next run reads both off it.
+func (x *settling) header() nats.Header {
+	h := messageID(generationID(x.next.ID(), x.next.Generation))
+	if seq := x.job.rec.waitSeq(); seq != 0 {
+		h.Set(headerReplaces, strconv.FormatUint(seq, 10))
+	}
+	return h
+}
+
+const headerReplaces = "Tarishi-Replaces"
+
+func newSettler(q *Queue) *settler {
+	zero := make(chan struct{})
+	close(zero)
+	return &settler{q: q, wake: make(chan struct{}, 1), zero: zero}
+}
+
+func (s *settler) add(x settling) {
+	s.begin()
+	if x.next == nil {
+		s.q.journal.attempt(x.job, x.attempt, true, func() { s.end(x) })
+		return
+	}
+	s.mu.Lock()
+	s.list = append(s.list, x)
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (s *settler) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.wake:
+		}
+		s.mu.Lock()
+		list := s.list
+		s.list = nil
+		s.mu.Unlock()
+		for len(list) > 0 && ctx.Err() == nil {
+			n := min(len(list), 1024)
+			s.round(ctx, list[:n])
+			list = list[n:]
+		}
+	}
+}
+
+// round moves jobs to WAIT. The order is the promise: a removal must never be on
+// disk before what replaces it.
+func (s *settler) round(ctx context.Context, list []settling) {
+	q := s.q
+	type stored struct {
+		p     pending
+		err   error
+		frame []byte
+		slot  slotName
+	}
+	now := time.Now()
+	out := make([]stored, len(list))
+	for i, x := range list {
+		st := &out[i]
+		st.slot = slotFor(x.next, now)
+		head := proto.FromMessage(x.next.Message)
+		head.Body = x.job.ref
+		head.Deliveries = []*proto.Delivery{proto.FromDelivery(x.next)}
+		if st.frame, st.err = proto.AppendFrame(nil, proto.KindMail, head, x.job.inline); st.err != nil {
+			continue
+		}
+		st.p, st.err = q.publishAsync(ctx, st.slot.subject(), x.header(), st.frame)
+	}
+	for i, x := range list {
+		st := &out[i]
+		if st.err == nil {
+			_, st.err = st.p.wait(ctx)
+		}
+		if st.err != nil && st.frame != nil {
+			q.log.Warn("storing a waiting delivery failed, trying again", "delivery", x.next.ID(), "error", st.err)
+			_, st.err = q.publishSurely(ctx, st.slot.subject(), x.header(), st.frame)
+		}
+	}
+	if err := q.barrier.Wait(ctx, streamWait); err != nil {
+		// What is stored may not be on disk: the old records stay, and the journal
+		// and WAIT together tell the next run which is the younger.
+		q.log.Error("waiting deliveries could not be synced; their old records are kept", "count", len(list), "error", err)
+		for range list {
+			s.finish()
+		}
+		return
+	}
+	for i, x := range list {
+		if out[i].err != nil {
+			q.log.Error("a delivery could not be stored in WAIT; its old record is kept", "delivery", x.next.ID(), "error", out[i].err)
+			s.finish()
+			continue
+		}
+		q.lanes.add(out[i].slot)
+		q.stats.parked.Add(1)
+		if x.attempt == nil {
+			q.journal.touch()
+			s.end(x)
+			continue
+		}
+		q.journal.attempt(x.job, x.attempt, false, func() { s.end(x) })
+	}
+	q.Kick()
+}
+
+// end removes what has been settled. It does not block.
+func (s *settler) end(x settling) {
+	if x.next == nil {
+		s.q.bodies.finished(x.job.ref)
+	}
+	if last, keep := x.job.rec.end(false); last {
+		s.q.endRecord(x.job.rec, keep)
+	}
+	s.finish()
+}
+
+func (s *settler) begin() {
+	s.count.Lock()
+	defer s.count.Unlock()
+	if s.busy == 0 {
+		s.zero = make(chan struct{})
+	}
+	s.busy++
+}
+
+func (s *settler) finish() {
+	s.count.Lock()
+	defer s.count.Unlock()
+	if s.busy--; s.busy == 0 {
+		close(s.zero)
+	}
+}
+
+// Flush waits until everything settled before the call has been removed or moved.
+func (q *Queue) Flush(ctx context.Context) error {
+	q.settler.count.Lock()
+	zero := q.settler.zero
+	q.settler.count.Unlock()
+	select {
+	case <-zero:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

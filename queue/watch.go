@@ -1,0 +1,202 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sys/unix"
+
+	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/proto"
+)
+
+// counters are what the queue counts; all but the gauges only grow.
+type counters struct {
+	accepted, acceptedBytes                atomic.Int64
+	barriers, barrierWaiters, barrierNanos atomic.Int64
+	journalRecords, journalEntries         atomic.Int64
+	parked                                 atomic.Int64
+	bytes, readyCount, diskFree            atomic.Int64
+}
+
+// Stats is a snapshot of the queue's counters and gauges.
+type Stats struct {
+	Accepted, AcceptedBytes int64 // messages made durable, and their octets
+	Barriers                int64 // fsync rounds
+	BarrierWaiters          int64 // messages and moves that shared them
+	BarrierTime             time.Duration
+	JournalRecords          int64
+	JournalEntries          int64
+	Moved                   int64 // deliveries stored in WAIT
+	Ready, Waiting, Held    int64 // records of READY; deliveries of WAIT, held ones included
+	Active                  int64 // records in this process's hand
+	Bytes, MaxBytes         int64 // of all streams
+	DiskFree                int64 // octets
+}
+
+// Stats returns the counters of this moment.
+func (q *Queue) Stats() Stats {
+	c := &q.stats
+	q.lanes.mu.Lock()
+	waiting, held := q.lanes.total, q.lanes.held
+	q.lanes.mu.Unlock()
+	return Stats{
+		Accepted: c.accepted.Load(), AcceptedBytes: c.acceptedBytes.Load(),
+		Barriers: c.barriers.Load(), BarrierWaiters: c.barrierWaiters.Load(), BarrierTime: time.Duration(c.barrierNanos.Load()),
+		JournalRecords: c.journalRecords.Load(), JournalEntries: c.journalEntries.Load(), Moved: c.parked.Load(),
+		Ready: c.readyCount.Load(), Waiting: waiting, Held: held, Active: int64(q.claims.open()),
+		Bytes: c.bytes.Load(), MaxBytes: q.o.MaxBytes, DiskFree: c.diskFree.Load(),
+	}
+}
+
+// Ingress stops at four fifths; the rest is for retries, notices and the journal.
+const fullAt, minDiskFree = 0.8, 256 << 20
+
+func (q *Queue) watchRoom(ctx context.Context) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		_ = q.checkRoom(ctx) // the result is in q.room
+	}
+}
+
+// checkRoom measures the streams and the disk and sets what Room answers.
+func (q *Queue) checkRoom(ctx context.Context) error {
+	err := q.measure(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	old := q.room.Load()
+	if was := old != nil && *old != nil; was != (err != nil) {
+		if err != nil {
+			q.log.Error("the queue takes no more mail", "reason", err)
+		} else if old != nil {
+			q.log.Info("the queue takes mail again")
+		}
+	}
+	q.room.Store(&err)
+	return nil
+}
+
+func (q *Queue) measure(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	var total uint64
+	for _, name := range []string{streamReady, streamWait, streamBody} {
+		s, err := q.getJS.Stream(ctx, name)
+		if err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrUnavailable, name, err)
+		}
+		st := s.CachedInfo().State
+		total += st.Bytes
+		if name == streamReady {
+			q.stats.readyCount.Store(int64(st.Msgs))
+		}
+	}
+	q.stats.bytes.Store(int64(total))
+	if float64(total) > fullAt*float64(q.o.MaxBytes) {
+		return fmt.Errorf("%w: %d of %d MiB are used", ErrFull, total>>20, q.o.MaxBytes>>20)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(q.o.StreamsDir, &fs); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	free := int64(fs.Bavail) * int64(fs.Bsize)
+	q.stats.diskFree.Store(free)
+	if free < minDiskFree {
+		return fmt.Errorf("%w: the disk has %d MiB left, %d are wanted", ErrFull, free>>20, minDiskFree>>20)
+	}
+	return nil
+}
+
+// selfTest proves at every start what the barrier relies on: when a PubAck comes,
+// the record stands in the newest block file, for the next sync to find.
+func (q *Queue) selfTest(ctx context.Context) error {
+	if q.o.NoBarrier {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	mark := "tarishi barrier test " + mail.NewID(time.Now())
+	if _, err := q.publish(ctx, "event.test", nil, []byte(mark)); err != nil {
+		return fmt.Errorf("write a test record: %w", err)
+	}
+	ok, err := inNewestBlock(filepath.Join(q.o.StreamsDir, streamEvent, "msgs"), mark)
+	if err != nil {
+		return fmt.Errorf("look for the test record: %w", err)
+	}
+	if !ok {
+		return ErrBarrier
+	}
+	return q.barrier.syncNow(streamReady, streamWait, streamBody, streamEvent)
+}
+
+// ErrBarrier means that this JetStream acknowledges before it writes: the node
+// must let it sync every write itself (Options.NoBarrier).
+var ErrBarrier = errors.New("JetStream acknowledged a record before it was in its file")
+
+func inNewestBlock(dir, mark string) (bool, error) {
+	es, err := os.ReadDir(dir)
+	if err != nil {
+		return false, err
+	}
+	for _, e := range es {
+		if !strings.HasSuffix(e.Name(), ".blk") {
+			continue
+		}
+		b, err := readTail(filepath.Join(dir, e.Name()), 64<<10)
+		if err != nil {
+			return false, err
+		}
+		if strings.Contains(string(b), mark) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func readTail(path string, n int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	off := max(st.Size()-n, 0)
+	b := make([]byte, st.Size()-off)
+	m, err := f.ReadAt(b, off)
+	return b[:m], err
+}
+
+// countWaiting builds the lanes from WAIT's subjects.
+func (q *Queue) countWaiting(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	info, err := q.waitStream.Info(ctx, jetstream.WithSubjectFilter("wait.>"))
+	if err != nil {
+		return fmt.Errorf("count what waits: %w", err)
+	}
+	for subject, n := range info.State.Subjects {
+		name, err := parseSlot(subject)
+		if err != nil {
+			return fmt.Errorf("WAIT holds a subject this version does not know: %w: %w", err, proto.ErrNewer)
+		}
+		q.lanes.addN(name, int(n))
+	}
+	return nil
+}
