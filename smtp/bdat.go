@@ -11,7 +11,7 @@ import (
 
 // errTakenBack ends a message sent in chunks when the client resets the
 // transaction, or leaves, between two of them.
-var errTakenBack = errors.New("smtp: transaction reset between chunks")
+var errTakenBack error = &BodyError{Err: errors.New("transaction reset between chunks")}
 
 var (
 	badChunk   = mail.R(501, "5.5.4", "Syntax: BDAT octets [LAST]")

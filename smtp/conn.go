@@ -254,7 +254,8 @@ func (c *Conn) await() (deadline time.Time, err error) {
 	if c.idle = !c.tx.open; c.idle && c.draining {
 		return deadline, errDraining
 	}
-	return deadline, c.wire.nc.SetReadDeadline(deadline)
+	_ = c.wire.nc.SetReadDeadline(deadline) // if it fails, so does the read
+	return deadline, nil
 }
 
 // readCommand returns the next command line without CRLF, valid until the next

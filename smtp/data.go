@@ -325,9 +325,7 @@ func (b *Body) fill() error {
 	if b.deadline.Before(until) {
 		until = b.deadline
 	}
-	if err := w.nc.SetReadDeadline(until); err != nil {
-		return &BodyError{Err: err}
-	}
+	_ = w.nc.SetReadDeadline(until) // if it fails, so does the read
 	err := w.fill()
 	switch {
 	case err == nil:

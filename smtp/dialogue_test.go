@@ -58,15 +58,19 @@ func (d dialogue) run(t *testing.T, script string) {
 			s.ServeConn(counted, d.tls)
 			close(done)
 		}()
-		p := &player{t: t, conn: ours, in: bufio.NewReader(ours), d: d}
+		p := newPlayer(t, ours, d)
+		defer func() { // also after Fatal
+			ours.Close()
+			p.sending.Wait()
+			<-done
+			s.cancel() // so that the bubble ends
+		}()
 		p.play(script)
 		ours.Close()
-		p.sending.Wait()
 		<-done
 		if n := d.handler.count("CLOSE"); n != 1 && d.handler.connect == nil {
 			t.Errorf("Session.Close was called %d times", n)
 		}
-		s.cancel() // so that the bubble ends
 	})
 }
 
@@ -98,6 +102,10 @@ type player struct {
 	pending strings.Builder
 	sending sync.WaitGroup
 	seen    int // messages
+}
+
+func newPlayer(t *testing.T, conn net.Conn, d dialogue) *player {
+	return &player{t: t, conn: conn, in: bufio.NewReader(conn), d: d}
 }
 
 func (p *player) play(script string) {
