@@ -280,12 +280,14 @@ func (c *carrier) work(s *start) {
 	c.cur = &s.held
 	a := c.attempt(s)
 	c.cur = nil
+	if a.pause {
+		// Our own side is in trouble. Before the delivery is given back, not after: it
+		// comes again at once.
+		pause(d.soft, time.Second)
+	}
 	d.settle(&s.held, a)
 	if c.client != nil && c.used >= c.mayCarry(s.lane) {
 		c.hangUp()
-	}
-	if a.pause {
-		pause(d.soft, time.Second)
 	}
 }
 
