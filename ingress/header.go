@@ -90,7 +90,6 @@ func (f *headerFilter) resume(p []byte) error {
 	k := classify(joined)
 	if k == undecided {
 		f.held = len(joined)
-		f.size += int64(len(p))
 		return nil
 	}
 	f.held = 0
@@ -100,14 +99,15 @@ func (f *headerFilter) resume(p []byte) error {
 		}
 		return f.pass(joined[:n])
 	}
+	f.size += int64(n)
 	if err := f.begin(k); err != nil || f.drop {
 		return err
 	}
 	return f.pass(joined[:n])
 }
 
-// header takes octets up to the end of the header block and returns how many.
-// What follows them is body.
+// header takes octets of the header block and returns how many. Those behind
+// them are held, or body.
 func (f *headerFilter) header(p []byte) (int, error) {
 	from, i := 0, 0 // p[from:i] is to be passed on
 	for i < len(p) {
@@ -142,7 +142,7 @@ func (f *headerFilter) header(p []byte) (int, error) {
 		}
 		if k == undecided {
 			f.held = copy(f.hold[:], p[i:])
-			return len(p), nil
+			return i, nil
 		}
 		if err := f.begin(k); err != nil {
 			return i, err

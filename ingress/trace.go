@@ -30,7 +30,8 @@ func (t *trace) append(b []byte) []byte {
 	col := len("Received:")
 	var clause [64]byte
 	put := func(c []byte) {
-		if col+1+len(c) > foldAt {
+		// Never directly behind the colon: some readers take the empty line for the value.
+		if col+1+len(c) > foldAt && col > len("Received:") {
 			b = append(b, "\r\n\t"...)
 			col = 8
 		} else {

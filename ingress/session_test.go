@@ -1,0 +1,434 @@
+package ingress
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/tarishi/tarishi/smtp"
+)
+
+func TestStory(t *testing.T) {
+	q := &memory{}
+	h := dialogue{queue: q, client: "127.0.0.1"}.run(t, `
+		C: EHLO client.test
+		S: 250
+		C: MAIL FROM:<a@client.test> BODY=8BITMIME
+		S: 250
+		C: RCPT TO:<b@Example.ORG>
+		S: 250
+		C: RCPT TO:<c@other.test>
+		S: 250
+		C: RCPT TO:<d@example.org>
+		S: 250
+		C: DATA
+		S: 354
+		C: Subject: hello
+		C:
+		C: ..dot
+		C: .
+		S: 250 2.0.0 Queued as
+		C: QUIT
+		S: 221`)
+	if len(q.messages()) != 1 {
+		t.Fatalf("%d messages stored", len(q.messages()))
+	}
+	m := q.messages()[0]
+	if !strings.HasSuffix(m.text, "\r\nSubject: hello\r\n\r\n.dot\r\n") || !strings.HasPrefix(m.text, "Received: from client.test (unknown [127.0.0.1]) by mx.test\r\n\twith ESMTP id "+m.message.ID+"; ") {
+		t.Errorf("stored:\n%s", m.text)
+	}
+	if len(m.deliveries) != 2 || m.deliveries[0].Destination != "example.org" || len(m.deliveries[0].Recipients) != 2 ||
+		m.deliveries[1].Destination != "other.test" || m.deliveries[1].Index != 1 {
+		t.Errorf("deliveries: %+v", m.deliveries)
+	}
+	if m.deliveries[0].Recipients[0].Raw != "b@Example.ORG" {
+		t.Errorf("the raw address was changed: %q", m.deliveries[0].Recipients[0].Raw)
+	}
+	if got := m.deliveries[0].Expires.Sub(m.message.Received).Hours(); got != 120 {
+		t.Errorf("expires after %v hours", got)
+	}
+	if m.message.Sender.Raw != "a@client.test" || m.message.Body != "8BITMIME" || m.message.ClientIP != "127.0.0.1" || m.message.Helo != "client.test" || m.message.Size != int64(len(m.text)) {
+		t.Errorf("message: %+v", m.message)
+	}
+	if s := h.Stats(); s.Accepted != 1 || s.Recipients != 3 || s.Deliveries != 2 || s.AcceptedBytes != int64(len(m.text)) || s.Connections != 1 {
+		t.Errorf("counts: %+v", s)
+	}
+	if q.aborted != 0 {
+		t.Error("a committed message was aborted")
+	}
+}
+
+func TestA5_postmaster(t *testing.T) {
+	for _, x := range []struct {
+		who, postmaster string
+		local           []string
+		client          string
+		reply, to       string
+	}{
+		{"stranger, postmaster set", "admin@away.test", []string{"local.test"}, "192.0.2.7", "250", "admin@away.test"},
+		{"stranger, local domain only", "", []string{"local.test"}, "192.0.2.7", "250", "postmaster@local.test"},
+		{"relay client, nothing set", "", nil, "127.0.0.1", "250", "postmaster@mx.test"},
+		{"stranger, nothing set", "", nil, "192.0.2.7", "550 5.1.1", ""},
+	} {
+		t.Run(x.who, func(t *testing.T) {
+			for _, name := range []string{"postmaster", "PostMaster"} {
+				q, p := &memory{}, defaults()
+				p.Postmaster, p.LocalDomains = x.postmaster, x.local
+				script := fmt.Sprintf("C: EHLO x\nS: 250\nC: MAIL FROM:<>\nS: 250\nC: RCPT TO:<%s>\nS: %s\n", name, x.reply)
+				if x.to != "" {
+					script += "C: DATA\nS: 354\nC: .\nS: 250"
+				}
+				dialogue{queue: q, policy: p, client: x.client}.run(t, script)
+				if x.to != "" && q.messages()[0].deliveries[0].Recipients[0].Raw != x.to {
+					t.Errorf("%s goes to %+v, want %s", name, q.messages()[0].deliveries[0].Recipients, x.to)
+				}
+			}
+		})
+	}
+	// In a local domain postmaster needs nobody's permission, in any case.
+	dialogue{}.run(t, `
+		C: EHLO x
+		S: 250
+		C: MAIL FROM:<>
+		S: 250
+		C: RCPT TO:<PostMaster@local.test>
+		S: 250`)
+}
+
+// F1: no form of address makes us relay for a stranger.
+func TestF1_relay(t *testing.T) {
+	for _, to := range []string{
+		`u@other.test`, `u%other.test@local.test`, `other.test!u@local.test`, `@local.test:u@other.test`,
+		`<@local.test,@x.test:u@other.test`, `@local.test,@x.test:u@other.test`, `"u@other.test"@local.test`, `"u@other.test"`,
+		`u@other.test@local.test`, `u@local.test@other.test`, `u@[127.0.0.1]`, `u@[IPv6:::1]`, `u@localhost`, `u@LOCAL.test.`,
+		`"u%other.test"@local.test`, `"other.test!u"@local.test`, `u%other.test@[127.0.0.1]`, `"u\@other.test"@local.test`,
+		`u%other.test`, `u@mx.test`, `u%other.test@mx.test`, `u@sub.local.test`, `u@xlocal.test`, `u@local.test.other.test`, `other.test!u@mx.test`,
+		`u`, `u@`, `@other.test`, ` u@other.test`, `u@other.test `,
+	} {
+		t.Run(to, func(t *testing.T) {
+			q := &memory{}
+			dialogue{queue: q}.run(t, fmt.Sprintf(`
+				C: EHLO x
+				S: 250
+				C: MAIL FROM:<a@client.test>
+				S: 250
+				C: RCPT TO:<%s>
+				S: 5
+				C: DATA
+				S: 55
+				C: NOOP
+				S: 250`, to))
+			if len(q.messages()) > 0 {
+				t.Error("stored")
+			}
+		})
+	}
+	// What stands in a local domain and routes nowhere is welcome.
+	dialogue{}.run(t, `
+		C: EHLO x
+		S: 250
+		C: MAIL FROM:<a@client.test>
+		S: 250
+		C: RCPT TO:<u@local.test>
+		S: 250
+		C: RCPT TO:<u@LOCAL.Test>
+		S: 250
+		C: RCPT TO:<u+tag=x@local.test>
+		S: 250
+		C: RCPT TO:<"a b"@local.test>
+		S: 250`)
+}
+
+// A client in relay_from may send anywhere, and % is just a character of a
+// mailbox; address literals stay closed (K4).
+func TestF1_relayClient(t *testing.T) {
+	dialogue{client: "10.1.2.3"}.run(t, `
+		C: EHLO x
+		S: 250
+		C: MAIL FROM:<a@client.test>
+		S: 250
+		C: RCPT TO:<u@other.test>
+		S: 250
+		C: RCPT TO:<u%x.test@other.test>
+		S: 250
+		C: RCPT TO:<u@[127.0.0.1]>
+		S: 550 5.1.2
+		C: RCPT TO:<u@[IPv6:::1]>
+		S: 550 5.1.2
+		C: RCPT TO:<@local.test:u@other.test>
+		S: 55
+		C: RCPT TO:<u>
+		S: 55`)
+}
+
+// F2: nothing a stranger says about himself gives rights.
+func TestF2_noRights(t *testing.T) {
+	for _, helo := range []string{"mx.test", "localhost", "local.test", "[127.0.0.1]", "127.0.0.1"} {
+		for _, sender := range []string{"", "u@local.test", "postmaster@local.test", "u@mx.test", "u@localhost"} {
+			t.Run(helo+" "+sender, func(t *testing.T) {
+				p := defaults()
+				p.ReverseName = nil
+				dialogue{policy: p}.run(t, fmt.Sprintf(`
+					C: EHLO %s
+					S: 250
+					C: MAIL FROM:<%s>
+					S: 250
+					C: RCPT TO:<u@other.test>
+					S: 550 5.7.1`, helo, sender))
+			})
+		}
+	}
+}
+
+// F3: an address with quotes is one address, and reaches the queue as it was sent.
+func TestF3_raw(t *testing.T) {
+	for _, raw := range []string{`"x> NOTIFY=NEVER ORCPT"@y.test`, `"a b"@d.test`, `"a\"b"@d.test`, `"a@b"@d.test`, `"a\\"@d.test`, `u@D.Test`} {
+		t.Run(raw, func(t *testing.T) {
+			q := &memory{}
+			dialogue{queue: q, client: "127.0.0.1"}.run(t, fmt.Sprintf(`
+				C: EHLO x
+				S: 250
+				C: MAIL FROM:<%s>
+				S: 250
+				C: RCPT TO:<%s>
+				S: 250
+				C: DATA
+				S: 354
+				C: .
+				S: 250`, raw, raw))
+			m := q.messages()[0]
+			if r := m.deliveries[0].Recipients; len(r) != 1 || r[0].Raw != raw || m.message.Sender.Raw != raw {
+				t.Errorf("from %q to %+v", m.message.Sender.Raw, r)
+			}
+			if !strings.Contains(m.text, "for <"+raw+">;") {
+				t.Errorf("trace: %s", m.text)
+			}
+		})
+	}
+}
+
+// G3: 100 recipients always, one over the limit is put off and the rest kept, and
+// the same one twice is one.
+func TestG3_recipients(t *testing.T) {
+	q, p := &memory{}, defaults()
+	p.MaxRecipients = 1 // never below 100
+	h := dialogue{queue: q, policy: p}.run(t, `
+		C: EHLO x
+		S: 250
+		C: MAIL FROM:<>
+		S: 250
+		`+strings.Repeat("C: RCPT TO:<u@local.test>\nS: 250\n", 1)+manyRcpt(99)+`
+		C: RCPT TO:<one-more@local.test>
+		S: 452 4.5.3
+		C: DATA
+		S: 354
+		C: .
+		S: 250
+		C: MAIL FROM:<>
+		S: 250
+		C: RCPT TO:<one-more@local.test>
+		S: 250`)
+	if ds := q.messages()[0].deliveries; len(ds) != 1 || len(ds[0].Recipients) != 100 {
+		t.Errorf("%d deliveries, %d recipients", len(ds), len(ds[0].Recipients))
+	}
+	if s := h.Stats(); s.TooMany != 1 {
+		t.Errorf("counts: %+v", s)
+	}
+
+	q = &memory{}
+	dialogue{queue: q}.run(t, `
+		C: EHLO x
+		S: 250
+		C: MAIL FROM:<>
+		S: 250
+		C: RCPT TO:<u@local.test>
+		S: 250
+		C: RCPT TO:<u@LOCAL.TEST>
+		S: 250
+		C: RCPT TO:<U@local.test>
+		S: 250
+		C: DATA
+		S: 354
+		C: .
+		S: 250`)
+	// RFC 5321 §2.4: u and U may be two people.
+	if r := q.messages()[0].deliveries[0].Recipients; len(r) != 2 || r[0].Raw != "u@local.test" || r[1].Raw != "U@local.test" {
+		t.Errorf("recipients: %+v", r)
+	}
+}
+
+func manyRcpt(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "C: RCPT TO:<u%d@local.test>\nS: 250\n", i)
+	}
+	return b.String()
+}
+
+// D1, M1: no room and no store are the client's "later", never its fault.
+func TestD1_M1_later(t *testing.T) {
+	wrapped := fmt.Errorf("publish: %w", errFull)
+	for _, x := range []struct {
+		name, script string
+		q            *memory
+	}{
+		{"full at MAIL", "C: MAIL FROM:<>\nS: 452 4.3.1\nC: RCPT TO:<u@local.test>\nS: 503", &memory{room: wrapped}},
+		{"unavailable at MAIL", "C: MAIL FROM:<>\nS: 451 4.3.0", &memory{room: errors.New("no quorum")}},
+		{"full at write", sendOne("452 4.3.1"), &memory{write: wrapped}},
+		{"unavailable at write", sendOne("451 4.3.0"), &memory{write: errors.New("x")}},
+		{"full at commit", sendOne("452 4.3.1"), &memory{commit: wrapped}},
+		{"unavailable at commit", sendOne("451 4.3.0"), &memory{commit: errors.New("x")}},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			h := dialogue{queue: x.q}.run(t, "C: EHLO x\nS: 250\n"+x.script+"\nC: NOOP\nS: 250")
+			if s := h.Stats(); len(x.q.stored) != 0 || s.Full+s.Unavailable != 1 || s.Accepted != 0 {
+				t.Errorf("stored %d, counts %+v", len(x.q.stored), s)
+			}
+			if strings.Contains(x.script, "DATA") && x.q.aborted != 1 {
+				t.Errorf("aborted %d times", x.q.aborted)
+			}
+		})
+	}
+}
+
+func sendOne(reply string) string {
+	return "C: MAIL FROM:<>\nS: 250\nC: RCPT TO:<u@local.test>\nS: 250\nC: DATA\nS: 354\nC: Subject: x\nC:\nC: body\nC: .\nS: " + reply
+}
+
+// B11: 250 comes after Commit has returned, not before.
+func TestB11_promise(t *testing.T) {
+	q := &memory{gate: make(chan struct{})}
+	dialogue{queue: q}.run(t, `
+		C: EHLO x
+		S: 250
+		C: MAIL FROM:<>
+		S: 250
+		C: RCPT TO:<u@local.test>
+		S: 250
+		C: DATA
+		S: 354
+		C: hello
+		C: .
+		NOTHING
+		GO
+		S: 250 2.0.0 Queued as `)
+}
+
+// B10: a message that is cut off is not queued; neither is one with a bare CR.
+func TestB10_cut(t *testing.T) {
+	q := &memory{}
+	dialogue{queue: q}.run(t, `
+		C: EHLO x
+		S: 250
+		C: MAIL FROM:<>
+		S: 250
+		C: RCPT TO:<u@local.test>
+		S: 250
+		C: DATA
+		S: 354
+		C: hello
+		CUT`)
+	if len(q.messages()) != 0 || q.aborted != 1 {
+		t.Errorf("stored %d, aborted %d", len(q.messages()), q.aborted)
+	}
+	q = &memory{}
+	dialogue{queue: q}.run(t, "C: EHLO x\nS: 250\nC: MAIL FROM:<>\nS: 250\nC: RCPT TO:<u@local.test>\nS: 250\nC: DATA\nS: 354\nC: a{\\r*1}b\nC: .\nS: 5\nC: NOOP\nS: 250")
+	if len(q.messages()) != 0 || q.aborted != 1 {
+		t.Errorf("bare CR: stored %d, aborted %d", len(q.messages()), q.aborted)
+	}
+}
+
+// C3: message octets behind DATA are for clients we trust.
+func TestC3_trusted(t *testing.T) {
+	const early = `
+		C: EHLO x
+		S: 250
+		C: MAIL FROM:<>
+		C: RCPT TO:<u@local.test>
+		C: DATA
+		C: hello
+		C: .
+		S: 250
+		S: 250
+		S: `
+	dialogue{}.run(t, early+"503 5.5.0")
+	dialogue{client: "127.0.0.1"}.run(t, early+"354\nS: 250 2.0.0")
+}
+
+func TestRelayTable(t *testing.T) {
+	r := newRelay(Policy{RelayFrom: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("::1/128")}})
+	for _, x := range []struct {
+		ip   string
+		want bool
+	}{
+		{"10.1.0.0", true}, {"10.1.255.255", true}, {"10.2.0.0", false}, {"10.0.255.255", false}, {"127.0.0.1", false},
+		{"::ffff:10.1.2.3", true}, {"::ffff:10.2.0.1", false}, {"2001:db8::1", true}, {"2001:db9::1", false}, {"::1", true}, {"::2", false}, {"::10.1.2.3", false},
+	} {
+		ip := clientIP(net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(x.ip), 25)))
+		if got := r.trusts(ip); got != x.want {
+			t.Errorf("%s: %v", x.ip, got)
+		}
+	}
+	if r.trusts(clientIP(&net.UnixAddr{Name: "@"})) {
+		t.Error("a client without an address is trusted")
+	}
+}
+
+// TestDrain: at the end of Run an open transaction finishes, nobody new gets in.
+func TestA14_drain(t *testing.T) {
+	q := &memory{}
+	srv := &smtp.Server{Hostname: "mx.test"}
+	synctest.Test(t, func(t *testing.T) {
+		srv.Handler = New(defaults(), q.store())
+		l := newPipeListener()
+		s := &Service{server: srv, drain: 1 << 40, plain: []net.Listener{l}}
+		stop := make(chan struct{})
+		ctx := ctxOf(t, stop)
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+
+		idle, busy := newPlayer(t, l.dial()), newPlayer(t, l.dial())
+		busy.play("C: EHLO x\nS: 250\nC: MAIL FROM:<>\nS: 250\nC: RCPT TO:<u@local.test>\nS: 250\nC: DATA\nS: 354\nC: hello\n")
+		idle.expect(0, "220")
+		synctest.Wait()
+		close(stop)
+		idle.expect(0, "421 4.3.2")
+		for i, text := range []string{"250 2.0.0", "421 4.3.2"} {
+			if i == 0 {
+				busy.pending.WriteString(".\r\n")
+				busy.send()
+			}
+			busy.expect(i, text)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		idle.conn.Close()
+		busy.conn.Close()
+		idle.wg.Wait()
+		busy.wg.Wait()
+	})
+	if len(q.messages()) != 1 {
+		t.Errorf("%d messages", len(q.messages()))
+	}
+}
+
+func TestListen(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	if _, err := Listen(&smtp.Server{}, []string{"127.0.0.1:0", taken.Addr().String()}, nil, 0); err == nil || !strings.HasPrefix(err.Error(), "cannot listen for SMTP on 127.0.0.1:") {
+		t.Errorf("a taken port: %v", err)
+	}
+	s, err := Listen(&smtp.Server{}, []string{"127.0.0.1:0"}, []string{"127.0.0.1:0"}, 0)
+	if err != nil || len(s.Addrs()) != 2 {
+		t.Fatal(err, s)
+	}
+	s.close()
+}
