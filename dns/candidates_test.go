@@ -42,6 +42,7 @@ func TestK3_mailHostsWithoutAddress(t *testing.T) {
 			fault: map[string]dnstest.Fault{"d.test": {BareCut: true}}, want: "a.test=127.0.0.3"},
 		{name: "eight aliases", zone: aliases(8) + "n8.test A 127.0.0.3", domain: "n0.test", want: "n0.test=127.0.0.3"},
 		{name: "nine aliases", zone: aliases(9) + "n9.test A 127.0.0.3", domain: "n0.test", want: "451 4.4.3"},
+		{name: "a host listed twice counts at its best", zone: "d.test MX 30 a.test\nd.test MX 20 b.test\nd.test MX 10 a.test\nd.test MX 40 a.test\na.test A 127.0.0.3\nb.test A 127.0.0.4", want: "a.test=127.0.0.3 b.test=127.0.0.4"},
 		{name: "an alias of the root", zone: "d.test CNAME .", want: "550 5.4.4"},
 		{name: "an alias of the root, cut", zone: "d.test CNAME .", fault: map[string]dnstest.Fault{"": {BareCut: true}}, want: "550 5.4.4"},
 		{name: "aliases in a loop", zone: "d.test CNAME e.test\ne.test CNAME d.test", want: "451 4.4.3"},
@@ -49,6 +50,8 @@ func TestK3_mailHostsWithoutAddress(t *testing.T) {
 			fault: map[string]dnstest.Fault{"": {BareCut: true}}, want: "451 4.4.3"},
 		{name: "one family is enough", zone: "d.test MX 1 a.test\na.test A 127.0.0.3", fault: fail("a.test AAAA"), want: "a.test=127.0.0.3"},
 		{name: "one family has nothing, the other fails", zone: "d.test MX 1 a.test\na.test A 127.0.0.3", fault: fail("a.test A"), want: "451 4.4.3"},
+		{name: "the same the other way round", zone: "d.test MX 1 a.test\na.test TXT x", fault: fail("a.test AAAA"), want: "451 4.4.3"},
+		{name: "the same the other way round", zone: "d.test MX 1 a.test\na.test TXT x", fault: fail("a.test AAAA"), want: "451 4.4.3"},
 		{name: "odd names are skipped", zone: "d.test MX 1 a\\ b.test\nd.test MX 1 a\\124b.test\nd.test MX 2 b.test\nb.test A 127.0.0.3", want: "b.test=127.0.0.3"},
 		{name: "only odd names", zone: "d.test MX 1 a\\ b.test", want: "550 5.4.4"},
 	})

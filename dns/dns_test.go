@@ -127,7 +127,7 @@ func TestK2_noDomainNoAnswerNoMX(t *testing.T) {
 		{name: "implicit MX, negative answer without SOA", zone: "d.test A 127.0.0.2", fault: map[string]dnstest.Fault{"d.test": {NoSOA: true}}, want: "d.test=127.0.0.2"},
 		{name: "neither MX nor address", zone: "d.test TXT hello", want: "550 5.4.4"},
 		{name: "no domain name at all", zone: "d.test TXT hello", domain: "d..test", want: "550 5.1.2"},
-		{name: "octets that no host has", zone: "d.test TXT hello", domain: "d|e.test", want: "550 5.1.2"},
+		{name: "octets that no host has", zone: "d|e.test A 127.0.0.2", domain: "d|e.test", want: "550 5.1.2"},
 	})
 }
 

@@ -14,6 +14,7 @@ type Fault struct {
 	Drop     bool          // no answer at all
 	Delay    time.Duration // before the answer
 	Truncate bool          // over UDP: TC=1 and no records
+	Torn     bool          // over UDP: TC=1, and the packet ends in the middle of a record
 	NoTCP    bool          // over TCP: no answer
 	NoEDNS   bool          // FORMERR to questions with EDNS
 	Forge    bool          // first an answer with another id, and one to another question, then the true one
@@ -103,6 +104,10 @@ func (s *Server) reply(b []byte, network string) [][]byte {
 		m = new(dns.Msg).SetRcode(q, f.Rcode)
 	case f.Truncate && network == "udp":
 		m.Answer, m.Ns, m.Truncated = nil, nil, true
+	case f.Torn && network == "udp":
+		m.Truncated, m.Extra = true, nil
+		b := s.pack(m)
+		return [][]byte{b[:len(b)-3]}
 	case m.Len() > limit && network == "udp":
 		m.Truncate(limit)
 	}

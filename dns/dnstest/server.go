@@ -87,10 +87,8 @@ func Start(tb testing.TB, zone string) *Server {
 		udp, err := net.ListenPacket("udp", tcp.Addr().String())
 		if err == nil {
 			s.addr = tcp.Addr().String()
-			s.track(tcp)
-			s.track(udp)
-			s.wg.Go(func() { s.accept(tcp) })
-			s.wg.Go(func() { s.receive(udp) })
+			s.serve(tcp, func() { s.accept(tcp) })
+			s.serve(udp, func() { s.receive(udp) })
 			return s
 		}
 		_ = tcp.Close()
@@ -161,10 +159,9 @@ func (s *Server) Dial(ctx context.Context, network, _ string) (net.Conn, error) 
 		return nil, err
 	}
 	here, there := net.Pipe()
-	if !s.track(there) {
+	if !s.serve(there, func() { s.stream(there, network) }) {
 		return nil, errors.New("dnstest: the server is closed")
 	}
-	s.wg.Go(func() { s.stream(there, network) })
 	return here, nil
 }
 
@@ -182,8 +179,9 @@ func (s *Server) Close() {
 	s.wg.Wait()
 }
 
-// track has c closed with the server; false: that has happened.
-func (s *Server) track(c io.Closer) bool {
+// serve runs a goroutine that ends when c is closed, as Close does; false: that
+// has happened already.
+func (s *Server) serve(c io.Closer, run func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -191,16 +189,16 @@ func (s *Server) track(c io.Closer) bool {
 		return false
 	}
 	s.conns[c] = true
+	s.wg.Go(run) // under the lock, so that Close never waits before it has begun
 	return true
 }
 
 func (s *Server) accept(l net.Listener) {
 	for {
 		c, err := l.Accept()
-		if err != nil || !s.track(c) {
+		if err != nil || !s.serve(c, func() { s.stream(c, "tcp") }) {
 			return
 		}
-		s.wg.Go(func() { s.stream(c, "tcp") })
 	}
 }
 
