@@ -137,7 +137,10 @@ func (b *barrier) run(ctx context.Context) {
 		}
 		b.stats.barriers.Add(1)
 		b.stats.barrierWaiters.Add(int64(c.n))
-		b.stats.barrierNanos.Add(int64(time.Since(began)))
+		took := time.Since(began)
+		b.stats.barrierNanos.Add(int64(took))
+		b.stats.sizes.add(float64(c.n))
+		b.stats.seconds.add(took.Seconds())
 		close(c.done)
 	}
 }

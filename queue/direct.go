@@ -1,12 +1,9 @@
 package queue
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"time"
 
@@ -111,10 +108,3 @@ func (m readyByDelete) Ack() error {
 }
 func (m readyByDelete) Nak() error        { return nil } // it was never given out
 func (m readyByDelete) InProgress() error { return nil }
-
-func readAll(r io.ReadCloser, size int64) ([]byte, error) {
-	b := make([]byte, 0, size+512)
-	buf := bytes.NewBuffer(b)
-	_, err := io.Copy(buf, r)
-	return buf.Bytes(), errors.Join(err, r.Close())
-}

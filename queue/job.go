@@ -63,6 +63,9 @@ func (j *Job) Dot(ctx context.Context, host string) error {
 	return j.q.journal.dot(ctx, j, host)
 }
 
+// ClaimedAt is when the queue last confirmed that the job is ours.
+func (j *Job) ClaimedAt() time.Time { return j.rec.confirmed() }
+
 // Done says that every recipient has a final outcome. The outcome is journaled
 // first and the delivery removed after: swapped, a crash would forget both.
 func (j *Job) Done(a Attempt) {

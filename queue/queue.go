@@ -100,6 +100,7 @@ type Queue struct {
 func Open(ctx context.Context, o Options) (*Queue, error) {
 	o = o.withDefaults()
 	q := &Queue{o: o, log: o.Log, budget: semaphore.NewWeighted(inFlightBytes), claims: newClaims()}
+	q.stats.sizes.bounds, q.stats.seconds.bounds = sizeBounds, secondsBounds
 	var err error
 	if q.put, q.putJS, err = q.connect("put"); err != nil {
 		return nil, err

@@ -1,9 +1,11 @@
 package queue
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -203,8 +205,9 @@ func (q *Queue) stateOf(m stored, d *mail.Delivery) string {
 	}
 }
 
-// Body reads the message of a delivery for an operator; a delivery id or a message id names it.
-func (q *Queue) Body(ctx context.Context, id string) ([]byte, error) {
+// OpenBody reads the message of a delivery for an operator; a delivery id or a
+// message id names it. ErrNotFound when it is not in the queue.
+func (q *Queue) OpenBody(ctx context.Context, id string) (io.ReadCloser, error) {
 	f := Filter{ID: id}
 	var found *stored
 	err := q.scan(ctx, "", func(m stored) error {
@@ -222,14 +225,13 @@ func (q *Queue) Body(ctx context.Context, id string) ([]byte, error) {
 	}
 	var head proto.Mail
 	body, err := proto.ReadFrame(found.data, proto.KindMail, &head)
-	if err != nil || head.Body == nil {
-		return body, err
-	}
-	r, err := q.openBody(ctx, head.Body)
 	if err != nil {
 		return nil, err
 	}
-	return readAll(r, head.Size)
+	if head.Body == nil {
+		return io.NopCloser(bytes.NewReader(body)), nil
+	}
+	return q.openBody(ctx, head.Body)
 }
 
 // ErrNotFound means that no delivery in the queue has that id: it has been

@@ -24,6 +24,8 @@ type counters struct {
 	journalRecords, journalEntries         atomic.Int64
 	parked                                 atomic.Int64
 	bytes, readyCount, diskFree            atomic.Int64
+
+	sizes, seconds histogram // of barriers
 }
 
 // Stats is a snapshot of the queue's counters and gauges.
@@ -32,6 +34,8 @@ type Stats struct {
 	Barriers                int64 // fsync rounds
 	BarrierWaiters          int64 // messages and moves that shared them
 	BarrierTime             time.Duration
+	BarrierSizes            Histogram // waiters of one barrier
+	BarrierSeconds          Histogram
 	JournalRecords          int64
 	JournalEntries          int64
 	Moved                   int64 // deliveries stored in WAIT
@@ -50,7 +54,8 @@ func (q *Queue) Stats() Stats {
 	return Stats{
 		Accepted: c.accepted.Load(), AcceptedBytes: c.acceptedBytes.Load(),
 		Barriers: c.barriers.Load(), BarrierWaiters: c.barrierWaiters.Load(), BarrierTime: time.Duration(c.barrierNanos.Load()),
-		JournalRecords: c.journalRecords.Load(), JournalEntries: c.journalEntries.Load(), Moved: c.parked.Load(),
+		JournalRecords: c.journalRecords.Load(), JournalEntries: c.journalEntries.Load(),
+		BarrierSizes: c.sizes.snapshot(), BarrierSeconds: c.seconds.snapshot(), Moved: c.parked.Load(),
 		Ready: c.readyCount.Load(), Waiting: waiting, Held: held, Active: int64(q.claims.open()),
 		Bytes: c.bytes.Load(), MaxBytes: q.o.MaxBytes, DiskFree: c.diskFree.Load(),
 	}

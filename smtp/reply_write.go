@@ -73,6 +73,7 @@ func appendPrintable(dst []byte, s string) []byte {
 
 // say queues a reply of the engine or of a Session.
 func (c *Conn) say(r mail.Reply) {
+	c.srv.stats.reply(r.Code)
 	c.wire.out = appendReply(c.wire.out, r, true)
 	if r.Code == 421 {
 		c.closing, c.lingering = true, true

@@ -86,6 +86,7 @@ type Server struct {
 	baseCtx  context.Context
 	cancel   context.CancelFunc
 	door     doorman
+	stats    serverStats
 
 	mu        sync.Mutex
 	draining  bool
@@ -194,6 +195,7 @@ func (s *Server) refused(nc net.Conn, ip netip.Prefix, implicitTLS bool) bool {
 	if full == "" {
 		return false
 	}
+	s.stats.refused.Add(1)
 	s.log.Info("smtp: connection refused", "client", nc.RemoteAddr(), "limit", full)
 	if !implicitTLS { // nobody would understand it inside TLS
 		_ = nc.SetWriteDeadline(time.Now().Add(time.Second))

@@ -1,0 +1,193 @@
+package main
+
+// Parts fit together here: roles never import one another, each says what it
+// needs in its own words, and these few lines translate.
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tarishi/tarishi/admin"
+	"github.com/tarishi/tarishi/deliverer"
+	"github.com/tarishi/tarishi/dns"
+	"github.com/tarishi/tarishi/ingress"
+	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/queue"
+	"github.com/tarishi/tarishi/smtp"
+)
+
+// outQueue is the queue as the deliverer sees it.
+type outQueue struct{ *queue.Queue }
+
+type outJob struct{ *queue.Job }
+
+func (j outJob) Envelope() *mail.Delivery { return &j.Job.Delivery }
+func (j outJob) Done(a deliverer.Attempt) { j.Job.Done(queue.Attempt(a)) }
+func (j outJob) Wait(next mail.Delivery, a *deliverer.Attempt) {
+	j.Job.Wait(next, (*queue.Attempt)(a))
+}
+
+func (q outQueue) Fetch(ctx context.Context, max int) ([]deliverer.Job, error) {
+	js, err := q.Queue.Fetch(ctx, max)
+	out := make([]deliverer.Job, len(js))
+	for i, j := range js {
+		out[i] = outJob{j}
+	}
+	return out, err
+}
+
+func (q outQueue) Drain(ctx context.Context, room func(mail.Domain) int, take func(deliverer.Job)) error {
+	return q.Queue.Drain(ctx, room, func(j *queue.Job) { take(outJob{j}) })
+}
+
+// mailHosts is the resolver as the deliverer sees it.
+type mailHosts struct {
+	r    *dns.Resolver
+	self dns.SelfInfo
+}
+
+func (m mailHosts) MailHosts(ctx context.Context, d mail.Domain) (string, []deliverer.Host, error) {
+	hosts, err := m.r.MailHosts(ctx, d)
+	if err != nil {
+		return "", nil, noHosts(err)
+	}
+	cs, err := m.r.CandidatesOf(ctx, d, hosts, m.self)
+	if err != nil {
+		return "", nil, noHosts(err)
+	}
+	out := make([]deliverer.Host, len(cs))
+	for i, c := range cs {
+		out[i] = deliverer.Host{Name: c.Host, Addrs: c.Addrs}
+	}
+	return dns.Site(hosts), out, nil
+}
+
+func noHosts(err error) error {
+	var f *dns.Failure
+	if errors.As(err, &f) {
+		return &deliverer.NoHosts{Reply: f.Reply}
+	}
+	return err
+}
+
+// adminQueue is the queue as the admin port sees it.
+type adminQueue struct {
+	q   *queue.Queue
+	out *deliverer.Deliverer // nil: this node does not deliver
+}
+
+func (a adminQueue) Lanes(ctx context.Context, max int) (admin.Overview, error) {
+	o, err := a.q.Lanes(ctx, max)
+	v := admin.Overview{
+		Destinations: o.Destinations, Ready: o.Ready, Waiting: o.Waiting, Held: o.Held, Active: o.Active,
+		ReadySorted: o.ReadySorted, Lanes: make([]admin.LaneInfo, len(o.Lanes)),
+	}
+	for i, l := range o.Lanes {
+		v.Lanes[i] = admin.LaneInfo(l)
+	}
+	return v, err
+}
+
+func (a adminQueue) Find(ctx context.Context, f admin.Filter, max int) ([]admin.Entry, error) {
+	es, err := a.q.Find(ctx, queue.Filter(f), max)
+	out := make([]admin.Entry, len(es))
+	for i, e := range es {
+		out[i] = admin.Entry(e)
+	}
+	return out, err
+}
+
+func (a adminQueue) Select(ctx context.Context, f admin.Filter, fn func(admin.Job) error) (admin.Selection, error) {
+	s, err := a.q.Select(ctx, queue.Filter(f), func(j *queue.Job) error { return fn(adminJob{j, a.out}) })
+	if err == nil {
+		err = a.q.Flush(ctx) // the operator is told when it is so, not when it is under way
+	}
+	return admin.Selection(s), err
+}
+
+func (a adminQueue) Doubts(ctx context.Context) ([]admin.Doubt, error) {
+	ds, err := a.q.Doubts(ctx)
+	out := make([]admin.Doubt, len(ds))
+	for i, d := range ds {
+		out[i] = admin.Doubt{
+			DeliveryID: d.DeliveryID, Attempt: d.Attempt, Destination: mail.Domain(d.Destination),
+			Host: d.Host, At: d.At, Found: d.Found,
+		}
+	}
+	return out, err
+}
+
+func (a adminQueue) Open(ctx context.Context, id string) (io.ReadCloser, error) {
+	r, err := a.q.OpenBody(ctx, id)
+	if errors.Is(err, queue.ErrNotFound) {
+		err = admin.ErrNotFound
+	}
+	return r, err
+}
+
+type adminJob struct {
+	*queue.Job
+	out *deliverer.Deliverer
+}
+
+func (j adminJob) Info() mail.Delivery     { return j.Job.Delivery }
+func (j adminJob) Wait(next mail.Delivery) { j.Job.Wait(next, nil) }
+func (j adminJob) Remove(note string)      { j.Job.Done(queue.Attempt{Note: note}) }
+func (j adminJob) Bounce(ctx context.Context, reply mail.Reply) error {
+	if j.out == nil {
+		return errors.New("this node does not deliver and writes no notices; ask one that runs the deliverer role")
+	}
+	return j.out.Bounce(ctx, outJob{j.Job}, reply)
+}
+
+// stats gathers what the parts count.
+func stats(q *queue.Queue, server *smtp.Server, in *ingress.Handler, out *deliverer.Deliverer) admin.Stats {
+	s := q.Stats()
+	v := admin.Stats{Queue: &admin.QueueStats{
+		Ready: s.Ready, Waiting: s.Waiting - s.Held, Held: s.Held, Active: s.Active,
+		Bytes: uint64(s.Bytes), MaxBytes: uint64(s.MaxBytes), Barriers: uint64(s.Barriers), Stored: uint64(s.Accepted),
+		JournalRecords: uint64(s.JournalRecords), JournalEntries: uint64(s.JournalEntries),
+		BarrierSizes: (*admin.Histogram)(&s.BarrierSizes), BarrierSeconds: (*admin.Histogram)(&s.BarrierSeconds),
+	}}
+	if in != nil {
+		i, w := in.Stats(), server.Stats()
+		v.SMTP = &admin.SMTPStats{
+			Connections: w.Open, Connected: uint64(i.Connections), Refused: w.Refused,
+			Accepted: uint64(i.Accepted), Bytes: uint64(i.AcceptedBytes),
+			Replies2xx: w.Replies[2], Replies3xx: w.Replies[3], Replies4xx: w.Replies[4], Replies5xx: w.Replies[5],
+		}
+	}
+	if out != nil {
+		d := out.Stats()
+		v.Delivery = &admin.DeliveryStats{
+			Attempts: d.Attempts, Delivered: d.Delivered, Deferred: d.Deferred, Failed: d.Failed,
+			Connections: d.ConnectionsOpen, Opened: d.ConnectionsOpened, Reused: d.Reused,
+			Notices: d.Notices + d.DelayNotices,
+		}
+	}
+	return v
+}
+
+// quiet drops the attempts' lines (info) and keeps warnings.
+type quiet struct{ slog.Handler }
+
+func (q quiet) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= slog.LevelWarn && q.Handler.Enabled(ctx, l)
+}
+
+// barrierUnsafe says why the shared fsync cannot be relied on for the disk under
+// path, or "". JetStream compacts a block by writing it anew and renaming it over
+// the old one without a sync. ext4 and btrfs write the new file before such a
+// rename; XFS does not promise it, and a power cut could leave an empty file.
+func barrierUnsafe(path string) string {
+	const xfs = 0x58465342
+	var fs unix.Statfs_t
+	if err := unix.Statfs(path, &fs); err == nil && fs.Type == xfs {
+		return "the data folder is on XFS, which may lose a file that is renamed over another without a sync"
+	}
+	return ""
+}

@@ -1,0 +1,326 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tarishi/tarishi/admin"
+	"github.com/tarishi/tarishi/cluster"
+	"github.com/tarishi/tarishi/daemon"
+	"github.com/tarishi/tarishi/deliverer"
+	"github.com/tarishi/tarishi/dns"
+	"github.com/tarishi/tarishi/ingress"
+	"github.com/tarishi/tarishi/queue"
+	"github.com/tarishi/tarishi/shaping"
+	"github.com/tarishi/tarishi/smtp"
+)
+
+func serveCommand() *cobra.Command {
+	var file string
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a node: accept mail, keep it, deliver it",
+		Long: `Run a node. Without a configuration file it accepts SMTP on 127.0.0.1:2525,
+keeps its queue in ./tarishi-data and answers operators on 127.0.0.1:8025.
+SIGTERM drains and exits with 0; a second signal exits at once.`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			conf, err := daemon.Load(file, os.Environ())
+			if err != nil {
+				return &exitError{exitUsage, err}
+			}
+			ctx, stop := daemon.Signals(c.Context(), os.Exit)
+			defer stop()
+			return serve(ctx, conf, func(line string) { fmt.Fprintln(c.OutOrStdout(), line) })
+		},
+	}
+	c.Flags().StringVar(&file, "config", "", "configuration file (YAML); see `tarishi config print`")
+	return c
+}
+
+// serve runs a node until ctx ends and it has drained. ready is told, once, that
+// mail is accepted. Data goes one way: ingress, queue, deliverer.
+func serve(ctx context.Context, c *daemon.Config, ready func(line string)) (err error) {
+	log := c.Log.Logger(os.Stderr)
+	slog.SetDefault(log)
+	for _, w := range c.Warnings {
+		log.Warn(w)
+	}
+	started := time.Now()
+
+	folder, err := daemon.OpenFolder(c.Data, daemon.Standalone)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, folder.Close()) }()
+
+	nats, q, err := openQueue(ctx, c, folder, log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		// The queue closes last: whoever settles a delivery until then finds it open.
+		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		defer cancel()
+		err = errors.Join(err, q.Close(limit))
+		nats.Stop()
+	}()
+
+	var out *deliverer.Deliverer
+	if c.Has("deliverer") {
+		if out, err = newDeliverer(c, q, log); err != nil {
+			return err
+		}
+	}
+
+	var in *ingress.Service
+	var policy *ingress.Handler
+	var server *smtp.Server
+	if c.Has("ingress") {
+		policy = newPolicy(c, q, log)
+		if server, err = newServer(c, policy, log); err != nil {
+			return err
+		}
+		if in, err = ingress.Listen(server, c.SMTP.Listen, c.SMTP.TLSListen, c.Drain); err != nil {
+			return err
+		}
+	}
+
+	line := "tarishi " + version() + ":"
+	var board *admin.Server
+	var adminPort net.Listener
+	if c.Admin.Listen != "" {
+		if adminPort, err = net.Listen("tcp", c.Admin.Listen); err != nil {
+			return fmt.Errorf("cannot listen for operators on %s: %w", c.Admin.Listen, err)
+		}
+		board = admin.New(admin.Config{
+			Version: version(), Node: c.Hostname, Roles: c.Roles, Started: started,
+			Queue: adminQueue{q, out}, Stats: func() admin.Stats { return stats(q, server, policy, out) },
+			Checks: []admin.Check{{Name: "queue", Ask: func(context.Context) error { return q.Room() }}},
+			Log:    log,
+		})
+	}
+
+	// Each part ends in its own time: first no more mail comes in, then what is
+	// under way goes out, and operators may watch to the end.
+	var g errgroup.Group
+	ingressDone := make(chan struct{})
+	runCtx, failed := context.WithCancel(ctx)
+	defer failed()
+	if in != nil {
+		g.Go(func() error { defer failed(); defer close(ingressDone); return in.Run(runCtx) })
+		line += " SMTP on " + addrs(in.Addrs()) + ","
+	} else {
+		close(ingressDone)
+	}
+	delivererDone := make(chan struct{})
+	if out != nil {
+		g.Go(func() error { defer failed(); defer close(delivererDone); return out.Run(runCtx) })
+	} else {
+		close(delivererDone)
+	}
+	adminCtx, endAdmin := context.WithCancel(context.WithoutCancel(ctx))
+	defer endAdmin()
+	if board != nil {
+		g.Go(func() error { defer failed(); return board.Serve(adminCtx, adminPort) })
+		line += " admin on " + adminPort.Addr().String() + ","
+	}
+	ready(line + " data in " + folder.Path)
+
+	<-runCtx.Done()
+	log.Info("draining")
+	<-ingressDone
+	<-delivererDone
+	endAdmin()
+	return g.Wait()
+}
+
+// openQueue starts the embedded JetStream and the queue on it. Where JetStream
+// turns out to acknowledge before it writes, it must sync every write itself.
+func openQueue(ctx context.Context, c *daemon.Config, folder *daemon.Folder, log *slog.Logger) (*cluster.NATS, *queue.Queue, error) {
+	size := int64(c.Queue.MaxBytes)
+	if size == 0 {
+		var err error
+		if size, err = folder.QueueBytes(); err != nil {
+			return nil, nil, err
+		}
+	}
+	dir := filepath.Join(folder.Path, "queue")
+	always := c.Queue.Sync == "always"
+	if c.Queue.Sync == "auto" {
+		if why := barrierUnsafe(folder.Path); why != "" {
+			log.Warn("every write is synced by itself, which is much slower", "reason", why)
+			always = true
+		}
+	}
+	for {
+		nats, err := cluster.StartNATS(cluster.NATSOptions{Dir: dir, SyncAlways: always, Log: log})
+		if err != nil {
+			return nil, nil, err
+		}
+		q, err := queue.Open(ctx, queue.Options{
+			Server: nats, StreamsDir: cluster.StreamsDir(dir), Node: c.Hostname,
+			MaxBytes: size, MaxInline: int(c.Queue.MaxInline), NoBarrier: always, Log: log,
+		})
+		if err == nil {
+			return nats, q, nil
+		}
+		nats.Stop()
+		if errors.Is(err, queue.ErrBarrier) && c.Queue.Sync == "auto" {
+			log.Warn("every write is synced by itself, which is much slower", "reason", err)
+			always = true
+			continue
+		}
+		return nil, nil, err
+	}
+}
+
+func newPolicy(c *daemon.Config, q *queue.Queue, log *slog.Logger) *ingress.Handler {
+	return ingress.New(ingress.Policy{
+		Hostname: c.SMTP.Hostname, RelayFrom: c.SMTP.RelayFrom, LocalDomains: c.Local.Domains,
+		Postmaster: c.Local.Postmaster, MaxRecipients: c.SMTP.MaxRecipients, MaxReceived: c.SMTP.MaxReceived,
+		MaxHeader: int64(c.SMTP.MaxHeaderSize), Expire: c.Retry.Expire, Log: log,
+	}, ingress.Store{
+		NewWriter: func(id string) ingress.Writer { return q.NewWriter(id) },
+		Room:      q.Room,
+		Full:      queue.ErrFull,
+	})
+}
+
+func newServer(c *daemon.Config, h smtp.Handler, log *slog.Logger) (*smtp.Server, error) {
+	var t *tls.Config
+	if c.SMTP.TLS.Cert != "" {
+		cert, err := tls.LoadX509KeyPair(c.SMTP.TLS.Cert, c.SMTP.TLS.Key)
+		if err != nil {
+			return nil, fmt.Errorf("smtp.tls: %w", err)
+		}
+		t = &tls.Config{Certificates: []tls.Certificate{cert}}
+	}
+	l, w := c.SMTP.Limits, c.SMTP.Timeouts
+	return &smtp.Server{
+		Hostname: c.SMTP.Hostname, Handler: h, TLS: t, Log: log, LaxPaths: c.SMTP.LaxPaths,
+		Limits: smtp.Limits{
+			Connections: l.Connections, PerIP: l.ConnectionsPerIP, BodyLine: int(l.BodyLine),
+			MessageSize: int64(c.SMTP.MaxMessageSize), Discard: int64(l.Discard), Recipients: c.SMTP.MaxRecipients,
+			Errors: l.Errors, Junk: l.Junk, Refusals: l.Refusals,
+		},
+		Timeouts: smtp.Timeouts{
+			Command: w.Command, Block: w.Block, Message: w.Message, Session: w.Session,
+			Handshake: w.Handshake, Write: w.Write, Greeting: w.Greeting, MinRate: orNone(int(w.MinRate)),
+		},
+	}, nil
+}
+
+// orNone turns the configuration's "0: any" into the engine's.
+func orNone(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
+}
+
+func newDeliverer(c *daemon.Config, q *queue.Queue, log *slog.Logger) (*deliverer.Deliverer, error) {
+	var routes []deliverer.Route
+	for _, r := range c.Routes {
+		routes = append(routes, deliverer.Route{To: r.To, Via: r.Via})
+	}
+	if c.Local.Via != "" {
+		for _, d := range c.Local.Domains {
+			routes = append(routes, deliverer.Route{To: d, Via: c.Local.Via})
+		}
+	}
+	table, err := deliverer.NewRoutes(routes)
+	if err != nil {
+		return nil, err
+	}
+	rules := []shaping.Rule{{To: "*", Limit: shaping.Limit{Connections: c.Delivery.Connections, PerConnection: c.Delivery.PerConnection}}}
+	for _, l := range c.Limits {
+		x := shaping.Rule{To: l.To, Limit: shaping.Limit{Connections: l.Connections, PerConnection: l.PerConnection}}
+		if l.To == "*" {
+			rules[0] = mergeRule(x, rules[0])
+			continue
+		}
+		rules = append(rules, x)
+	}
+	limits, err := shaping.NewRules(rules)
+	if err != nil {
+		return nil, err
+	}
+	self := dns.SelfInfo{Names: []string{c.Hostname, c.SMTP.Hostname}, Addrs: ownAddrs()}
+	d := c.Delivery
+	resolver := dns.New(dns.Config{
+		Servers: d.DNS.Servers, Timeout: d.DNS.Timeout, Attempts: d.DNS.Attempts, Allow: d.AllowTargets, Log: log,
+	})
+	policy := smtp.TLSOpportunistic
+	if d.TLS == "off" {
+		policy = smtp.TLSNever
+	}
+	attempts := log
+	if !c.Log.Attempts {
+		attempts = slog.New(quiet{log.Handler()})
+	}
+	return deliverer.New(deliverer.Config{
+		Hostname: d.Helo, Queue: outQueue{q}, Store: q, Hosts: mailHosts{resolver, self}, Routes: table, Rules: limits,
+		Retry: shaping.Retry{Schedule: c.Retry.Schedule, Expire: c.Retry.Expire},
+		Log:   attempts, HandJobs: d.Hand.Jobs, HandBytes: int64(d.Hand.Bytes), IdleClose: orNever(d.Idle),
+		ConnectTimeout: d.Timeouts.Connect, DrainTimeout: c.Drain, DelayNotice: orNever(c.Retry.DelayNotice),
+		Timeouts: smtp.ClientTimeouts{
+			Greeting: d.Timeouts.Banner, Hello: d.Timeouts.Banner, Mail: d.Timeouts.Command, Rcpt: d.Timeouts.Command,
+			Data: d.Timeouts.Data, Block: d.Timeouts.Block, Dot: d.Timeouts.Dot,
+		},
+		TLS: policy,
+	})
+}
+
+func mergeRule(x, def shaping.Rule) shaping.Rule {
+	if x.Connections == 0 {
+		x.Connections = def.Connections
+	}
+	if x.PerConnection == 0 {
+		x.PerConnection = def.PerConnection
+	}
+	return x
+}
+
+// orNever turns the configuration's "0: never" into the deliverer's.
+func orNever(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
+}
+
+// ownAddrs are this machine's addresses: mail that resolves to them would loop.
+func ownAddrs() []netip.Addr {
+	var out []netip.Addr
+	nets, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	for _, n := range nets {
+		if p, err := netip.ParsePrefix(n.String()); err == nil {
+			out = append(out, p.Addr())
+		}
+	}
+	return out
+}
+
+func addrs(list []net.Addr) string {
+	var s []string
+	for _, a := range list {
+		s = append(s, a.String())
+	}
+	return strings.Join(s, " and ")
+}
