@@ -47,6 +47,9 @@ func (x *clientExchange) run() error {
 		return nil
 	case chunking:
 		x.stage = StageData
+		if err := x.inStep(); err != nil || x.ending {
+			return err
+		}
 		if err := x.c.writeBDAT(x.t, x.body, x.res); err != nil {
 			return x.lastWords(err)
 		}
@@ -96,6 +99,9 @@ func (x *clientExchange) envelope(withData bool) (dataSent bool, err error) {
 		if withData && c.ext.Pipelining && next == len(x.t.Recipients) {
 			c.cmd = append(c.cmd, "DATA\r\n"...)
 			dataSent = true
+		}
+		if err := x.inStep(); err != nil || x.ending {
+			return false, err
 		}
 		c.debugCommands(c.cmd)
 		if err := c.write(x.stage, c.t.Block, c.cmd); err != nil {
@@ -240,6 +246,9 @@ func (x *clientExchange) data() error {
 		}
 		return err
 	}
+	if err := x.inStep(); err != nil || x.ending {
+		return err
+	}
 	if err := c.writeData(x.t, x.body, x.res); err != nil {
 		return x.lastWords(err)
 	}
@@ -285,6 +294,25 @@ func (x *clientExchange) readOutcome() (mail.Reply, error) {
 	x.c.needReset = raw.code/100 != 2 // RFC 3030 §2: after a refused chunk the transaction is in limbo
 	x.ending = x.ending || raw.code == 421
 	return raw.reply(), nil
+}
+
+// inStep is called before we say anything: what the host has said beyond the last
+// reply answers nothing. A refusal (421 mostly) is taken as a goodbye; taking
+// anything else for the answer to what we say next would be to believe that a
+// message was delivered before it was sent.
+func (x *clientExchange) inStep() error {
+	if x.c.r.buffered() == 0 {
+		return nil
+	}
+	raw, err := x.c.readReply(x.stage, lastWordsPatience)
+	if err != nil {
+		return err
+	}
+	if raw.code < 400 {
+		return x.c.unexpected(x.stage, raw)
+	}
+	x.goodbye(raw)
+	return nil
 }
 
 // goodbye takes a 421: it answers everything that is open, and nothing follows.

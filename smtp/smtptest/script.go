@@ -28,6 +28,7 @@ import (
 //	drip 1s "250 OK"   say one octet every second, until the client hangs up
 //	flood 64KiB "250-" repeat the octets until so many are said or the client hangs up
 //	tls                do a TLS handshake, with a certificate nobody should trust
+//	tls refused        the same, and the client must refuse it
 //	hang               read nothing and say nothing until the client hangs up
 //	eof                the client must hang up, saying nothing more
 //	cut                hang up
@@ -200,7 +201,11 @@ func (p *player) do(st step) (done bool, err error) {
 		return p.flood(st.arg)
 	case "tls":
 		t := tls.Server(p.conn, TLSConfig())
-		if err := t.Handshake(); err != nil {
+		if err := t.Handshake(); st.arg == "refused" && err == nil {
+			return false, errors.New("the client took the certificate")
+		} else if st.arg == "refused" {
+			return false, nil
+		} else if err != nil {
 			return false, err
 		}
 		p.conn, p.r = t, bufio.NewReaderSize(t, 1<<20)

@@ -17,7 +17,8 @@ import (
 type sinkConn struct {
 	s      *Sink
 	conn   net.Conn
-	r      *bufio.Reader
+	in     *bufio.Reader // what the client wrote, a whole batch at once: see script.play
+	r      *bufio.Reader // in, or in octet by octet
 	out    bytes.Buffer
 	number int
 	tls    bool
@@ -54,7 +55,7 @@ func (s *Sink) serve(conn net.Conn, number int) {
 		return
 	}
 	for {
-		if c.r.Buffered() == 0 && c.flush() != nil {
+		if c.drained() && c.flush() != nil {
 			return
 		}
 		line, err := c.r.ReadString('\n')
@@ -73,13 +74,16 @@ func (s *Sink) serve(conn net.Conn, number int) {
 }
 
 func (c *sinkConn) use(conn net.Conn) {
-	var r io.Reader = conn
-	size := 64 << 10 // a whole batch at once: see script.play
+	c.conn = conn
+	c.in = bufio.NewReaderSize(conn, 64<<10)
+	c.r = c.in
 	if c.s.OneByte {
-		r, size = iotest.OneByteReader(conn), 16
+		c.r = bufio.NewReaderSize(iotest.OneByteReader(c.in), 16)
 	}
-	c.conn, c.r = conn, bufio.NewReaderSize(r, size)
 }
+
+// drained tells whether all that has come is dealt with: time to reply.
+func (c *sinkConn) drained() bool { return c.r.Buffered() == 0 && c.in.Buffered() == 0 }
 
 func (c *sinkConn) startTLS() error {
 	t := tls.Server(c.conn, c.s.TLS)
@@ -277,7 +281,7 @@ func (c *sinkConn) readChunk(arg string) error {
 		return errHangUp
 	}
 	chunk := make([]byte, n)
-	if c.r.Buffered() == 0 {
+	if c.drained() {
 		if err := c.flush(); err != nil {
 			return err
 		}
