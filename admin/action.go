@@ -97,14 +97,34 @@ const (
 
 // readOrder reads and checks the body of a POST.
 func readOrder(w http.ResponseWriter, r *http.Request) (Order, Filter, error) {
+	var in struct{ ID, Destination, Sender, Author, Reason *string }
 	var o Order
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxOrder))
 	dec.DisallowUnknownFields() // a misspelt filter must not widen what is removed
-	if err := dec.Decode(&o); err != nil {
+	if err := dec.Decode(&in); err != nil {
 		return o, Filter{}, fmt.Errorf("the order is not understood: %w; it looks like {\"destination\":\"example.org\",\"author\":\"you\"}", err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return o, Filter{}, errors.New("something follows the order; send one JSON object and nothing else")
+	}
+	for _, x := range []struct {
+		name string
+		in   *string
+		out  *string
+	}{{"id", in.ID, &o.ID}, {"destination", in.Destination, &o.Destination}, {"sender", in.Sender, &o.Sender}} {
+		if x.in == nil {
+			continue
+		}
+		// A script whose variable was empty must not select by the rest alone.
+		if *x.out = strings.TrimSpace(*x.in); *x.out == "" {
+			return o, Filter{}, fmt.Errorf("the %s is empty; leave it out or fill it in", x.name)
+		}
+	}
+	if in.Author != nil {
+		o.Author = *in.Author
+	}
+	if in.Reason != nil {
+		o.Reason = *in.Reason
 	}
 	f, err := MakeFilter(o.ID, o.Destination, o.Sender)
 	if err != nil {
@@ -192,8 +212,11 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, a Action) {
 		case e := <-ended:
 			p := so()
 			p.Matched, p.Busy, p.Final = max(e.sel.Matched, p.Matched+e.sel.Busy), e.sel.Busy, true
-			log.Info("queue action ended", "matched", p.Matched, "changed", p.Changed, "unchanged", p.Unchanged, "busy", p.Busy, "error", e.err)
-			if e.err != nil {
+			log := log.With("matched", p.Matched, "changed", p.Changed, "unchanged", p.Unchanged, "busy", p.Busy)
+			if e.err == nil {
+				log.Info("queue action ended")
+			} else {
+				log.Error("queue action stopped half-way", "error", e.err)
 				p.Error = fmt.Sprintf("%s stopped after %d: %v; what was done stays done, and it may be asked again", a, p.Changed, e.err)
 				if !begun && p.Changed == 0 {
 					fail(w, http.StatusServiceUnavailable, p.Error)

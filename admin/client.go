@@ -88,7 +88,7 @@ func (c *Client) Body(ctx context.Context, id string, headersOnly bool) (io.Read
 	if headersOnly {
 		p += "?part=headers"
 	}
-	resp, err := c.do(ctx, http.MethodGet, p, "")
+	resp, err := c.do(ctx, http.MethodGet, p, "", "message/rfc822")
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func (c *Client) Act(ctx context.Context, a Action, o Order, each func(Progress)
 	if err != nil {
 		return Progress{}, err
 	}
-	resp, err := c.do(ctx, http.MethodPost, "/v1/queue/"+string(a), string(b))
+	resp, err := c.do(ctx, http.MethodPost, "/v1/queue/"+string(a), string(b), "application/x-ndjson")
 	if err != nil {
 		return Progress{}, err
 	}
@@ -126,19 +126,19 @@ func (c *Client) Act(ctx context.Context, a Action, o Order, each func(Progress)
 }
 
 func (c *Client) read(ctx context.Context, path string, v any) error {
-	resp, err := c.do(ctx, http.MethodGet, path, "")
+	resp, err := c.do(ctx, http.MethodGet, path, "", "application/json")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
-		return &UnreachableError{c.base, fmt.Errorf("something else answers there: %w", err)}
+		return &UnreachableError{c.base, fmt.Errorf("the answer was cut off: %w", err)}
 	}
 	return nil
 }
 
-// do sends a request and returns a 2xx answer, its body open.
-func (c *Client) do(ctx context.Context, method, path, body string) (*http.Response, error) {
+// do sends a request and returns a 2xx answer of the given type, its body open.
+func (c *Client) do(ctx context.Context, method, path, body, media string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, strings.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -158,12 +158,13 @@ func (c *Client) do(ctx context.Context, method, path, body string) (*http.Respo
 		}
 		return nil, &UnreachableError{c.base, err}
 	}
-	if resp.StatusCode/100 == 2 {
+	good := resp.StatusCode/100 == 2
+	if good && resp.Header.Get("Content-Type") == media {
 		return resp, nil
 	}
 	defer func() { _ = resp.Body.Close() }()
 	var f Failure
-	if json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&f) != nil || f.Error == "" {
+	if good || json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&f) != nil || f.Error == "" {
 		return nil, &UnreachableError{c.base, fmt.Errorf("something else answers there: HTTP %s", resp.Status)}
 	}
 	return nil, &RefusedError{resp.StatusCode, f.Error}

@@ -219,7 +219,9 @@ func answer(w http.ResponseWriter, code int, v any) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(v) // a client that went away is its own matter
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false) // "<>" is a sender; the type above keeps it from being read as a page
+	_ = enc.Encode(v)        // a client that went away is its own matter
 }
 
 // fail writes the one-sentence error that every refusal has.

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -49,9 +51,18 @@ func (s *selection) flags(c *cobra.Command) {
 	c.Flags().StringVar(&s.sender, "sender", "", "everything from this `address` (\"<>\": the null sender)")
 }
 
-// filters are the parts named by the flags and by ids on the command line: one
+// filters are the parts named by c's flags and by ids on the command line: one
 // for each id. They are checked before anything is asked of the node.
-func (s *selection) filters(ids []string) ([]admin.Filter, error) {
+func (s *selection) filters(c *cobra.Command, ids []string) ([]admin.Filter, error) {
+	// A script whose variable was empty must not select by the rest alone.
+	for name, v := range map[string]string{"id": s.id, "destination": s.destination, "sender": s.sender} {
+		if c.Flags().Changed(name) && strings.TrimSpace(v) == "" {
+			return nil, usageError("--%s is empty; leave it out or fill it in", name)
+		}
+	}
+	if slices.ContainsFunc(ids, func(id string) bool { return strings.TrimSpace(id) == "" }) {
+		return nil, usageError("an ID is empty; leave it out or fill it in")
+	}
 	if s.id != "" || len(ids) == 0 {
 		ids = append([]string{s.id}, ids...)
 	}
@@ -66,7 +77,10 @@ func (s *selection) filters(ids []string) ([]admin.Filter, error) {
 	return fs, nil
 }
 
-func (s *selection) empty() bool { return *s == selection{} }
+// given tells whether any of the flags was.
+func (s *selection) given(c *cobra.Command) bool {
+	return c.Flags().Changed("id") || c.Flags().Changed("destination") || c.Flags().Changed("sender")
+}
 
 // queueLs lists destinations, or with a selection the deliveries in it.
 func queueLs(n *node) *cobra.Command {
@@ -81,7 +95,7 @@ func queueLs(n *node) *cobra.Command {
 			if rows < 1 || rows > 1000 {
 				return usageError("--max %d is out of range; give a number from 1 to 1000", rows)
 			}
-			if !s.empty() {
+			if s.given(c) {
 				return listDeliveries(c, n, &s, rows)
 			}
 			client, err := n.client()
@@ -107,7 +121,7 @@ func queueLs(n *node) *cobra.Command {
 }
 
 func listDeliveries(c *cobra.Command, n *node, s *selection, rows int) error {
-	fs, err := s.filters(nil)
+	fs, err := s.filters(c, nil)
 	if err != nil {
 		return err
 	}

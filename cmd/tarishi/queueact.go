@@ -37,7 +37,7 @@ func queueAct(n *node, v verb) *cobra.Command {
 		Use:   string(v.action) + " [ID...]",
 		Short: v.short,
 		RunE: func(c *cobra.Command, ids []string) error {
-			fs, err := s.filters(ids)
+			fs, err := s.filters(c, ids)
 			if err != nil {
 				return err
 			}

@@ -28,7 +28,7 @@ func queueShow(n *node) *cobra.Command {
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			fs, err := (&selection{}).filters(args)
+			fs, err := (&selection{}).filters(c, args)
 			if err != nil {
 				return err
 			}
@@ -151,7 +151,7 @@ func printMessage(w io.Writer, m admin.Messages) {
 			field("Next try", stamp(d.Due, until(m.Now, d.Due)))
 		}
 		if !d.Expires.IsZero() {
-			field("Given up", stamp(d.Expires, until(m.Now, d.Expires)))
+			field("Expires", stamp(d.Expires, until(m.Now, d.Expires)))
 		}
 		if d.DelayNoticed {
 			field("Delay notice", "sent")

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"pgregory.net/rapid"
+)
+
+func TestWords(t *testing.T) {
+	now := time.Date(2026, 11, 21, 22, 0, 0, 0, time.UTC)
+	for _, c := range []struct{ got, want string }{
+		{ago(now, now.Add(-500*time.Millisecond)), "now"},
+		{ago(now, now.Add(time.Minute)), "now"}, // another clock
+		{ago(now, now.Add(-59*time.Second)), "59s ago"},
+		{ago(now, now.Add(-3*time.Minute-59*time.Second)), "3m ago"},
+		{ago(now, now.Add(-47*time.Hour)), "47h ago"},
+		{ago(now, now.Add(-48*time.Hour)), "2d ago"},
+		{ago(now, time.Time{}), ""},
+		{until(now, now.Add(2*time.Hour)), "in 2h"},
+		{until(now, now.Add(-time.Hour)), "now"},
+		{until(now, time.Time{}), ""},
+		{count(0), "0"}, {count(999), "999"}, {count(1000), "1,000"}, {count(1204112), "1,204,112"}, {count(int64(-1000)), "-1,000"},
+		{size(int64(0)), "0 B"}, {size(int64(1023)), "1023 B"}, {size(int64(5322)), "5.2 KiB"}, {size(int64(150 << 20)), "150 MiB"}, {size(uint64(3 << 40)), "3.0 TiB"},
+		{plural(1, "delivery", "deliveries"), "1 delivery"}, {plural(2000, "delivery", "deliveries"), "2,000 deliveries"},
+		{clean("a\x1b[2Jb\u202ec\nd\x80e"), "a\uFFFD[2Jb\uFFFDc d\uFFFDe"},
+		{cut("abcdef", 4), "abc…"}, {cut("abcd", 4), "abcd"}, {cut("abcd", 0), "abcd"}, {cut("äöü", 2), "ä…"},
+	} {
+		if c.got != c.want {
+			t.Errorf("got %q, want %q", c.got, c.want)
+		}
+	}
+}
+
+// Whatever strangers wrote, a table has one line per row, no control characters,
+// and no line wider than the terminal.
+func TestTableProperty(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		tb := table{head: []string{"A", ">B", "C"}}
+		rows := rapid.IntRange(0, 5).Draw(t, "rows")
+		for range rows {
+			tb.add(rapid.String().Draw(t, "a"), string(rapid.SliceOf(rapid.Byte()).Draw(t, "b")), rapid.String().Draw(t, "c"))
+		}
+		width := rapid.IntRange(1, 60).Draw(t, "width")
+		var b bytes.Buffer
+		tb.write(&b, width)
+		lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
+		if len(lines) != rows+1 {
+			t.Fatalf("%d lines for %d rows", len(lines), rows)
+		}
+		for _, l := range lines {
+			if utf8.RuneCountInString(l) > width || strings.ContainsFunc(l, func(r rune) bool { return r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 }) {
+				t.Fatalf("line %q at width %d", l, width)
+			}
+		}
+	})
+}
+
+func FuzzCopyClean(f *testing.F) {
+	f.Add("Subject: \x1b]0;x\x07\r\n\r\nhi\x9b2J\n")
+	f.Fuzz(func(t *testing.T, s string) {
+		var b bytes.Buffer
+		if err := copyClean(&b, strings.NewReader(s)); err != nil {
+			t.Fatal(err)
+		}
+		if strings.ContainsFunc(b.String(), func(r rune) bool { return r != '\n' && (r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0) }) {
+			t.Errorf("%q came out as %q", s, b.String())
+		}
+	})
+}
