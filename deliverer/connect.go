@@ -194,6 +194,21 @@ func connectFailure(t target, err error) *failure {
 	return f
 }
 
+// Replies that are our own words about a host begin with one of these; a stored
+// LastReply is told from a host's words by them.
+var ownWords = []string{"no answer from ", "conversation with ", "no TLS with ", "no reply to the final dot from ",
+	"no further host", "no address of ", "no route to ", "hosts of the domain ", "our own queue "}
+
+// isOurs tells whether a reply read back from the queue is our own.
+func isOurs(r mail.Reply) bool {
+	for _, w := range ownWords {
+		if strings.HasPrefix(r.Text, w) {
+			return true
+		}
+	}
+	return false
+}
+
 // reason is the part of a network error that says why; where is known already.
 func reason(err error) string {
 	var op *net.OpError

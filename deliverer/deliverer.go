@@ -229,7 +229,7 @@ func New(c Config) (*Deliverer, error) {
 
 const (
 	fetchBatch = 256
-	parkers    = 32 // giving back waits for the disk; this many share a barrier
+	parkers    = 8 // giving back may have to store a notice first, which waits for the disk
 	tick       = 250 * time.Millisecond
 )
 

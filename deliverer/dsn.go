@@ -48,8 +48,12 @@ const (
 	// headerCap bounds what a notice quotes: enough for any real header, and a notice
 	// is never larger than what provoked it by much.
 	headerCap = 32 << 10
-	// replyCap bounds a remote's words in a notice.
-	replyCap = 2 << 10
+	// replyCap bounds a remote's words about one recipient, repliesCap those of all
+	// recipients together: a host that is talkative about each of a thousand
+	// recipients does not make megabytes.
+	replyCap   = 2 << 10
+	repliesCap = 64 << 10
+	replyLeast = 100
 )
 
 // noticeID names the notice of one attempt on a delivery. It depends on nothing
@@ -165,7 +169,7 @@ func (n *notice) human(b *bytes.Buffer, lead []string, utf8 bool) {
 	for i := range n.verdicts {
 		v := &n.verdicts[i]
 		fmt.Fprintf(b, "\r\n<%s>\r\n", plain(v.recipient.Raw, utf8))
-		said := plain(v.reply.String(), utf8)
+		said := n.said(v, utf8)
 		switch {
 		case v.expired():
 			fold(b, "    ", "Given up: it could not be delivered in time.")
@@ -178,6 +182,16 @@ func (n *notice) human(b *bytes.Buffer, lead []string, utf8 bool) {
 			fold(b, "    ", said)
 		}
 	}
+}
+
+// said is the reply, fit for the notice.
+func (n *notice) said(v *verdict, utf8 bool) string {
+	room := max(min(replyCap, repliesCap/len(n.verdicts)), replyLeast)
+	s := v.reply.String()
+	if len(s) > room {
+		s = strings.ToValidUTF8(s[:room], "") + "..."
+	}
+	return plain(s, utf8)
 }
 
 func (v *verdict) expired() bool { return v.status == mail.EnhancedCode{4, 4, 7} }
@@ -225,7 +239,7 @@ func (n *notice) status(b *bytes.Buffer, utf8 bool) {
 			if v.host == "" {
 				kind = "x-tarishi"
 			}
-			fold(b, "Diagnostic-Code: ", kind+"; "+plain(v.reply.String(), utf8))
+			fold(b, "Diagnostic-Code: ", kind+"; "+n.said(v, utf8))
 		}
 		fmt.Fprintf(b, "Last-Attempt-Date: %s\r\n", n.now.Format(time.RFC1123Z))
 		if !v.until.IsZero() {
@@ -298,9 +312,6 @@ func fold(b *bytes.Buffer, first, text string) {
 
 // plain makes a stranger's words fit for one line of a notice.
 func plain(s string, allowUTF8 bool) string {
-	if len(s) > replyCap {
-		s = strings.ToValidUTF8(s[:replyCap], "") + "…"
-	}
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\t', r == '\r', r == '\n':

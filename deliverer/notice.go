@@ -66,11 +66,14 @@ func (d *Deliverer) report(job Job, env *mail.Delivery, a *attempt, outs, causes
 			passed = append(passed, verdict{recipient: o.Recipient, action: actionRelayed, reply: o.Reply, host: o.Host})
 		}
 	}
-	for kind, vs := range map[string][]verdict{"failed": failed, "relayed": passed} {
-		if len(vs) == 0 {
+	for _, n := range []struct {
+		kind string
+		vs   []verdict
+	}{{"failed", failed}, {"relayed", passed}} {
+		if len(n.vs) == 0 {
 			continue
 		}
-		if err := d.storeNotice(job, env, kind, attempts, vs, now); err != nil {
+		if err := d.storeNotice(job, env, n.kind, attempts, n.vs, now); err != nil {
 			return err
 		}
 		d.met.notices.Add(1)
@@ -142,8 +145,11 @@ func (d *Deliverer) noticeDelay(job Job, next *mail.Delivery, now time.Time) {
 	for _, r := range next.Recipients {
 		if wants(&r, "DELAY") {
 			v := verdict{recipient: r, action: actionDelayed, reply: next.LastReply, host: next.LastHost, until: next.Expires}
-			if v.reply.IsZero() {
+			switch {
+			case v.reply.IsZero():
 				v.host, v.status = "", mail.EnhancedCode{4, 4, 0}
+			case isOurs(v.reply):
+				v.host = ""
 			}
 			vs = append(vs, v)
 		}

@@ -63,8 +63,12 @@ func (d *Deliverer) overAge(env *mail.Delivery, now time.Time) bool {
 // expireUntried fails a delivery whose time is up and that cannot be tried now.
 func (d *Deliverer) expireUntried(h *held) {
 	a := &attempt{started: time.Now(), outs: make([]mail.Outcome, len(h.env.Recipients)), host: h.env.LastHost}
+	host := h.env.LastHost
+	if isOurs(h.env.LastReply) {
+		host = ""
+	}
 	for i, r := range h.env.Recipients {
-		a.outs[i] = mail.Outcome{Recipient: r, Status: mail.Deferred, Reply: h.env.LastReply, Host: h.env.LastHost}
+		a.outs[i] = mail.Outcome{Recipient: r, Status: mail.Deferred, Reply: h.env.LastReply, Host: host}
 	}
 	d.finish(h.job, h.env, a, h.env.Attempts)
 	d.drop(*h)

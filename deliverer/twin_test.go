@@ -37,7 +37,7 @@ type memQueue struct {
 	dotErr  error
 	putErr  error
 	notices []stored
-	frozen  bool // claims are not extended
+	frozen  bool         // claims are not extended
 	done    func(memJob) // called at Done, for benchmarks
 }
 
