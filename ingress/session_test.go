@@ -62,6 +62,43 @@ func TestStory(t *testing.T) {
 	}
 }
 
+// A4: recipients of a transaction that was given up are not in the next one.
+func TestA4_reset(t *testing.T) {
+	for _, gone := range []string{"RSET", "EHLO y"} {
+		q := &memory{}
+		dialogue{queue: q}.run(t, `
+			C: EHLO x
+			S: 250
+			C: MAIL FROM:<first@client.test>
+			S: 250
+			C: RCPT TO:<first@local.test>
+			S: 250
+			C: `+gone+`
+			S: 250
+			C: MAIL FROM:<>
+			S: 250
+			C: RCPT TO:<second@local.test>
+			S: 250
+			C: DATA
+			S: 354
+			C: .
+			S: 250
+			C: MAIL FROM:<>
+			S: 250
+			C: RCPT TO:<third@local.test>
+			S: 250
+			C: DATA
+			S: 354
+			C: .
+			S: 250`)
+		for i, want := range []string{"second@local.test", "third@local.test"} {
+			if m := q.messages()[i]; len(m.deliveries) != 1 || len(m.deliveries[0].Recipients) != 1 || m.deliveries[0].Recipients[0].Raw != want || !m.message.Sender.IsNull() {
+				t.Errorf("%s, message %d: from %q to %+v", gone, i, m.message.Sender.Raw, m.deliveries)
+			}
+		}
+	}
+}
+
 func TestA5_postmaster(t *testing.T) {
 	for _, x := range []struct {
 		who, postmaster string
