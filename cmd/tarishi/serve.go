@@ -80,7 +80,11 @@ func serve(ctx context.Context, c *daemon.Config, ready func(line string)) (err 
 
 	var out *deliverer.Deliverer
 	if c.Has("deliverer") {
-		if out, err = newDeliverer(c, q, log); err != nil {
+		conf, err := delivererConfig(c, q, log)
+		if err != nil {
+			return err
+		}
+		if out, err = deliverer.New(conf); err != nil {
 			return err
 		}
 	}
@@ -231,7 +235,7 @@ func orNone(n int) int {
 	return n
 }
 
-func newDeliverer(c *daemon.Config, q *queue.Queue, log *slog.Logger) (*deliverer.Deliverer, error) {
+func delivererConfig(c *daemon.Config, q *queue.Queue, log *slog.Logger) (conf deliverer.Config, err error) {
 	var routes []deliverer.Route
 	for _, r := range c.Routes {
 		routes = append(routes, deliverer.Route{To: r.To, Via: r.Via})
@@ -243,7 +247,7 @@ func newDeliverer(c *daemon.Config, q *queue.Queue, log *slog.Logger) (*delivere
 	}
 	table, err := deliverer.NewRoutes(routes)
 	if err != nil {
-		return nil, err
+		return conf, err
 	}
 	rules := []shaping.Rule{{To: "*", Limit: shaping.Limit{Connections: c.Delivery.Connections, PerConnection: c.Delivery.PerConnection}}}
 	for _, l := range c.Limits {
@@ -256,7 +260,7 @@ func newDeliverer(c *daemon.Config, q *queue.Queue, log *slog.Logger) (*delivere
 	}
 	limits, err := shaping.NewRules(rules)
 	if err != nil {
-		return nil, err
+		return conf, err
 	}
 	self := dns.SelfInfo{Names: []string{c.Hostname, c.SMTP.Hostname}, Addrs: ownAddrs()}
 	d := c.Delivery
@@ -271,7 +275,7 @@ func newDeliverer(c *daemon.Config, q *queue.Queue, log *slog.Logger) (*delivere
 	if !c.Log.Attempts {
 		attempts = slog.New(quiet{log.Handler()})
 	}
-	return deliverer.New(deliverer.Config{
+	return deliverer.Config{
 		Hostname: d.Helo, Queue: outQueue{q}, Store: q, Hosts: mailHosts{resolver, self}, Routes: table, Rules: limits,
 		Retry: shaping.Retry{Schedule: c.Retry.Schedule, Expire: c.Retry.Expire},
 		Log:   attempts, HandJobs: d.Hand.Jobs, HandBytes: int64(d.Hand.Bytes), IdleClose: orNever(d.Idle),
@@ -281,7 +285,7 @@ func newDeliverer(c *daemon.Config, q *queue.Queue, log *slog.Logger) (*delivere
 			Data: d.Timeouts.Data, Block: d.Timeouts.Block, Dot: d.Timeouts.Dot,
 		},
 		TLS: policy,
-	})
+	}, nil
 }
 
 func mergeRule(x, def shaping.Rule) shaping.Rule {
