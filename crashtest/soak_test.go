@@ -1,0 +1,5 @@
+//go:build soak
+
+package crashtest
+
+func init() { killRounds, cutRounds = 50, 50 }
