@@ -196,8 +196,10 @@ type Deliverer struct {
 	starving bool  // the fetcher waits for room in the hand
 	refused  bool  // waiting mail was refused because the hand was full
 	stopping bool
+	resting  bool // the ticker sleeps for longer than a tick
 
 	roomy    chan struct{} // the hand has room; cap 1
+	roused   chan struct{} // the ticker is to look; cap 1
 	stop     chan struct{} // closed when stopping
 	parking  chan parked
 	carriers sync.WaitGroup
@@ -217,11 +219,12 @@ func New(c Config) (*Deliverer, error) {
 	}
 	c.setDefaults()
 	return &Deliverer{
-		c:     c,
-		lanes: map[mail.Domain]*lane{},
-		paths: map[string]*path{},
-		roomy: make(chan struct{}, 1),
-		stop:  make(chan struct{}),
+		c:      c,
+		lanes:  map[mail.Domain]*lane{},
+		paths:  map[string]*path{},
+		roomy:  make(chan struct{}, 1),
+		roused: make(chan struct{}, 1),
+		stop:   make(chan struct{}),
 		// What is being given back is still in the hand, so this never fills up.
 		parking: make(chan parked, 2*c.HandJobs),
 	}, nil
@@ -231,6 +234,7 @@ const (
 	fetchBatch = 256
 	parkers    = 8 // giving back may have to store a notice first, which waits for the disk
 	tick       = 250 * time.Millisecond
+	quiet      = time.Minute // a lane without mail is forgotten after that
 )
 
 // Run delivers until ctx ends; then it takes no more, gives back what has not

@@ -129,14 +129,19 @@ func (d *Deliverer) take(jobs []Job, waited bool) {
 			back = append(back, parked{held: h})
 			continue
 		}
-		if l.len() == 0 && l.busy == 0 && now.Sub(l.lively) > time.Second {
+		if l.len() == 0 && l.busy == 0 && now.Sub(l.lively) > d.c.Patience {
 			l.since = now
 		}
 		l.lively = now
 		l.push(h)
 		d.wake(l, now, false)
 	}
+	rouse := d.resting
+	d.resting = false
 	d.mu.Unlock()
+	if rouse {
+		d.rouse()
+	}
 	d.park(back)
 }
 
@@ -155,12 +160,13 @@ func (l *lane) probing() bool {
 }
 
 // share is how many deliveries may wait in memory for l: what it has lately shown
-// it can start within a second. One that has just begun gets the benefit of the
-// doubt for that second, or a burst would be stored twice before the first
-// connection stands.
+// it can start within its patience. One that has just begun gets the benefit of
+// the doubt for that time: a burst for a fast destination would otherwise be
+// stored twice before its first connection stands. The price is that a burst for
+// a slow one may fill the hand, and hold up others, for a second, once.
 func (d *Deliverer) share(l *lane, now time.Time) int {
 	if now.Sub(l.since) < d.c.Patience {
-		return max(d.c.HandJobs/2, 1)
+		return d.c.HandJobs
 	}
 	return min(max(4*l.limit.Connections, l.rate.recent(now)), d.c.HandJobs)
 }
@@ -250,47 +256,67 @@ func (d *Deliverer) start(l *lane, now time.Time) start {
 }
 
 // tickLoop gives back what has waited too long, opens connections where patience
-// runs out, and forgets lanes that have gone quiet.
+// runs out, and forgets lanes that have gone quiet. It rests while nothing waits.
 func (d *Deliverer) tickLoop() {
-	t := time.NewTicker(tick)
+	t := time.NewTimer(tick)
 	defer t.Stop()
 	for {
 		select {
 		case <-d.soft.Done():
 			return
-		case now := <-t.C:
-			d.sweep(now)
+		case <-d.roused:
+		case <-t.C:
 		}
+		t.Reset(d.sweep(time.Now()))
 	}
 }
 
-func (d *Deliverer) sweep(now time.Time) {
+// rouse has the ticker look at once. With or without mu.
+func (d *Deliverer) rouse() {
+	select {
+	case d.roused <- struct{}{}:
+	default:
+	}
+}
+
+// sweep returns when to look again.
+func (d *Deliverer) sweep(now time.Time) time.Duration {
 	var back []parked
-	kick := false
+	kick, next := false, quiet
+	look := func(g *gate) {
+		kick = g.reopened(now) || kick
+		if now.Before(g.until) {
+			next = min(next, g.until.Sub(now))
+		}
+	}
 	d.mu.Lock()
 	for dest, l := range d.lanes {
 		if l.len() > 0 {
 			back = l.overdue(now, back)
 			d.wake(l, now, true)
 		}
-		if l.gate.reopened(now) || l.path != nil && l.path.gate.reopened(now) {
-			kick = true
+		if l.len() > 0 {
+			next = min(next, tick)
 		}
-		if l.len() == 0 && l.busy == 0 && l.opening == 0 && now.Sub(l.lively) > time.Minute && !l.probing() {
+		look(&l.gate)
+		if l.len() == 0 && l.busy == 0 && l.opening == 0 && now.Sub(l.lively) >= quiet && !l.probing() {
 			l.leave()
 			delete(d.lanes, dest)
 		}
 	}
 	for site, p := range d.paths {
+		look(&p.gate)
 		if p.open == 0 && p.lanes == 0 {
 			delete(d.paths, site)
 		}
 	}
+	d.resting = next > tick
 	d.mu.Unlock()
 	d.park(back)
 	if kick {
 		d.c.Queue.Kick()
 	}
+	return next
 }
 
 // overdue takes out what has waited for longer than its patience.

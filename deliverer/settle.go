@@ -27,6 +27,9 @@ func (d *Deliverer) parkAll(waiting []held, due time.Time) {
 	for _, h := range waiting {
 		d.parking <- parked{held: h, due: due}
 	}
+	if !due.IsZero() {
+		d.rouse() // a gate was shut: the ticker is to look when it opens
+	}
 }
 
 // parkLoop gives back what could not start. Several run at once, because each
