@@ -123,6 +123,14 @@ func (c *claims) finish(r *record) {
 	c.gone[r.seq] = struct{}{}
 }
 
+// wasRemoved tells that READY's record seq has been acknowledged lately.
+func (c *claims) wasRemoved(seq uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.gone[seq]
+	return ok
+}
+
 func (c *claims) open() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -106,5 +106,6 @@ func (m readyByDelete) Ack() error {
 	m.q.removals.add(removal{rec: &record{stream: streamReady, seq: m.seq}})
 	return nil
 }
+func (m readyByDelete) Reply() string     { return "" }
 func (m readyByDelete) Nak() error        { return nil } // it was never given out
 func (m readyByDelete) InProgress() error { return nil }

@@ -121,6 +121,9 @@ func (q *Queue) endRecord(r *record, keep bool) {
 		if err := r.msg.Ack(); err != nil {
 			q.log.Warn("acknowledging a finished job", "error", err)
 		}
+		if reply := r.msg.Reply(); reply != "" {
+			q.lastAck.Store(&reply)
+		}
 		return
 	}
 	q.removeWaiting(r) // the claim lasts until it is gone, or a reader would take it again

@@ -49,6 +49,9 @@ func newJournal(q *Queue) *journal {
 		j.epochs = append(j.epochs, j.pinned)
 	}
 	j.epochs = append(j.epochs, &epoch{start: j.last + 1, began: time.Now()})
+	if q.recent != nil {
+		j.seen = q.recent.readySeq
+	}
 	return j
 }
 

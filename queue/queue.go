@@ -88,7 +88,8 @@ type Queue struct {
 	lastEvent uint64     // EVENT's last sequence at start
 	recent    *recovered // what the last run left; nil after a clean stop
 
-	room  atomic.Pointer[error]
+	room    atomic.Pointer[error]
+	lastAck atomic.Pointer[string] // where the last acknowledgement of READY went
 	stats counters
 
 	stop context.CancelFunc
@@ -127,18 +128,20 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	if err := q.openReady(ctx); err != nil {
 		return nil, err
 	}
-	run, cancel := context.WithCancel(context.Background())
-	q.stop = cancel
 	q.journal = newJournal(q)
 	q.settler = newSettler(q)
-	if err := q.checkRoom(ctx); err != nil {
-		cancel()
+	if err := q.journal.noteDoubts(ctx, q.recent); err != nil {
 		return nil, err
 	}
-	q.start(run, q.barrier.run, q.journal.run, q.settler.run, q.removals.run, q.extendClaims, q.watchRoom, q.sweepBodies)
-	if err := q.journal.noteDoubts(ctx, q.recent); err != nil {
-		return nil, errors.Join(err, q.Close(ctx))
+	if err := q.journal.open(ctx); err != nil {
+		return nil, err
 	}
+	if err := q.checkRoom(ctx); err != nil {
+		return nil, err
+	}
+	run, cancel := context.WithCancel(context.Background())
+	q.stop = cancel
+	q.start(run, q.barrier.run, q.journal.run, q.settler.run, q.removals.run, q.extendClaims, q.watchRoom, q.sweepBodies)
 	return q, nil
 }
 

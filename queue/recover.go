@@ -240,6 +240,18 @@ func (r *recovered) removeReplaced(ctx context.Context, q *Queue) error {
 	return nil
 }
 
+// open marks that a run has begun: from here on, a journal that does not end
+// with a close tells of an unclean stop.
+func (j *journal) open(ctx context.Context) error {
+	j.mu.Lock()
+	rec := &proto.Journal{Node: j.q.o.Node, From: j.epochs[0].start}
+	if j.q.recent != nil {
+		rec.ReadySeq = j.q.recent.readySeq
+	}
+	j.mu.Unlock()
+	return j.put(ctx, rec)
+}
+
 // noteDoubts stores what the last run may have delivered without learning of it.
 func (j *journal) noteDoubts(ctx context.Context, r *recovered) error {
 	if r == nil || len(r.doubts) == 0 {

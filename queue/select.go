@@ -324,7 +324,11 @@ func (q *Queue) sortReady(ctx context.Context, o *Overview, by map[mail.Domain]*
 			return err
 		}
 		for _, m := range ms {
+			if q.claims.wasRemoved(m.seq) {
+				continue
+			}
 			active := q.claims.has(streamReady, m.seq)
+			o.Ready++
 			for _, d := range deliveriesOf(m) {
 				li := by[d.Destination]
 				if li == nil {
@@ -340,11 +344,10 @@ func (q *Queue) sortReady(ctx context.Context, o *Overview, by map[mail.Domain]*
 				}
 			}
 		}
-		read += len(ms)
-		o.Ready = int64(read)
 		if len(ms) == 0 {
 			return nil
 		}
+		read += len(ms)
 		if read >= readySortMax {
 			o.ReadySorted = false
 			o.Ready = q.stats.readyCount.Load()

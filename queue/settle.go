@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -30,6 +31,14 @@ type settling struct {
 	job     *Job
 	attempt *Attempt
 	next    *mail.Delivery // nil: done
+}
+
+// frame is the record of the delivery as it will wait.
+func (x *settling) frame() ([]byte, error) {
+	head := proto.FromMessage(x.next.Message)
+	head.Body = x.job.ref
+	head.Deliveries = []*proto.Delivery{proto.FromDelivery(x.next)}
+	return proto.AppendFrame(nil, proto.KindMail, head, x.job.inline)
 }
 
 // header names the record that is stored, and the WAIT record it replaces: after a
@@ -99,10 +108,7 @@ func (s *settler) round(ctx context.Context, list []settling) {
 	for i, x := range list {
 		st := &out[i]
 		st.slot = slotFor(x.next, now)
-		head := proto.FromMessage(x.next.Message)
-		head.Body = x.job.ref
-		head.Deliveries = []*proto.Delivery{proto.FromDelivery(x.next)}
-		if st.frame, st.err = proto.AppendFrame(nil, proto.KindMail, head, x.job.inline); st.err != nil {
+		if st.frame, st.err = x.frame(); st.err != nil {
 			continue
 		}
 		st.p, st.err = q.publishAsync(ctx, st.slot.subject(), x.header(), st.frame)
@@ -179,8 +185,22 @@ func (q *Queue) Flush(ctx context.Context) error {
 	q.settler.count.Unlock()
 	select {
 	case <-zero:
-		return nil
+		return q.confirmAcks(ctx)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// confirmAcks waits until the server has done every acknowledgement sent so far:
+// it does them in order, so one that asks for an answer speaks for all before it.
+// Without it a clean stop could leave jobs in READY that have been done.
+func (q *Queue) confirmAcks(ctx context.Context) error {
+	reply := q.lastAck.Load()
+	if reply == nil {
+		return nil
+	}
+	if _, err := q.get.RequestWithContext(ctx, *reply, []byte("+ACK")); err != nil {
+		return fmt.Errorf("%w: confirming acknowledgements: %w", ErrUnavailable, err)
+	}
+	return nil
 }

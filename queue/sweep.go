@@ -107,6 +107,9 @@ func (q *Queue) scan(ctx context.Context, lane string, each func(stored) error) 
 			return err
 		}
 		for _, m := range ms {
+			if q.claims.wasRemoved(m.seq) {
+				continue // its acknowledgement is on its way
+			}
 			m.subject = ""
 			if err := each(m); err != nil {
 				return err
