@@ -329,6 +329,9 @@ func (l *loader) checkRoutes(c *Config) {
 		if first := slices.IndexFunc(c.Routes, func(o Route) bool { return strings.EqualFold(o.To, r.To) }); first < i {
 			l.fault(fmt.Sprintf("routes[%d].to", i), fmt.Sprintf("%q has a route already (routes[%d])", r.To, first), "keep one")
 		}
+		if c.Local.Via != "" && slices.ContainsFunc(c.Local.Domains, func(d string) bool { return strings.EqualFold(d, r.To) }) {
+			l.fault(fmt.Sprintf("routes[%d].to", i), fmt.Sprintf("%q is in local.domains and goes to local.via", r.To), "keep one of the two")
+		}
 	}
 }
 
@@ -344,6 +347,9 @@ func (l *loader) checkLimits(c *Config) {
 	for i, lim := range c.Limits {
 		path := fmt.Sprintf("limits[%d]", i)
 		_, named := c.Destinations[lim.To]
+		if named {
+			c.Warnings = append(c.Warnings, fmt.Sprintf("%s.to: %q is a named destination; this version finds limits by the recipient's domain only, so this one has no effect", path, lim.To))
+		}
 		if !named && lim.To != "*" && (!strings.Contains(lim.To, ".") || checkHost(lim.To) != nil) {
 			mend := "define it under destinations"
 			if n := nearest(lim.To, names); n != "" {
