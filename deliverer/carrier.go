@@ -22,7 +22,8 @@ type carrier struct {
 	host   target
 	used   int // transactions on this connection
 
-	serving *lane // whose delivery is under way
+	rested  time.Time // idle since
+	serving *lane     // whose delivery is under way
 	cur     *held
 	wake    chan start // a delivery for an idle carrier; cap 1
 	timer   *time.Timer
@@ -223,6 +224,7 @@ func (c *carrier) next() (start, bool) {
 	}
 	c.path.idle = append(c.path.idle, c)
 	d.mu.Unlock()
+	c.rested = now
 
 	if c.timer == nil {
 		c.timer = time.NewTimer(d.c.IdleClose)
@@ -249,9 +251,11 @@ func (c *carrier) next() (start, bool) {
 	return start{}, false
 }
 
-// awake looks whether the connection has survived its rest (I6).
+// awake looks whether the connection has survived its rest (I6). After a short one
+// it is not worth the system calls: a host that left meanwhile makes the
+// transaction stale, which costs a connection and no attempt either.
 func (c *carrier) awake(s start) start {
-	if !c.client.Usable() {
+	if time.Since(c.rested) >= time.Second && !c.client.Usable() {
 		c.lost()
 	}
 	return s

@@ -236,8 +236,9 @@ func (d *Deliverer) mayOpen(l *lane, now time.Time, impatient bool) bool {
 		return false
 	}
 	// A quarter of what waits: the first connections will be back for the rest before
-	// a further one stands. The ticker asks impatiently when they were not.
-	return impatient || l.path.open < (waiting+3)/4
+	// a further one stands. The ticker asks impatiently when they were not, and more
+	// are made when what waits is more than half a second's work.
+	return impatient && waiting > l.rate.recent(now)/2 || l.path.open < (waiting+3)/4
 }
 
 // start is a delivery on its way to a connection.
