@@ -1,0 +1,32 @@
+# Everything here is also plain Go; `make help` lists the targets.
+.PHONY: build test race check soak fuzz bench proto help
+
+build: ## the binary, in ./tarishi
+	go build -o tarishi ./cmd/tarishi
+
+test: ## all tests (under 4 minutes on 2 cores)
+	go test ./...
+
+race: ## all tests under the race detector
+	go test -race ./...
+
+check: ## what CI runs
+	bash .ci/run
+
+soak: ## the long ones: 50 kills under load, power cuts
+	go test -tags soak -timeout 60m -v ./crashtest/...
+
+fuzz: ## each fuzz target for FUZZTIME (default 1m)
+	@for p in $$(go list ./...); do \
+	  for f in $$(go test -list '^Fuzz' $$p 2>/dev/null | grep '^Fuzz'); do \
+	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-1m} -parallel 2 $$p || exit 1; \
+	  done; done
+
+bench: ## end to end beside Postfix and Haraka; prints a table of medians
+	bash bench/compare.sh
+
+proto: ## proto/tarishi.pb.go from proto/tarishi.proto
+	proto/gen.sh
+
+help:
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/'
