@@ -85,9 +85,7 @@ func (c *Conn) skipChunk(n int64, r mail.Reply) {
 // the message. It runs inside Message, so only commands that do not concern the
 // Session are run; those that end the transaction are left in c.pending.
 func (c *Conn) nextChunk(b *Body) error {
-	c.wire.out = append(c.wire.out, "250 2.0.0 "...)
-	c.wire.out = strconv.AppendInt(c.wire.out, b.scan.size, 10)
-	c.ok(" octets received\r\n")
+	c.say(mail.R(250, "2.0.0", strconv.FormatInt(b.scan.size, 10)+" octets received"))
 	for !c.closing {
 		if time.Now().After(b.deadline) {
 			return b.timedOut(errTooSlow)

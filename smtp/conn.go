@@ -62,6 +62,7 @@ func newConn(s *Server, nc net.Conn) *Conn {
 	c.ctx, c.cancel = context.WithCancel(s.baseCtx)
 	c.wire.nc = nc
 	c.wire.writeTimeout = s.timeouts.Write
+	c.wire.arm = c.arm
 	c.wire.shrink()
 	return c
 }
@@ -164,7 +165,11 @@ func (c *Conn) greet() bool {
 			r = &mail.Reply{Code: 421, Text: "Service not available"}
 		}
 		// RFC 2034 §4 exempts the greeting; a code the Handler chose is sent all the same.
-		c.wire.out = appendReply(c.wire.out, *r, r.Enhanced != mail.EnhancedCode{})
+		if r.Enhanced == (mail.EnhancedCode{}) {
+			c.sayPlain(*r)
+		} else {
+			c.say(*r)
+		}
 		c.lingering = true
 		return false
 	}
@@ -175,7 +180,7 @@ func (c *Conn) greet() bool {
 	if r != nil && r.Text != "" {
 		text = r.Text
 	}
-	c.wire.out = appendReply(c.wire.out, mail.Reply{Code: 220, Text: text}, false)
+	c.sayPlain(mail.Reply{Code: 220, Text: text})
 	return true
 }
 
@@ -249,13 +254,26 @@ func (c *Conn) await() (deadline time.Time, err error) {
 	if end := c.began.Add(c.srv.timeouts.Session); !c.tx.open && end.Before(deadline) {
 		deadline = end
 	}
+	return deadline, c.arm(deadline)
+}
+
+// arm sets the read deadline for a command. Under the lock, so that Shutdown
+// either finds the client idle and wakes it, or is seen here.
+func (c *Conn) arm(deadline time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.idle = !c.tx.open; c.idle && c.draining {
-		return deadline, errDraining
+		return errDraining
 	}
 	_ = c.wire.nc.SetReadDeadline(deadline) // if it fails, so does the read
-	return deadline, nil
+	return nil
+}
+
+// busy ends what arm began: Shutdown leaves the connection alone.
+func (c *Conn) busy() {
+	c.mu.Lock()
+	c.idle = false
+	c.mu.Unlock()
 }
 
 // readCommand returns the next command line without CRLF, valid until the next
@@ -268,6 +286,9 @@ func (c *Conn) readLine(limit int) ([]byte, error) {
 	for {
 		line, err := w.takeLine(limit)
 		if line != nil || err != nil && err != errLinePartial {
+			if !deadline.IsZero() {
+				c.busy()
+			}
 			return line, err
 		}
 		if deadline.IsZero() {
@@ -282,6 +303,7 @@ func (c *Conn) readLine(limit int) ([]byte, error) {
 			if err := w.skipLine(deadline); err != nil {
 				return nil, c.readFault(err)
 			}
+			c.busy()
 			return nil, errLineTooLong
 		}
 		if err := w.fillFlushed(deadline); err != nil {

@@ -196,18 +196,16 @@ type Body struct {
 
 	read     int64 // octets taken from the wire
 	deadline time.Time
-	window   time.Time // start of the current rate window
-	inWindow int64     // b.read at its start
+	waited   time.Duration // for the client, in the current rate window
+	inWindow int64         // b.read at its start
 }
 
 func (c *Conn) newBody() *Body {
-	now := time.Now()
 	l := &c.srv.limits
 	return &Body{
 		c:        c,
 		scan:     scanner{dots: true, maxLine: l.BodyLine, maxSize: l.MessageSize},
-		deadline: now.Add(c.srv.timeouts.Message),
-		window:   now,
+		deadline: time.Now().Add(c.srv.timeouts.Message),
 	}
 }
 
@@ -313,20 +311,22 @@ func (b *Body) fill() error {
 		return &BodyError{Err: err}
 	}
 	w.useBody()
-	now := time.Now()
-	if span := now.Sub(b.window); span >= t.RateWindow {
+	if b.waited >= t.RateWindow {
 		// A client may be slow; one that is this slow keeps a place from others.
-		if rate := float64(b.read-b.inWindow) / span.Seconds(); rate < float64(t.MinRate) {
+		// Only waiting counts: a slow disk of ours is no fault of the client.
+		if float64(b.read-b.inWindow)/b.waited.Seconds() < float64(t.MinRate) {
 			return b.timedOut(errTooSlow)
 		}
-		b.window, b.inWindow = now, b.read
+		b.waited, b.inWindow = 0, b.read
 	}
+	now := time.Now()
 	until := now.Add(t.Block)
 	if b.deadline.Before(until) {
 		until = b.deadline
 	}
 	_ = w.nc.SetReadDeadline(until) // if it fails, so does the read
 	err := w.fill()
+	b.waited += time.Since(now)
 	switch {
 	case err == nil:
 		return nil
@@ -367,6 +367,11 @@ func (c *Conn) receive(b *Body) {
 		// A refusal from before the fault stands; nothing else outlives one.
 		if b.scan.fault != noFault && (seen || reply.Code < 400) {
 			reply = faultReply[b.scan.fault]
+		}
+		if class := reply.Code / 100; class != 2 && class != 4 && class != 5 {
+			// RFC 5321 §4.3.2 has no other answer to a message; a doubtful one must not lose it.
+			c.srv.log.Error("smtp: Session.Message gave no proper reply", "conn", c.id, "reply", reply.String())
+			reply = mail.R(451, "4.3.0", "Local error, try again later")
 		}
 		if !found {
 			c.closing, c.lingering = true, true

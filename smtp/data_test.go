@@ -317,6 +317,34 @@ func TestMessageAnswersEarly(t *testing.T) {
 	`)
 }
 
+// A Session that forgets to answer must not turn into a 250 or a lost message.
+func TestMessageWithoutReply(t *testing.T) {
+	h := &recorder{message: func(c *Conn, r *Body) mail.Reply { return mail.Reply{} }}
+	dialogue{handler: h}.run(t, envelopeOK+`
+		C: .
+		S: 451 4.3.0
+	`)
+}
+
+// Time the Session takes for itself is not the client's slowness.
+func TestB6_slowDisk(t *testing.T) {
+	h := &recorder{}
+	h.message = func(c *Conn, r *Body) mail.Reply {
+		if _, err := r.Next(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(10 * time.Minute)
+		return h.read(c, r)
+	}
+	dialogue{handler: h}.run(t, envelopeOK+`
+		C: first
+		W: 1m
+		C: second
+		C: .
+		S: 250
+	`)
+}
+
 func TestBodyIsDeadAfterMessage(t *testing.T) {
 	var kept *Body
 	h := &recorder{message: func(c *Conn, r *Body) mail.Reply { kept = r; return mail.R(250, "2.0.0", "ok") }}

@@ -71,10 +71,16 @@ func appendPrintable(dst []byte, s string) []byte {
 	return dst
 }
 
-// say queues a reply of the engine or of a Session.
-func (c *Conn) say(r mail.Reply) {
+// say queues a reply of the engine or of a Session. After a 421 the connection is closed.
+func (c *Conn) say(r mail.Reply) { c.queue(r, true) }
+
+// sayPlain queues a reply without enhanced code: the greeting, and the answers to
+// HELO and EHLO (RFC 2034 §4).
+func (c *Conn) sayPlain(r mail.Reply) { c.queue(r, false) }
+
+func (c *Conn) queue(r mail.Reply, enhanced bool) {
 	c.srv.stats.reply(r.Code)
-	c.wire.out = appendReply(c.wire.out, r, true)
+	c.wire.out = appendReply(c.wire.out, r, enhanced)
 	if r.Code == 421 {
 		c.closing, c.lingering = true, true
 	}
@@ -83,8 +89,9 @@ func (c *Conn) say(r mail.Reply) {
 	}
 }
 
-// ok queues a usual reply, whole and with CRLF.
+// ok queues a usual reply, whole and with CRLF: say for the ones that come with every message.
 func (c *Conn) ok(line string) {
+	c.srv.stats.reply(int(line[0]-'0') * 100)
 	c.wire.out = append(c.wire.out, line...)
 	if len(c.wire.out) > maxQueue {
 		_ = c.wire.flush()

@@ -160,8 +160,7 @@ func (c *Conn) doHello(name string, esmtp bool) {
 			text += "\n" + k
 		}
 	}
-	// RFC 2034 §4: no enhanced codes here.
-	c.wire.out = appendReply(c.wire.out, mail.Reply{Code: 250, Text: text}, false)
+	c.sayPlain(mail.Reply{Code: 250, Text: text})
 }
 
 // isHelloName lets through what names a host or tries to. RFC 5321 §4.1.4 forbids

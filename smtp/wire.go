@@ -46,6 +46,8 @@ type wire struct {
 	out          []byte // replies not yet written
 	writeTimeout time.Duration
 	werr         error // of the first failed write; nothing is written after it
+	// arm sets the read deadline, or says why there must be no more reading.
+	arm func(deadline time.Time) error
 
 	tiny [tinyBuf]byte
 }
@@ -135,13 +137,15 @@ func (w *wire) flush() error {
 // fillFlushed writes the queued replies and reads once. When the last read came
 // back full, more of the same pipelined group is on its way (RFC 2920 §3.2:
 // replies may wait for it), and writing first would cost a segment per buffer;
-// so it waits a moment for that, and not longer.
+// so it waits a moment for that, and not longer. The deadline has been set.
 func (w *wire) fillFlushed(deadline time.Time) error {
 	if w.full && len(w.out) > 0 {
 		_ = w.nc.SetReadDeadline(time.Now().Add(pipelineGrace))
 		err := w.fill()
-		_ = w.nc.SetReadDeadline(deadline)
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		if err := w.arm(deadline); err != nil {
 			return err
 		}
 	}
