@@ -60,7 +60,10 @@ func (s *session) run(turnAway bool) {
 	}
 	if st := s.sink.stamps; st != nil {
 		st.add("open", time.Now(), s.id, s.conn.RemoteAddr().String())
-		defer func() { st.add("close", time.Now(), s.id) }()
+		defer func() {
+			s.stamp("") // of a MAIL that saw no RCPT
+			st.add("close", time.Now(), s.id)
+		}()
 	}
 	s.touch()
 	if s.sink.cfg.TLS == TLSImplicit && s.startTLS() != nil {
@@ -73,16 +76,25 @@ func (s *session) run(turnAway bool) {
 	for {
 		line, err := s.line()
 		if err != nil {
-			if s.sink.stopping() {
-				s.reply("421 4.3.2 the sink is done")
-				_ = s.flush()
-			}
+			s.goodbye()
 			return
 		}
 		if err := s.command(line); err != nil {
 			_ = s.flush()
 			return
 		}
+		if s.graced && !s.inMail {
+			s.goodbye() // the transaction the sink waited for is over
+			return
+		}
+	}
+}
+
+// goodbye tells a client that the sink is on its way out, if it is.
+func (s *session) goodbye() {
+	if s.sink.stopping() {
+		s.reply("421 4.3.2 the sink is done")
+		_ = s.flush()
 	}
 }
 
@@ -181,12 +193,13 @@ func (s *session) fill() error {
 // Only CRLF ends a line (RFC 5321 §2.3.8).
 func (s *session) line() ([]byte, error) {
 	for from := s.r; ; {
-		if i := bytes.Index(s.buf[from:s.w], crlf); i >= 0 {
+		i := bytes.Index(s.buf[from:s.w], crlf)
+		if i >= 0 && from+i-s.r <= maxLine {
 			line := s.buf[s.r : from+i]
 			s.r = from + i + 2
 			return line, nil
 		}
-		if s.w-s.r > maxLine {
+		if i >= 0 || s.w-s.r > maxLine {
 			s.reply("500 5.5.2 line too long")
 			_ = s.flush()
 			return nil, errDone
