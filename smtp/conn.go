@@ -38,6 +38,7 @@ type Conn struct {
 	pending []byte // a command read by Body and left for the loop
 
 	closing   bool // close after the queued replies are written
+	lost      bool // in a Challenge: the last reply has been given
 	lingering bool // the client may still be sending: let it read the last reply
 	errors    int
 	junk      int
@@ -103,6 +104,23 @@ func (c *Conn) SetTrusted(yes bool) { c.trusted = yes }
 // CloseAfterReply closes the connection once the reply to the current command
 // has been written.
 func (c *Conn) CloseAfterReply() { c.closing = true }
+
+// maxChallenge is the longest answer to a 334 with its CRLF (RFC 4954 §4.5).
+const maxChallenge = 12288
+
+// Challenge sends 334 and returns the line the client answers with, without
+// CRLF. It is for Session.Command only, for dialogues such as AUTH (RFC 4954 §4).
+// On an error the Session returns any refusal; whether the connection goes on is
+// the engine's affair.
+func (c *Conn) Challenge(text string) (string, error) {
+	c.sayPlain(mail.Reply{Code: 334, Text: text})
+	line, err := c.readLine(maxChallenge)
+	if err != nil && err != errLineTooLong && err != errLineOctets {
+		c.lineFault(err)
+		c.closing, c.lost = true, true
+	}
+	return string(line), err
+}
 
 // Protocol is the WITH keyword for the Received field: SMTP, ESMTP, ESMTPS,
 // ESMTPA, ESMTPSA (RFC 3848), or their UTF8SMTP forms in a transaction with

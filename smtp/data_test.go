@@ -156,7 +156,7 @@ func TestB6_belowMinimumRate(t *testing.T) {
 		start := time.Now()
 		p.sending.Go(func() { trickle(ours, 10*time.Second, "x", 1000) })
 		p.play(`
-			S: 421 4.4.2
+			S~ 421 4.4.2
 			CLOSED`)
 		if d := time.Since(start); d > 4*time.Minute {
 			t.Errorf("closed after %v", d)
@@ -179,7 +179,7 @@ func TestB6_totalDeadline(t *testing.T) {
 		p.play(envelopeOK)
 		start := time.Now()
 		p.sending.Go(func() { trickle(ours, time.Second, strings.Repeat("x", 98)+"\r\n", 10000) })
-		p.play("S: 421 4.4.2\nCLOSED")
+		p.play("S~ 421 4.4.2\nCLOSED")
 		if d := time.Since(start); d != time.Hour {
 			t.Errorf("closed after %v", d)
 		}
@@ -341,7 +341,7 @@ func TestB6_slowDisk(t *testing.T) {
 		W: 1m
 		C: second
 		C: .
-		S: 250
+		S~ 250
 	`)
 }
 

@@ -21,6 +21,7 @@ import (
 //	C: text      send text and CRLF; C lines in a row go out in one write
 //	C| text      send text alone
 //	S: 250 2.1   the next reply has to begin so (its last line, if it has many); ? is any digit
+//	S~ 421       the same, but it may take any time; S: gives it 10 seconds
 //	S+ SIZE 10   the reply just seen has this text somewhere
 //	S- STARTTLS  ... does not have it anywhere
 //	M: text      the next recorded message is text
@@ -151,8 +152,12 @@ func (p *player) send() {
 
 func (p *player) step(kind, text string) string {
 	switch kind {
-	case "S:":
-		if err := p.readReply(); err != nil {
+	case "S:", "S~":
+		patience := 10 * time.Second
+		if kind == "S~" {
+			patience = 48 * time.Hour
+		}
+		if err := p.readReply(patience); err != nil {
 			return "no reply: " + err.Error() + "; so far " + strconv.Quote(p.reply)
 		}
 		last := p.reply[strings.LastIndex(p.reply, "\n")+1:]
@@ -233,9 +238,9 @@ var statusLine = regexp.MustCompile(`^(\d)\d\d[ -](\d)\.\d{1,3}\.\d{1,3} `)
 // readReply reads one reply into p.reply and checks what holds for all of them
 // (A1, A15): CRLF, 512 octets, printable ASCII, one code; an enhanced code of the
 // same class on all lines but for greeting, EHLO and 3yz.
-func (p *player) readReply() error {
+func (p *player) readReply(patience time.Duration) error {
 	p.reply = ""
-	_ = p.conn.SetReadDeadline(time.Now().Add(48 * time.Hour))
+	_ = p.conn.SetReadDeadline(time.Now().Add(patience))
 	for {
 		line, err := p.in.ReadString('\n')
 		if err != nil {

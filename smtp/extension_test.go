@@ -80,3 +80,38 @@ func TestD3_smtputf8(t *testing.T) {
 		E: MESSAGE SMTP
 	`)
 }
+
+func TestChallenge(t *testing.T) {
+	say(t, `
+		S: 220
+		C: EHLO x
+		S: 250
+		C: XASK
+		S: 334 c2F5
+		C: {a*12286}
+		S: 235 2.7.0
+		E: ANSWER 12286 <nil>
+		C: XASK
+		S: 334
+		C: {a*12287}
+		S: 501
+		C: XASK
+		S: 334
+		C: me
+		S: 235
+		C: MAIL FROM:<a@b.test>
+		C: RCPT TO:<c@d.test>
+		C: DATA
+		S: 250
+		S: 250
+		S: 354
+		C: .
+		S: 250
+		E: MESSAGE ESMTPA
+		C: XASK
+		S: 334
+		W: 5m1s
+		S: 421 4.4.2
+		CLOSED
+	`)
+}

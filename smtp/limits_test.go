@@ -24,7 +24,7 @@ func TestG1_slowCommand(t *testing.T) {
 		p.play("S: 220")
 		start := time.Now()
 		p.sending.Go(func() { trickle(ours, 10*time.Second, "E", 10000) })
-		p.play("S: 421 4.4.2\nCLOSED")
+		p.play("S~ 421 4.4.2\nCLOSED")
 		if d := time.Since(start); d != 5*time.Minute {
 			t.Errorf("closed after %v", d)
 		}

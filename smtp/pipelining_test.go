@@ -161,9 +161,9 @@ func TestC5_oneOctetSegments(t *testing.T) {
 		p.play(chunksOK)
 		p.sending.Go(func() { trickleOctets(ours, "BDAT 6\r\na\r\n.\r\nBDAT 3 LAST\r\nb\r\nQUIT\r\n") })
 		p.play(`
-			S: 250 2.0.0 6 octets
-			S: 250 2.0.0 Queued as Q1
-			S: 221
+			S~ 250 2.0.0 6 octets
+			S~ 250 2.0.0 Queued as Q1
+			S~ 221
 			M: a\r\n.\r\nb\r\n
 			CLOSED`)
 		_ = s.Shutdown(t.Context())

@@ -125,6 +125,16 @@ func (h *recorder) read(c *Conn, r *Body) mail.Reply {
 
 func (s *recordSession) Command(_ context.Context, verb, args string) *mail.Reply {
 	s.h.note("COMMAND %s %s", verb, args)
+	if verb == "XASK" {
+		answer, err := s.c.Challenge("c2F5")
+		s.h.note("ANSWER %d %v", len(answer), err)
+		s.c.SetIdentity(answer)
+		r := mail.R(235, "2.7.0", "Welcome")
+		if err != nil {
+			r = mail.R(501, "5.5.2", "No")
+		}
+		return &r
+	}
 	if verb == "XTEST" {
 		r := mail.R(250, "2.0.0", "two\nlines")
 		if args == "close" {

@@ -35,11 +35,15 @@ func TestA14_shutdown(t *testing.T) {
 			S: 250`)
 		synctest.Wait()
 
+		start := time.Now()
 		down := make(chan error)
 		go func() { down <- s.Shutdown(context.Background()) }()
 		synctest.Wait()
 		idle.play("S: 421 4.3.2\nCLOSED")
 		half.play("S: 421 4.3.2\nCLOSED")
+		if d := time.Since(start); d != 0 {
+			t.Errorf("idle clients were told after %v", d)
+		}
 		late := dial()
 		late.play("S: 421 4.3.2\nCLOSED")
 		select {

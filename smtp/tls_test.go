@@ -41,16 +41,6 @@ func sayTLS(t *testing.T, script string) {
 	dialogue{server: &Server{TLS: testTLS()}}.run(t, script)
 }
 
-const starttls = `
-	S: 220
-	C: EHLO plain
-	S: 250
-	S+ STARTTLS
-	C: STARTTLS
-	S: 220 2.0.0
-	TLS mx.test
-`
-
 func TestE1_injection(t *testing.T) {
 	sayTLS(t, `
 		S: 220

@@ -97,7 +97,11 @@ func (c *Conn) doOther(verb, args string) {
 		return
 	}
 	verb = strings.ToUpper(verb)
-	if r := c.session.Command(c.ctx, verb, args); r != nil {
+	r := c.session.Command(c.ctx, verb, args)
+	if c.lost {
+		return // in a Challenge; nobody waits for the reply
+	}
+	if r != nil {
 		c.refuseOr(r)
 		return
 	}
