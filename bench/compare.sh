@@ -240,6 +240,14 @@ YAML
 
 # round SERVER COUNT FILE: one load; appends a JSON line to FILE.
 round() {
+  local -A log=([postfix]=postfix/maillog [haraka]=haraka/log [tarishi]=tarishi/log)
+  measure "$@" && return 0
+  if ! alive "${pid[$1]}"; then say "compare: $1 is no longer running"; fi
+  say "compare: the end of its log:"; tail -20 "$work/${log[$1]}" >&2 || true
+  return 1
+}
+
+measure() {
   local server=$1 count=$2 out=$3 before after
   "$tarishi" bench sink --listen "127.0.0.1:$sink_port" --expect "$count" --timeout "${timeout}s" \
     --linger 200ms --quiet --json >"$work/sink.json" 2>"$work/sink.err" &
@@ -250,6 +258,7 @@ round() {
     alive "$sink_pid" || { cat "$work/sink.err" >&2; return 1; }
     sleep 0.05
   done
+  alive "${pid[$server]}" || return 1
   before=$(cpu "${pid[$server]}")
   "$tarishi" bench source --to "127.0.0.1:${port[$server]}" --messages "$count" --connections "$connections" \
     --size "$size" --destinations "$destinations" --timeout "${timeout}s" --quiet --json \

@@ -78,7 +78,7 @@ type counters struct {
 	rcptRefused, rcptDeferred, turnedAway  atomic.Uint64
 	connections                            atomic.Uint64
 	open, peak                             atomic.Int64
-	first, lastDistinct, last              atomic.Int64 // unix nanos; 0: none yet
+	first, lastDistinct                    atomic.Int64 // unix nanos; 0: none yet
 	perSecond                              []uint64     // of the sampling goroutine until Serve returns
 }
 

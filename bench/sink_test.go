@@ -326,8 +326,7 @@ func TestSink_stopsPolitely(t *testing.T) {
 		done := make(chan struct{})
 		go func() { r = stop(); close(done) }()
 		talk(t, idle, "S: 421\nEOF")
-		talk(t, busy, "D: \\r\\n.\\r\\n\nS: 250")
-		talk(t, busy, "S: 421\nEOF")
+		talk(t, busy, "D: \\r\\n.\\r\\n\nS: 250\nS: 421\nEOF")
 		<-done
 		if r.Messages != 1 || r.Distinct != 1 {
 			t.Errorf("%v", r)

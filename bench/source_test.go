@@ -57,7 +57,7 @@ func TestSourceIntoSink(t *testing.T) {
 		"no extensions":           {Source{}, SinkConfig{NoExtensions: true}},
 		"starttls":                {Source{TLS: TLSStart}, SinkConfig{TLS: TLSStart}},
 		"implicit tls":            {Source{TLS: TLSImplicit}, SinkConfig{TLS: TLSImplicit}},
-		"large":                   {Source{Size: 700_000, Messages: 5}, SinkConfig{}},
+		"large":                   {Source{Size: 700_000, Messages: 4}, SinkConfig{}},
 		"many recipients":         {Source{Recipients: 7, Destinations: 5}, SinkConfig{}},
 		"few per connection":      {Source{MessagesPerConnection: 3}, SinkConfig{}},
 		"421 after some":          {Source{Retry: true}, SinkConfig{GoAwayAfter: 4}},
