@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"bytes"
+	"encoding/binary"
 	"io"
 
 	"github.com/tarishi/tarishi/mail"
@@ -52,6 +53,7 @@ func (c *Client) check(t *Transaction, res *Result, body *bodyFacts) error {
 		}
 	}
 	body.utf8 = t.SMTPUTF8 || !ascii
+	body.eightBit = t.BodyType == mail.Body8BitMIME
 	body.size = t.Size
 	if t.Bytes != nil || t.Data == nil {
 		body.size = int64(len(t.Bytes))
@@ -59,6 +61,8 @@ func (c *Client) check(t *Transaction, res *Result, body *bodyFacts) error {
 		if !ok {
 			return refuse(replyBareLine)
 		}
+		// RFC 6152 §2: 8-bit content is declared, even where the client that submitted it did not.
+		body.eightBit = body.eightBit || has8Bit(t.Bytes)
 		body.dots = lines.dots
 		body.endsInCRLF = lines.endsInCRLF
 	}
@@ -88,6 +92,7 @@ func (c *Client) check(t *Transaction, res *Result, body *bodyFacts) error {
 type bodyFacts struct {
 	size       int64 // octets as stored, for SIZE=; 0: not known
 	utf8       bool  // MAIL needs SMTPUTF8
+	eightBit   bool  // MAIL needs BODY=8BITMIME
 	dots       bool  // Bytes only: a line begins with a dot
 	endsInCRLF bool  // Bytes only
 }
@@ -142,7 +147,14 @@ func (f *eightBitFinder) look(p []byte) {
 	f.body = f.body || has8Bit(p)
 }
 
+// has8Bit looks at eight octets at a time: it sees every message kept in memory.
 func has8Bit(p []byte) bool {
+	for len(p) >= 8 {
+		if binary.LittleEndian.Uint64(p)&0x8080808080808080 != 0 {
+			return true
+		}
+		p = p[8:]
+	}
 	for _, c := range p {
 		if c >= 0x80 {
 			return true

@@ -352,9 +352,8 @@ func (x *clientExchange) appendMail(b []byte) []byte {
 		b = append(b, " SIZE="...)
 		b = strconv.AppendInt(b, x.body.size, 10)
 	}
-	if t.BodyType != mail.Body7Bit && ext.EightBitMIME {
-		b = append(b, " BODY="...)
-		b = append(b, t.BodyType...)
+	if x.body.eightBit && ext.EightBitMIME {
+		b = append(b, " BODY=8BITMIME"...)
 	}
 	if x.body.utf8 && ext.SMTPUTF8 {
 		b = append(b, " SMTPUTF8"...)

@@ -23,6 +23,8 @@ type Transaction struct {
 	Data func() (io.Reader, error)
 	Size int64 // octets of what Data opens, for SIZE= (RFC 1870); 0: not known
 
+	// BodyType is what the client declared. 8-bit content in Bytes is declared to the
+	// host in any case; in a stream only when BodyType says so.
 	BodyType mail.BodyType
 	SMTPUTF8 bool // the message was submitted with SMTPUTF8 (RFC 6531)
 

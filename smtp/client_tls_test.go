@@ -181,7 +181,7 @@ func TestI6_usableOnSockets(t *testing.T) {
 				}
 				c, err := NewClient(t.Context(), conn, ClientOptions{Hello: "us.test", TLS: policy})
 				mustClient(t, c, err)
-				if !c.Usable() || !c.Usable() {
+				if !c.Usable() {
 					t.Fatal("not usable before")
 				}
 				c.conn.Write([]byte("NOOP\r\n"))
