@@ -45,7 +45,8 @@ var (
 	outReused   = desc("delivery_connections_reused_total", "Transactions on a connection that had carried one before.")
 	outNotices  = desc("delivery_notices_total", "Failure and delay notices stored for senders.")
 
-	queueDepth    = desc("queue_deliveries", "Deliveries queued, by state.", "state")
+	queueDepth    = desc("queue_deliveries", "Deliveries queued, by state; those being sent are in ready or waiting.", "state")
+	queueActive   = desc("queue_active", "Deliveries in a deliverer's hand.")
 	queueBytes    = desc("queue_bytes", "Octets that the queue's store holds.")
 	queueMax      = desc("queue_max_bytes", "Octets that the queue's store may hold.")
 	queueStored   = desc("queue_messages_stored_total", "Messages made durable.")
@@ -99,7 +100,7 @@ func (e *exporter) Collect(ch chan<- prometheus.Metric) {
 		gauge(queueDepth, float64(q.Ready), "ready")
 		gauge(queueDepth, float64(q.Waiting), "waiting")
 		gauge(queueDepth, float64(q.Held), "held")
-		gauge(queueDepth, float64(q.Active), "active")
+		gauge(queueActive, float64(q.Active))
 		gauge(queueBytes, float64(q.Bytes))
 		if q.MaxBytes > 0 {
 			gauge(queueMax, float64(q.MaxBytes))

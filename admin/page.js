@@ -5,20 +5,24 @@
   const $ = (id) => document.getElementById(id);
   const samples = []; // {at: ms of the node's clock, in, out, defer, fail}
   const kept = 60;
-  let status = null, lanes = null, lastOut = 0, lastIn = 0, failures = 0;
+  let status = null, lanes = null, failures = 0;
 
   const num = (n) => Math.round(n).toLocaleString("en");
   const rate = (r) => r === null ? "–" : r >= 100 ? num(r) : r >= 10 ? r.toFixed(0) : r === 0 ? "0" : r < 0.1 ? "< 0.1" : r.toFixed(1);
   const text = (id, s) => { const e = $(id); if (e.textContent !== s) e.textContent = s; };
 
   function span(s) {
-    s = Math.max(0, Math.round(s));
+    s = Math.max(0, Math.floor(s));
     if (s < 60) return s + "s";
     if (s < 3600) return Math.floor(s / 60) + "m";
     if (s < 172800) return Math.floor(s / 3600) + "h";
     return Math.floor(s / 86400) + "d";
   }
-  const ago = (t, now) => t ? span((now - Date.parse(t)) / 1000) + " ago" : "";
+  function ago(t, now) {
+    if (!t) return "";
+    const s = (now - Date.parse(t)) / 1000;
+    return s < 1 ? "now" : span(s) + " ago";
+  }
   function until(t, now) {
     if (!t) return "";
     const s = (Date.parse(t) - now) / 1000;
@@ -35,11 +39,9 @@
     const i = st.stats.smtp || {}, o = st.stats.delivery || {};
     const s = { at: Date.parse(st.now), in: i.accepted || 0, out: o.delivered || 0, defer: o.deferred || 0, fail: o.failed || 0 };
     const last = samples[samples.length - 1];
-    // Smaller counters: the node was started anew, and the past says nothing.
-    if (last && (s.at <= last.at || s.in < last.in || s.out < last.out)) samples.length = 0;
-    const before = samples[samples.length - 1];
-    if (before && s.out > before.out) lastOut = s.at;
-    if (before && s.in > before.in) lastIn = s.at;
+    // Smaller counters: the node was started anew. A long gap: the page was hidden.
+    // Either way the past says nothing about the last ten seconds.
+    if (last && (s.at <= last.at || s.at - last.at > 15000 || s.in < last.in || s.out < last.out)) samples.length = 0;
     samples.push(s);
     if (samples.length > kept) samples.shift();
   }
@@ -63,7 +65,7 @@
     if (!status) return;
     if (!status.ready) return v("bad", "Not accepting mail:");
     const i = rateOf("in"), o = rateOf("out");
-    const q = lanes ? lanes.ready + lanes.waiting + lanes.active : null;
+    const q = lanes ? lanes.ready + lanes.waiting : null;
     if (i === null || q === null) return v("quiet", "Ready. Measuring…");
     if (o > 0) return v("good", "Mail is moving: " + rate(i) + " per second in, " + rate(o) + " out.");
     if (q === 0 && i > 0) return v("good", "Mail comes in; none of it waits.");
@@ -73,7 +75,8 @@
     for (const l of lanes.lanes) if (l.next_due && (next === null || Date.parse(l.next_due) < next)) next = Date.parse(l.next_due);
     const now = Date.parse(status.now);
     if (lanes.active > 0) return v("warn", num(lanes.active) + " being sent, none delivered in the last ten seconds.");
-    if (lanes.ready === 0 && next !== null && next > now) return v("quiet", num(q) + " wait for a later attempt; the next is due in " + span((next - now) / 1000) + ".");
+    if (lanes.ready === 0 && next !== null && next > now) return v("quiet", num(q) + (q === 1 ? " waits" : " wait") + " for a later attempt; the next is due in " + span((next - now) / 1000) + ".");
+    if (rateOf("defer") > 0) return v("warn", num(q) + " queued; every attempt of the last ten seconds was put off.");
     v("warn", "Mail is queued and none was delivered in the last ten seconds.");
   }
 
@@ -105,8 +108,8 @@
 
   function showLanes() {
     const now = Date.parse(lanes.now);
-    text("queued", num(lanes.ready + lanes.waiting + lanes.held + lanes.active));
-    text("queued-sub", num(lanes.ready) + " ready, " + num(lanes.waiting) + " waiting, " + num(lanes.held) + " held");
+    text("queued", num(lanes.ready + lanes.waiting + lanes.held));
+    text("queued-sub", num(lanes.ready) + " ready, " + num(lanes.waiting) + " waiting, " + num(lanes.held) + " held, " + num(lanes.active) + " being sent");
     const rows = lanes.lanes.map((l) => {
       const tr = document.createElement("tr");
       const cell = (s, cls, name) => {
@@ -124,7 +127,7 @@
       cell(until(l.next_due, now), "when", "next try");
       const r = l.last_reply;
       const said = r ? [r.code || "", r.enhanced || "", r.text].filter(Boolean).join(" ") : "";
-      cell(said + (said && l.last_host ? " (" + l.last_host + ")" : ""), "reply" + (r && r.code >= 500 ? " bad" : r && r.code >= 400 ? " warn" : ""));
+      cell(said + (said && l.last_host && !said.includes(l.last_host) ? " (" + l.last_host + ")" : ""), "reply" + (r && r.code >= 500 ? " bad" : r && r.code >= 400 ? " warn" : ""));
       return tr;
     });
     $("lanes").tBodies[0].replaceChildren(...rows);
@@ -143,7 +146,10 @@
     if (!r.ok) throw new Error(v.error || r.statusText);
     return v;
   }
-  async function poll(turn) {
+  let timer = 0, turns = 0;
+  async function poll() {
+    timer = 0; // a poll is under way
+    const turn = turns++;
     if (!document.hidden || turn === 0) {
       try {
         status = await ask("/v1/status");
@@ -159,7 +165,15 @@
       }
       verdict();
     }
-    setTimeout(poll, 2000, turn + 1);
+    timer = setTimeout(poll, 2000);
   }
-  poll(0);
+  // A hidden page asks nothing; once it is looked at again it does not wait.
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden || timer === 0) return;
+    clearTimeout(timer);
+    timer = 0;
+    turns = 0;
+    poll();
+  });
+  poll();
 })();

@@ -69,6 +69,8 @@ type Overview struct {
 	Lanes        []LaneInfo // the longest first
 	Destinations int        // in all, those not in Lanes included
 
+	// Ready, Waiting and Held are the whole queue; Active, those in a deliverer's
+	// hand, are among the first two.
 	Ready, Waiting, Held, Active int64
 
 	// ReadySorted is false when too many are ready to go to be sorted by

@@ -35,7 +35,8 @@ type DeliveryStats struct {
 	Notices     uint64 `json:"notices"` // failure and delay notices stored
 }
 
-// QueueStats count what the store does and holds.
+// QueueStats count what the store does and holds. Ready, Waiting and Held are the
+// whole queue; those Active are among the first two.
 type QueueStats struct {
 	Ready   int64 `json:"ready"`   // may go at once
 	Waiting int64 `json:"waiting"` // retry due later, or no room at the destination

@@ -83,7 +83,8 @@ type Lane struct {
 	LastHost    string    `json:"last_host,omitempty"`
 }
 
-// Lanes answers GET /v1/queue.
+// Lanes answers GET /v1/queue. Ready, Waiting and Held are the whole queue; those
+// Active, being sent just now, are among the first two.
 type Lanes struct {
 	Now          time.Time `json:"now"`
 	Lanes        []Lane    `json:"lanes"`

@@ -88,6 +88,7 @@ func (q *Queue) Lanes(_ context.Context, max int) (admin.Overview, error) {
 			o.Held++
 			l.Held++
 		case "active":
+			o.Ready++
 			o.Active++
 			l.Active++
 		default:

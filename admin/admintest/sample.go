@@ -77,7 +77,7 @@ func SampleStats() admin.Stats {
 		SMTP: &admin.SMTPStats{Connections: 50, Connected: 1200, Refused: 3, Accepted: 1204112, Bytes: 6165053440,
 			Replies2xx: 3612336, Replies3xx: 1204112, Replies4xx: 17, Replies5xx: 4242},
 		Delivery: &admin.DeliveryStats{Attempts: 1208113, Delivered: 1203990, Deferred: 4001, Failed: 122, Connections: 20, Opened: 9000, Reused: 1199113, Notices: 120},
-		Queue: &admin.QueueStats{Ready: 1, Waiting: 3, Held: 1, Active: 1, Bytes: 30 << 20, MaxBytes: 8 << 30, Barriers: 40000, Stored: 1204112,
+		Queue: &admin.QueueStats{Ready: 2, Waiting: 3, Held: 1, Active: 1, Bytes: 30 << 20, MaxBytes: 8 << 30, Barriers: 40000, Stored: 1204112,
 			BarrierSizes:   &admin.Histogram{Bounds: []float64{1, 10, 100}, Counts: []uint64{10, 20, 30, 1}, Sum: 1234},
 			JournalRecords: 50000, JournalEntries: 2400000},
 	}

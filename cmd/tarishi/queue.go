@@ -152,7 +152,7 @@ func printLanes(w io.Writer, l admin.Lanes, width int) {
 	if len(l.Lanes) == 0 {
 		return
 	}
-	t := table{head: []string{"DESTINATION", ">QUEUED", ">HELD", ">SENDING", "OLDEST", "NEXT TRY", "LAST REPLY"}}
+	t := table{head: []string{"~DESTINATION", ">QUEUED", ">HELD", ">SENDING", "OLDEST", "NEXT TRY", "LAST REPLY"}}
 	for _, x := range l.Lanes {
 		t.add(x.Destination, count(x.Count), count(x.Held), count(x.Active),
 			ago(l.Now, x.Oldest), until(l.Now, x.NextDue), x.LastReply.String())
@@ -162,11 +162,11 @@ func printLanes(w io.Writer, l admin.Lanes, width int) {
 
 // totals is the line under the queue by destination.
 func totals(l admin.Lanes) string {
-	all := l.Ready + l.Waiting + l.Held + l.Active
+	all := l.Ready + l.Waiting + l.Held
 	if all == 0 {
 		return "The queue is empty."
 	}
-	s := fmt.Sprintf("%s to %s: %s ready, %s waiting, %s held, %s being sent.",
+	s := fmt.Sprintf("%s to %s: %s ready, %s waiting, %s held; %s being sent.",
 		plural(all, "delivery", "deliveries"), plural(l.Destinations, "destination", "destinations"),
 		count(l.Ready), count(l.Waiting), count(l.Held), count(l.Active))
 	if more := l.Destinations - len(l.Lanes); more > 0 {
@@ -180,7 +180,7 @@ func totals(l admin.Lanes) string {
 
 // printDeliveries prints one row per delivery.
 func printDeliveries(w io.Writer, m admin.Messages, width int) {
-	t := table{head: []string{"ID", "STATE", "ARRIVED", ">SIZE", ">TRIES", "NEXT TRY", "SENDER", "RECIPIENTS", "LAST REPLY"}}
+	t := table{head: []string{"ID", "STATE", "ARRIVED", ">SIZE", ">TRIES", "NEXT TRY", "~SENDER", "~RECIPIENTS", "LAST REPLY"}}
 	for _, d := range m.Messages {
 		t.add(d.ID, d.State, ago(m.Now, d.Received), size(d.Size), count(d.Attempts), nextTry(m, d),
 			d.Sender, recipients(d.Recipients), d.LastReply.String())
@@ -239,7 +239,7 @@ func queueDoubts(n *node) *cobra.Command {
 				fmt.Fprintln(w, "No attempt is in doubt.")
 				return nil
 			}
-			t := table{head: []string{"DELIVERY", ">ATTEMPT", "DESTINATION", "DOT SENT", "FOUND", "HOST"}}
+			t := table{head: []string{"DELIVERY", ">ATTEMPT", "~DESTINATION", "DOT SENT", "FOUND", "HOST"}}
 			for _, x := range d.Doubts {
 				t.add(x.Delivery, count(x.Attempt), x.Destination, ago(d.Now, x.At), ago(d.Now, x.Found), x.Host)
 			}

@@ -110,7 +110,7 @@ type view struct {
 // printStatus prints the node, its readiness, counters and rates.
 func (v view) printStatus(w io.Writer) {
 	st := v.status
-	fmt.Fprintf(w, "%s  tarishi %s  up %s  %s\n", clean(st.Node), clean(st.Version), span(time.Duration(st.Uptime)*time.Second), strings.Join(st.Roles, ", "))
+	fmt.Fprintf(w, "%s  tarishi %s  up %s  %s\n", clean(st.Node), clean(st.Version), spell(time.Duration(st.Uptime)*time.Second), strings.Join(st.Roles, ", "))
 	if st.Ready {
 		fmt.Fprintln(w, "Ready: accepting mail.")
 	}
@@ -145,7 +145,7 @@ func (v view) printStatus(w io.Writer) {
 		fmt.Fprintf(w, "Connections: %s.\n", strings.Join(conns, ", "))
 	}
 	if q := st.Stats.Queue; q != nil {
-		fmt.Fprintf(w, "Queue: %s ready, %s waiting, %s held, %s being sent; %s stored", count(q.Ready), count(q.Waiting), count(q.Held), count(q.Active), size(q.Bytes))
+		fmt.Fprintf(w, "Queue: %s ready, %s waiting, %s held; %s being sent; %s stored", count(q.Ready), count(q.Waiting), count(q.Held), count(q.Active), size(q.Bytes))
 		if q.MaxBytes > 0 {
 			fmt.Fprintf(w, " of %s", size(q.MaxBytes))
 		}

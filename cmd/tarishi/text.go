@@ -23,8 +23,8 @@ func clean(s string) string {
 	}, s)
 }
 
-// span is a duration in its largest unit, rounded down: 42s, 3m, 2h, 5d.
-func span(d time.Duration) string {
+// spell is a duration in its largest unit, rounded down: 42s, 3m, 2h, 5d.
+func spell(d time.Duration) string {
 	switch {
 	case d < 0:
 		return "0s"
@@ -47,7 +47,7 @@ func ago(now, t time.Time) string {
 	case d < time.Second:
 		return "now"
 	default:
-		return span(d) + " ago"
+		return spell(d) + " ago"
 	}
 }
 
@@ -59,7 +59,7 @@ func until(now, t time.Time) string {
 	case d < time.Second:
 		return "now"
 	default:
-		return "in " + span(d)
+		return "in " + spell(d)
 	}
 }
 
@@ -101,7 +101,8 @@ func size[N int64 | uint64](n N) string {
 }
 
 // table prints rows in aligned columns. A column whose heading begins with > is
-// set to the right. The last column is cut to the width when there is one.
+// set to the right; one with ~ may be shortened to leave room for the last, which
+// is cut to the width when there is one. Ids are never shortened: people copy them.
 type table struct {
 	head []string
 	rows [][]string
@@ -121,6 +122,7 @@ func (t *table) write(w io.Writer, width int) {
 	head := make([]string, len(t.head))
 	for i, h := range t.head {
 		head[i], right[i] = strings.CutPrefix(h, ">")
+		head[i] = strings.TrimPrefix(head[i], "~")
 	}
 	all := append([][]string{head}, t.rows...)
 	for _, r := range all {
@@ -128,9 +130,11 @@ func (t *table) write(w io.Writer, width int) {
 			wide[i] = max(wide[i], utf8.RuneCountInString(c))
 		}
 	}
+	t.shrink(wide, width)
 	for _, r := range all {
 		var b strings.Builder
 		for i, c := range r {
+			c = cut(c, wide[i])
 			pad := strings.Repeat(" ", wide[i]-utf8.RuneCountInString(c))
 			switch {
 			case right[i]:
@@ -145,6 +149,29 @@ func (t *table) write(w io.Writer, width int) {
 			}
 		}
 		fmt.Fprintln(w, cut(strings.TrimRight(b.String(), " "), width))
+	}
+}
+
+// shrink narrows columns marked ~, the widest first, until the last column has
+// its width or lastRoom of it.
+func (t *table) shrink(wide []int, width int) {
+	const lastRoom, least = 36, 12
+	if width <= 0 {
+		return
+	}
+	last := len(wide) - 1
+	for {
+		need, widest := min(wide[last], lastRoom), -1
+		for i := range last {
+			need += wide[i] + 2
+			if strings.HasPrefix(t.head[i], "~") && wide[i] > least && (widest < 0 || wide[i] > wide[widest]) {
+				widest = i
+			}
+		}
+		if need <= width || widest < 0 {
+			return
+		}
+		wide[widest]--
 	}
 }
 

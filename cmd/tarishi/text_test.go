@@ -39,7 +39,7 @@ func TestWords(t *testing.T) {
 // and no line wider than the terminal.
 func TestTableProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		tb := table{head: []string{"A", ">B", "C"}}
+		tb := table{head: []string{"~A", ">B", "C"}}
 		rows := rapid.IntRange(0, 5).Draw(t, "rows")
 		for range rows {
 			tb.add(rapid.String().Draw(t, "a"), string(rapid.SliceOf(rapid.Byte()).Draw(t, "b")), rapid.String().Draw(t, "c"))
@@ -57,6 +57,22 @@ func TestTableProperty(t *testing.T) {
 			}
 		}
 	})
+}
+
+// On a narrow terminal a long name gives way to the last reply; ids never do.
+func TestTableShrinks(t *testing.T) {
+	tb := table{head: []string{"ID", "~DESTINATION", ">N", "LAST REPLY"}}
+	tb.add("01K9ABCDEFGH00000000.0", strings.Repeat("long.", 12)+"example", "5", strings.Repeat("451 try later ", 9))
+	tb.add("01K9ABCDEFGH00000001.0", "example.org", "12", "")
+	var b bytes.Buffer
+	tb.write(&b, 90)
+	const want = `ID                      DESTINATION                N  LAST REPLY
+01K9ABCDEFGH00000000.0  long.long.long.long.lon…   5  451 try later 451 try later 451 try…
+01K9ABCDEFGH00000001.0  example.org               12
+`
+	if got := b.String(); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
 }
 
 func FuzzCopyClean(f *testing.F) {
