@@ -106,6 +106,7 @@ func TestBadConfig(t *testing.T) {
 		{"tag", "data: !!str /a", `t.yaml:1: data: YAML tags are not understood; remove !!str`},
 		{"merge key", "smtp:\n  <<: {listen: []}", `t.yaml:2: smtp: a key that is no plain name; YAML merge keys, anchors and tags are not understood`},
 		{"two documents", "data: /a\n---\ndata: /b", `t.yaml:3: a second YAML document; keep everything in one, without ---`},
+		{"cross checks in file order", "limits: [{to: a.test}]\nroles: [ingress, ingress]", "t.yaml:1: limits[0]: limits nothing; set connections or per_connection\nt.yaml:2: roles[1]: \"ingress\" stands twice"},
 		{"all at once, in order", "limts: []\nsmtp:\n  max_recipients: 1\n  listen: x", "t.yaml:1: unknown key \"limts\"; did you mean \"limits\"?\nt.yaml:3: smtp.max_recipients: 1 is too small; at least 100\nt.yaml:4: smtp.listen: wants a list, not \"x\"; write [\"x\"]"},
 	} {
 		t.Run(x.name, func(t *testing.T) {

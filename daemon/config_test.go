@@ -63,3 +63,30 @@ func printed(t interface {
 	}
 	return b.String()
 }
+
+// Odd but right: things that a check must not refuse.
+func TestGoodConfig(t *testing.T) {
+	for name, src := range map[string]string{
+		"empty":                    "",
+		"only comments":            "# nothing\n",
+		"empty sections":           "smtp:\nlocal:\n  domains:\nroutes:\n",
+		"any free ports":           "smtp: {listen: [\"127.0.0.1:0\", \"127.0.0.1:0\"]}\nadmin: {listen: \"127.0.0.1:0\"}",
+		"one port, two addresses":  "smtp: {listen: [\"127.0.0.1:25\", \"127.0.0.2:25\", \"[::1]:25\"]}",
+		"no admin":                 "admin: {listen: \"\"}",
+		"a deliverer only":         "roles: [deliverer]\nsmtp: {listen: []}",
+		"local by route":           "local: {domains: [a.b.test]}\nroutes: [{to: \"*.b.test\", via: \"h:25\"}]",
+		"quoted and block scalars": "hostname: \"mx.test\"\ndata: |-\n  /x y\nretry:\n  schedule:\n  - 1m\n",
+		"one address as network":   "smtp: {relay_from: [192.0.2.1, \"::1\"]}",
+		"numbers in quotes":        "smtp: {max_recipients: \"200\"}",
+		"never a notice":           "retry: {delay_notice: 0, expire: 1h}",
+		"JSON":                     `{"smtp": {"listen": ["127.0.0.1:25"], "lax_paths": true}}`,
+		"a document marker":        "---\ndata: /x\n",
+		"a limit for a domain":     "limits: [{to: A.test, connections: 1}, {to: \"*\", per_connection: 3}]",
+	} {
+		t.Run(name, func(t *testing.T) { mustParse(t, src) })
+	}
+	c := mustParse(t, "hostname: mx.test\ndestinations: {google: {mx: [\"*.google.com\"]}}\nlimits: [{to: google, connections: 1}]\nroles: [deliverer]")
+	if len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "limits[0].to") {
+		t.Errorf("warnings: %q", c.Warnings)
+	}
+}

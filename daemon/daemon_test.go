@@ -184,3 +184,14 @@ func TestNearest(t *testing.T) {
 		}
 	}
 }
+
+func TestDistance(t *testing.T) {
+	for _, x := range []struct {
+		a, b string
+		want int
+	}{{"", "", 0}, {"a", "", 1}, {"smtp", "smpt", 1}, {"listen", "listn", 1}, {"abc", "xyz", 3}, {"data", "date", 1}} {
+		if got := distance(x.a, x.b); got != x.want {
+			t.Errorf("%s, %s: %d, want %d", x.a, x.b, got, x.want)
+		}
+	}
+}

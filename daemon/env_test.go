@@ -11,7 +11,7 @@ func TestEnvOverrides(t *testing.T) {
 	c := mustParse(t, "smtp:\n  listen: [\":25\"]\n  max_recipients: 200\nroutes: [{to: a.test, via: \"b:25\"}]",
 		"PATH=/bin", "TARISHI_SMTP_LISTEN=127.0.0.1:1, 127.0.0.1:2", "TARISHI_DATA=/x: y", "TARISHI_RETRY_SCHEDULE=[1m, 2d]",
 		`TARISHI_ROUTES=[{to: "*.c.test", via: "d:26"}]`, "TARISHI_SMTP_LAX_PATHS=true", "TARISHI_SMTP_MAX_MESSAGE_SIZE=1MiB",
-		"TARISHI_DESTINATIONS={google: {mx: ['*.google.com']}}", "TARISHI_HOSTNAME=", "TARISHI_ADMIN=http://127.0.0.1:8025",
+		"TARISHI_DESTINATIONS={google: {mx: ['*.google.com']}}", "TARISHI_HOSTNAME=", "TARISHI_SMTP_MAX_RECIPIENTS=", "TARISHI_ADMIN=http://127.0.0.1:8025",
 		// What Kubernetes adds for Services named tarishi and tarishi-admin.
 		"TARISHI_SERVICE_HOST=10.0.0.1", "TARISHI_SERVICE_PORT=25", "TARISHI_SERVICE_PORT_SMTP=25", "TARISHI_PORT=tcp://10.0.0.1:25",
 		"TARISHI_PORT_25_TCP=tcp://10.0.0.1:25", "TARISHI_PORT_25_TCP_ADDR=10.0.0.1", "TARISHI_ADMIN_SERVICE_HOST=10.0.0.2")

@@ -114,8 +114,7 @@ func (f *headerFilter) header(p []byte) (int, error) {
 		if f.inLine {
 			k := bytes.IndexByte(p[i:], '\n')
 			if k < 0 {
-				i = len(p)
-				break
+				break // the line goes on in the next piece
 			}
 			i += k + 1
 			f.inLine = false

@@ -23,7 +23,7 @@ func configCommand() *cobra.Command {
 	load := func(c *cobra.Command) (*daemon.Config, error) {
 		cfg, err := daemon.Load(file, os.Environ())
 		if err != nil {
-			return nil, err
+			return nil, &exitError{exitUsage, err}
 		}
 		for _, w := range cfg.Warnings {
 			fmt.Fprintln(c.ErrOrStderr(), "warning:", w)
@@ -35,7 +35,6 @@ func configCommand() *cobra.Command {
 		Short: "Read the configuration and the environment as serve would, and say what is wrong",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			c.SilenceUsage = true
 			if _, err := load(c); err != nil {
 				return err
 			}
@@ -47,7 +46,6 @@ func configCommand() *cobra.Command {
 		Short: "Print every key with its meaning, default and present value, as YAML that loads again",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			c.SilenceUsage = true
 			cfg, err := load(c)
 			if err != nil {
 				return err
