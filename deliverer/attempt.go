@@ -261,17 +261,16 @@ func (c *carrier) reconnect(ctx context.Context, l *lane, a *attempt) bool {
 	c.left = c.left[:0]
 
 	d.mu.Lock()
-	var until time.Time
-	var waiting []held
+	var dead shutting
 	if status == mail.Deferred && c.path != nil {
 		// Hosts that let us in and then break are not dead at once; hosts that do not let us in are.
 		if c.path.broken++; a.fault.host == "" || c.path.broken >= brokenLimit {
 			c.path.broken = 0
-			until, waiting = d.shutPath(c.path, now)
+			dead = d.shutPath(c.path, now)
 		}
 	}
 	d.mu.Unlock()
-	d.parkAll(waiting, until)
+	d.shut(dead, fail)
 	return false
 }
 

@@ -81,12 +81,15 @@ func (c *carrier) open() bool {
 	c.path.opening--
 	if fail == nil {
 		l.gate.pass()
-		if c.path.gate.failures > 0 {
-			c.path.gate.pass()
-			d.met.reopened.Add(1)
-		}
+		again := c.path.gate.failures > 0
+		c.path.gate.pass()
 		d.wake(l, now, false)
 		d.mu.Unlock()
+		if again {
+			d.met.reopened.Add(1)
+			d.c.Log.Info("destination answers again", "destination", c.path.site, "host", c.host.label)
+			d.c.Queue.Kick()
+		}
 		return true
 	}
 	if d.stopping || ctx.Err() != nil {
@@ -104,9 +107,9 @@ func (c *carrier) open() bool {
 			victim, charged = d.start(l, now), true
 		}
 	}
-	until, waiting := d.shutPath(c.path, now)
+	dead := d.shutPath(c.path, now)
 	d.mu.Unlock()
-	d.parkAll(waiting, until)
+	d.shut(dead, fail)
 	if charged {
 		c.charge(&victim, fail, mail.Deferred)
 	}
@@ -153,16 +156,14 @@ func (c *carrier) noHosts(err error) {
 	now := time.Now()
 	d.mu.Lock()
 	l.opening--
-	l.gate.fail(d.c.Backoff, string(l.dest), now)
-	d.met.shut.Add(1)
 	var victim start
 	charged := l.len() > 0
 	if charged {
 		victim = d.start(l, now)
 	}
-	until, waiting := l.gate.until, l.takeAll(nil)
+	dead := d.shutLane(l, now)
 	d.mu.Unlock()
-	d.parkAll(waiting, until)
+	d.shut(dead, fail)
 	if charged {
 		c.charge(&victim, fail, mail.Deferred)
 	}

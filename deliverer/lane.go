@@ -322,12 +322,17 @@ func (d *Deliverer) sweep(now time.Time) time.Duration {
 
 // overdue takes out what has waited for longer than its patience.
 func (l *lane) overdue(now time.Time, back []parked) []parked {
+	var due time.Time
+	if l.probing() {
+		// The probe may take minutes; what is given back meanwhile must not come again at once.
+		due = now.Add(probePause)
+	}
 	keep := l.q[l.at:l.at]
 	for _, h := range l.q[l.at:] {
 		if now.Before(h.until) {
 			keep = append(keep, h)
 		} else {
-			back = append(back, parked{held: h})
+			back = append(back, parked{held: h, due: due})
 		}
 	}
 	clear(l.q[l.at+len(keep):])

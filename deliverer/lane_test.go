@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,6 +48,11 @@ func TestDeadDestinationParksWithoutBurningAttempts(t *testing.T) {
 		}
 		if st := s.d.Stats(); st.GatesOpened != 1 {
 			s.Errorf("gates opened %d times", st.GatesOpened)
+		}
+		for line, want := range map[string]int{"destination does not answer": int(s.d.Stats().GatesShut), "destination answers again": 1} {
+			if n := strings.Count(s.log.String(), line); n != want {
+				s.Errorf("%d lines say %q, want %d", n, line, want)
+			}
 		}
 	})
 }
@@ -265,11 +271,14 @@ func TestShutdown(t *testing.T) {
 }
 
 type window struct {
+	mu   sync.Mutex
 	next time.Time
 	left int
 }
 
 func (w *window) Acquire(_ mail.Domain, n int) Permit {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.left > 0 {
 		w.left--
 		return Permit{N: 1}
@@ -301,7 +310,9 @@ func TestPermitsParkUntilTheWindowOpens(t *testing.T) {
 			}
 		}
 		s.q.mu.Unlock()
+		w.mu.Lock()
 		w.left = 100
+		w.mu.Unlock()
 		s.after(2 * time.Minute)
 		if sink.Count() != 10 {
 			s.Errorf("%d of 10 arrived", sink.Count())

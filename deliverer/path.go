@@ -31,6 +31,8 @@ const (
 	fullPause = 5 * time.Second
 	// badPause is how long a host that did not answer is tried after the others.
 	badPause = time.Minute
+	// probePause keeps what waited in vain for a probe out of memory.
+	probePause = 15 * time.Second
 	// brokenLimit attempts in a row that broke on every host count as no host answering.
 	brokenLimit = 3
 )
@@ -133,23 +135,54 @@ func (g *gate) reopened(now time.Time) bool {
 	return true
 }
 
+// shutting is what a destination found dead leaves to be done without the lock.
+type shutting struct {
+	waiting []held // to be given back, none of them attempted
+	until   time.Time
+	name    string // of what was shut just now; empty: nothing was
+	times   int    // failures in a row
+}
+
 // shutPath notes that no host of p answered and, unless connections stand or are
-// still on their way, shuts it: what waits for it is returned to be given back.
-// With mu held.
-func (d *Deliverer) shutPath(p *path, now time.Time) (until time.Time, waiting []held) {
+// still on their way, shuts it. With mu held.
+func (d *Deliverer) shutPath(p *path, now time.Time) (s shutting) {
 	if p.connected > 0 || p.opening > 0 {
 		p.full = now.Add(fullPause)
-		return time.Time{}, nil
+		return s
 	}
 	if !now.Before(p.gate.until) { // else another connection has found out already
-		p.gate.fail(d.c.Backoff, p.site, now)
-		d.met.shut.Add(1)
+		s.name = p.site
+		d.shutGate(&p.gate, &s, now)
 	}
 	for _, l := range p.waiting {
 		l.ring = false
-		waiting = l.takeAll(waiting)
+		s.waiting = l.takeAll(s.waiting)
 	}
 	clear(p.waiting)
 	p.waiting = p.waiting[:0]
-	return p.gate.until, waiting
+	s.until = p.gate.until
+	return s
+}
+
+// shutLane notes that the hosts of l cannot be found. With mu held.
+func (d *Deliverer) shutLane(l *lane, now time.Time) (s shutting) {
+	s.name = string(l.dest)
+	d.shutGate(&l.gate, &s, now)
+	s.waiting, s.until = l.takeAll(nil), l.gate.until
+	return s
+}
+
+func (d *Deliverer) shutGate(g *gate, s *shutting, now time.Time) {
+	g.fail(d.c.Backoff, s.name, now)
+	s.times = g.failures
+	d.met.shut.Add(1)
+}
+
+// shut says once what happened, and gives back what waited. Without mu.
+func (d *Deliverer) shut(s shutting, why *failure) {
+	if s.name != "" {
+		d.c.Log.Warn("destination does not answer; its mail waits", "destination", s.name, "until", s.until,
+			"failures", s.times, "host", why.host, "reply", why.reply.String(), "waiting", len(s.waiting))
+	}
+	d.parkAll(s.waiting, s.until)
 }
