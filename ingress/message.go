@@ -51,7 +51,7 @@ func (s *session) Message(ctx context.Context, body *smtp.Body) mail.Reply {
 	c.deliveries.Add(int64(len(ds)))
 	if log := s.h.p.Log; log.Enabled(ctx, slog.LevelInfo) {
 		log.LogAttrs(ctx, slog.LevelInfo, "accepted",
-			slog.String("message", m.ID), slog.String("from", m.Sender.Raw), slog.Int("recipients", n),
+			slog.String("message", m.ID), slog.String("sender", m.Sender.Raw), slog.Int("recipients", n),
 			slog.Int("deliveries", len(ds)), slog.Int64("size", m.Size), slog.String("client", m.ClientIP),
 			slog.String("helo", m.Helo), slog.String("protocol", m.Protocol))
 	}
@@ -99,7 +99,7 @@ func (s *session) refuse(ctx context.Context, m *mail.Message, err error) mail.R
 		level, reply = slog.LevelWarn, *s.later(err)
 	}
 	s.h.p.Log.LogAttrs(ctx, level, "message refused",
-		slog.String("message", m.ID), slog.String("from", m.Sender.Raw), slog.String("client", m.ClientIP),
+		slog.String("message", m.ID), slog.String("sender", m.Sender.Raw), slog.String("client", m.ClientIP),
 		slog.String("helo", m.Helo), slog.String("reply", reply.String()), slog.Any("error", err))
 	return reply
 }

@@ -75,7 +75,7 @@ func (s *session) Rcpt(ctx context.Context, to mail.Address, _ *smtp.RcptOptions
 		}
 		s.h.p.Log.LogAttrs(ctx, slog.LevelInfo, "recipient refused",
 			slog.String("client", s.clientText()), slog.String("helo", s.conn.Hello()),
-			slog.String("from", s.from.Raw), slog.String("to", to.Raw), slog.String("reply", refused.String()))
+			slog.String("sender", s.from.Raw), slog.String("recipient", to.Raw), slog.String("reply", refused.String()))
 		return refused
 	}
 	s.rcpts = append(s.rcpts, mail.Recipient{Address: addr})
