@@ -53,7 +53,7 @@ func TestA10_badOctets(t *testing.T) {
 
 // What stands behind a bare LF may have been put there by somebody else.
 func TestA10_bareLF(t *testing.T) {
-	for _, line := range []string{`EHLO x\n`, `NOOP\nEHLO x\r\n`, `\n`, `{x*3000}\nEHLO x\r\n`} {
+	for _, line := range []string{`EHLO x\n`, `NOOP\nEHLO x\r\n`, `\n`, `{x*3000}\nEHLO x\r\n`, `{x*9000}\nEHLO x\r\n`} {
 		t.Run(line, func(t *testing.T) {
 			say(t, `
 				S: 220

@@ -14,6 +14,9 @@ func TestD1_size(t *testing.T) {
 		S: 552 5.3.4
 		C: MAIL FROM:<a@b.test> SIZE=99999999999999999999
 		S: 552 5.3.4
+		# 2^64+1
+		C: MAIL FROM:<a@b.test> SIZE=18446744073709551617
+		S: 552 5.3.4
 		C: MAIL FROM:<a@b.test> SIZE=999999999999999999999
 		S: 501 5.5.4
 		C: MAIL FROM:<a@b.test> SIZE=-1

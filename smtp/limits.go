@@ -11,7 +11,7 @@ import (
 // field means the default named beside it; a negative one means no limit (only
 // where the comment says so).
 type Limits struct {
-	Connections int   // open at once, all clients together; 20,000; negative: no limit
+	Connections int   // open at once, all clients together; 30,000; negative: no limit
 	PerIP       int   // open at once from one IPv4 address or IPv6 /64; 1,000; negative: no limit
 	CommandLine int   // octets of a command line with its CRLF; 2,048 (RFC 5321 §4.5.3.1.4 asks for 512 and more for extensions)
 	BodyLine    int   // octets of a body line with its CRLF; 1 MiB + 2 (RFC 5321 §4.5.3.1.6 asks for 1,000); negative: no limit
@@ -49,7 +49,7 @@ func or[T int | int64 | time.Duration](v, def T) T {
 }
 
 func (l Limits) withDefaults() Limits {
-	l.Connections = or(l.Connections, 20000)
+	l.Connections = or(l.Connections, 30000)
 	l.PerIP = or(l.PerIP, 1000)
 	l.CommandLine = or(l.CommandLine, 2048)
 	l.BodyLine = or(l.BodyLine, 1<<20+2)
