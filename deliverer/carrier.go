@@ -203,7 +203,10 @@ func (c *carrier) charge(s *start, fail *failure, status mail.Status) {
 func (c *carrier) next() (start, bool) {
 	d, now := c.d, time.Now()
 	d.mu.Lock()
-	d.endService(&c.serving)
+	if c.serving != nil {
+		c.path.broken = 0 // the connection has survived a transaction
+		d.endService(&c.serving)
+	}
 	if d.stopping {
 		d.mu.Unlock()
 		return start{}, false
