@@ -85,6 +85,8 @@ func TestLMTP_replyForEachRecipient(t *testing.T) {
 	}{
 		"cut between replies": {"C: *\nC: *\nC: *\nC: *\nC: *\nC! DATA\nS: 250 ok\nS: 250 ok\nS: 550 no\nS: 250 ok\nS: 250 ok\nS: 354 go\nbody\nS: 250 2.0.0 b has it\nS: 452 4.2.2 c is full\ncut",
 			[]string{"dot 250 2.0.0 b has it", "rcpt 550 no", "dot 452 4.2.2 c is full", "dot"}, true},
+		"421 between replies": {"C: *\nC: *\nC: *\nC: *\nC: *\nC! DATA\nS: 250 ok\nS: 250 ok\nS: 550 no\nS: 250 ok\nS: 250 ok\nS: 354 go\nbody\nS: 250 2.0.0 b has it\nS: 421 4.3.2 bye\ncut",
+			[]string{"dot 250 2.0.0 b has it", "rcpt 550 no", "dot 421 4.3.2 bye", "dot 421 4.3.2 bye"}, false},
 		"354 for nobody": {"C: *\nC: *\nC: *\nC: *\nC: *\nC! DATA\nS: 250 ok\nS: 550 no\nS: 550 no\nS: 550 no\nS: 550 no\nS: 354 go\neof",
 			[]string{"rcpt 550 no", "rcpt 550 no", "rcpt 550 no", "rcpt 550 no"}, false},
 	} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -318,7 +319,8 @@ func TestI7_manyRecipients(t *testing.T) {
 		sink := &smtptest.Sink{}
 		sink.On("RCPT", "<r7@", smtptest.Answer{Reply: "550 5.1.1 No"})
 		defer sink.Close()
-		c, err := NewClient(t.Context(), sink.Dial(), ClientOptions{Hello: "us.test"})
+		conn := &writeSizes{Conn: sink.Dial()}
+		c, err := NewClient(t.Context(), conn, ClientOptions{Hello: "us.test"})
 		mustClient(t, c, err)
 		x := clientTransaction()
 		for i := range 3000 {
@@ -333,5 +335,19 @@ func TestI7_manyRecipients(t *testing.T) {
 		if m := sink.Messages(); len(m) != 1 || len(m[0].To) != 2700 {
 			t.Errorf("%d messages", len(m))
 		}
+		if conn.largest > commandBatch+512 || conn.largest < commandBatch {
+			t.Errorf("a write of %d octets", conn.largest)
+		}
 	})
+}
+
+// writeSizes notes the largest write.
+type writeSizes struct {
+	net.Conn
+	largest int
+}
+
+func (w *writeSizes) Write(p []byte) (int, error) {
+	w.largest = max(w.largest, len(p))
+	return w.Conn.Write(p)
 }

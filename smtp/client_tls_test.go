@@ -233,3 +233,54 @@ func TestI5_cancel(t *testing.T) {
 		})
 	}
 }
+
+// A 421 that came in one segment with the last reply lies in the TLS connection,
+// where the socket knows nothing of it.
+func TestI6_unusableByTLSRecord(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		raw, err := l.Accept()
+		if err != nil {
+			return
+		}
+		held := &heldConn{Conn: raw}
+		conn := tls.Server(held, smtptest.TLSConfig())
+		line := make([]byte, 512)
+		conn.Write([]byte("220 mx.test\r\n"))
+		conn.Read(line)
+		held.hold = true
+		conn.Write([]byte("250 mx.test\r\n"))
+		conn.Write([]byte("421 4.3.2 bye\r\n"))
+		raw.Write(held.held)
+		raw.Read(line) // until the client hangs up
+		raw.Close()
+	}()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := NewClient(t.Context(), conn, ClientOptions{Hello: "us.test", TLS: TLSImplicit, TLSConfig: &tls.Config{InsecureSkipVerify: true}})
+	mustClient(t, c, err)
+	if c.Usable() {
+		t.Error("usable")
+	}
+}
+
+// heldConn keeps what is written back while hold is set.
+type heldConn struct {
+	net.Conn
+	hold bool
+	held []byte
+}
+
+func (h *heldConn) Write(p []byte) (int, error) {
+	if h.hold {
+		h.held = append(h.held, p...)
+		return len(p), nil
+	}
+	return h.Conn.Write(p)
+}

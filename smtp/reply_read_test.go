@@ -91,6 +91,30 @@ func TestG5_replyCaps(t *testing.T) {
 	}
 }
 
+func TestG5_replyLimits(t *testing.T) {
+	line := func(n int) string { return "250-" + strings.Repeat("x", n-6) + "\r\n" }
+	for name, tc := range map[string]struct {
+		wire string
+		ok   bool
+	}{
+		"longest line":   {line(maxRemoteLine) + "250 \r\n", true},
+		"a longer line":  {line(maxRemoteLine+1) + "250 \r\n", false},
+		"most lines":     {strings.Repeat(line(10), maxRemoteLines-1) + "250 \r\n", true},
+		"more lines":     {strings.Repeat(line(10), maxRemoteLines) + "250 \r\n", false},
+		"largest reply":  {strings.Repeat(line(1<<10), maxRemoteReply>>10-1) + "250 \r\n", true},
+		"a larger reply": {strings.Repeat(line(1<<10), maxRemoteReply>>10) + "250 \r\n", false},
+	} {
+		got, err := readClientReplies(strings.NewReader(tc.wire))
+		if ok := err == io.EOF && len(got) == 1; ok != tc.ok || !ok && !errors.Is(err, ErrReplyTooLong) {
+			t.Errorf("%s: %d replies, %v", name, len(got), err)
+		}
+	}
+	counted := &countingReader{r: endless("2")}
+	if _, err := readClientReplies(counted); !errors.Is(err, ErrReplyTooLong) || counted.n > 2*maxRemoteLine {
+		t.Errorf("an endless line: %v after %d octets", err, counted.n)
+	}
+}
+
 type countingReader struct {
 	r io.Reader
 	n int

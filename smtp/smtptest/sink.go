@@ -21,6 +21,9 @@ type Sink struct {
 	LMTP       bool        // LHLO, and a reply a recipient after the dot
 	OneByte    bool        // read one octet at a time
 	Discard    bool        // count messages, keep none
+	// Decide, when set, is asked before the rules of On; false leaves it to them. It
+	// is called by the connections' goroutines, several at a time.
+	Decide func(Step) (Answer, bool)
 
 	mu          sync.Mutex
 	rules       []*rule
@@ -61,6 +64,13 @@ type Answer struct {
 	Times int           // how often; 0: always
 }
 
+// Step is a moment at which a sink may answer otherwise than usual; see On.
+type Step struct {
+	Verb, Arg  string
+	From       string // sender of the transaction under way, with its parameters
+	Connection int
+}
+
 type rule struct {
 	verb, match string
 	answer      Answer
@@ -88,7 +98,13 @@ func (s *Sink) Greylist(n int) {
 	s.greylist, s.grey = n, make(map[string]int)
 }
 
-func (s *Sink) answer(verb, arg string) (Answer, bool) {
+func (s *Sink) answer(step Step) (Answer, bool) {
+	if s.Decide != nil {
+		if a, ok := s.Decide(step); ok {
+			return a, true
+		}
+	}
+	verb, arg := step.Verb, step.Arg
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.rules {

@@ -119,7 +119,7 @@ func (c *sinkConn) say(reply string) {
 // ask says what the rules say at verb, or usual. taken tells whether that was usual
 // or another 2yz or 3yz.
 func (c *sinkConn) ask(verb, arg, usual string) (taken bool, err error) {
-	a, ruled := c.s.answer(verb, arg)
+	a, ruled := c.s.answer(Step{Verb: verb, Arg: arg, From: c.from, Connection: c.number})
 	if !ruled {
 		c.say(usual)
 		return true, nil
