@@ -21,6 +21,7 @@ type attempt struct {
 	reused  bool
 	release bool // nothing was tried: give back untouched
 	pause   bool // our own side is in trouble; do not hurry
+	lmtp    bool // the last hop: what it takes is delivered, not relayed (RFC 2033)
 	dsn     bool // the host that took it sends DSNs itself (RFC 3461)
 
 	tried []string // addresses that broke in this attempt
@@ -97,7 +98,7 @@ func (c *carrier) transaction(ctx context.Context, s *start, a *attempt) {
 		d.met.reused.Add(1)
 	}
 	c.used++
-	a.host = c.host.label
+	a.host, a.lmtp = c.host.label, c.host.lmtp
 	_, a.tls = c.client.TLS()
 	a.dsn = c.client.Extensions().DSN
 

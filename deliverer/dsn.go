@@ -41,7 +41,6 @@ type notice struct {
 	about    *mail.Message
 	verdicts []verdict
 	header   []byte // of the message reported on, cut to headerCap
-	cut      bool
 }
 
 const (

@@ -63,7 +63,11 @@ func (d *Deliverer) report(job Job, env *mail.Delivery, a *attempt, outs, causes
 			}
 			failed = append(failed, v)
 		case o.Status == mail.Delivered && !a.dsn && !env.Message.Sender.IsNull() && wants(&o.Recipient, "SUCCESS"):
-			passed = append(passed, verdict{recipient: o.Recipient, action: actionRelayed, reply: o.Reply, host: o.Host})
+			done := actionRelayed
+			if a.lmtp {
+				done = actionDelivered
+			}
+			passed = append(passed, verdict{recipient: o.Recipient, action: done, reply: o.Reply, host: o.Host})
 		}
 	}
 	for _, n := range []struct {
