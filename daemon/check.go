@@ -348,7 +348,7 @@ func (l *loader) checkLimits(c *Config) {
 		path := fmt.Sprintf("limits[%d]", i)
 		_, named := c.Destinations[lim.To]
 		if named {
-			c.Warnings = append(c.Warnings, fmt.Sprintf("%s.to: %q is a named destination; this version finds limits by the recipient's domain only, so this one has no effect", path, lim.To))
+			l.fault(path+".to", fmt.Sprintf("%q is a named destination, whose limits need the cluster scheduler, which this version does not have", lim.To), "name the domains instead")
 		}
 		if !named && lim.To != "*" && (!strings.Contains(lim.To, ".") || checkHost(lim.To) != nil) {
 			mend := "define it under destinations"

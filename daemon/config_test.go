@@ -85,8 +85,8 @@ func TestGoodConfig(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { mustParse(t, src) })
 	}
-	c := mustParse(t, "hostname: mx.test\ndestinations: {google: {mx: [\"*.google.com\"]}}\nlimits: [{to: google, connections: 1}]\nroles: [deliverer]")
-	if len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "limits[0].to") {
-		t.Errorf("warnings: %q", c.Warnings)
+	_, err := Parse("c.yaml", []byte("hostname: mx.test\ndestinations: {google: {mx: [\"*.google.com\"]}}\nlimits: [{to: google, connections: 1}]\nroles: [deliverer]"), nil)
+	if err == nil || !strings.Contains(err.Error(), "limits[0].to") || !strings.Contains(err.Error(), "name the domains instead") {
+		t.Errorf("a limit of a named destination: %v", err)
 	}
 }

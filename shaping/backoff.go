@@ -18,5 +18,5 @@ func (b Backoff) Pause(key string, n int) time.Duration {
 	if len(b) == 0 || n <= 0 {
 		return 0
 	}
-	return Jitter(b[min(n, len(b))-1], key, n)
+	return Jitter(b[min(n, len(b))-1], 0.1, key, n)
 }

@@ -17,6 +17,8 @@ type Retry struct {
 	Schedule []time.Duration
 	// Expire is the age, counted from reception, at which a delivery is given up.
 	Expire time.Duration
+	// Jitter is the share of each pause that is left to chance: 0.1 is ± 10 %.
+	Jitter float64
 }
 
 // DefaultRetry follows RFC 5321 §4.5.4.1: short pauses first, since most trouble
@@ -25,6 +27,7 @@ func DefaultRetry() Retry {
 	return Retry{
 		Schedule: []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour},
 		Expire:   5 * 24 * time.Hour,
+		Jitter:   0.1,
 	}
 }
 
@@ -45,7 +48,7 @@ func (r Retry) Check() error {
 }
 
 // Pause returns the time between the end of attempt number n (1 is the first) of
-// the delivery named id and the next one: the schedule's entry ± 10 %.
+// the delivery named id and the next one: the schedule's entry, give or take the jitter.
 //
 // The jitter keeps a thousand deliveries that failed together from coming back
 // together. It is a function of id and n alone, so a restart, another node or a
@@ -55,7 +58,7 @@ func (r Retry) Pause(id string, n int) time.Duration {
 		return 15 * time.Minute // an unset Retry still must not spin
 	}
 	i := min(max(n-1, 0), len(r.Schedule)-1)
-	return Jitter(r.Schedule[i], id, n)
+	return Jitter(r.Schedule[i], r.Jitter, id, n)
 }
 
 // Next returns when to try again after attempt n that ended at now. It is never
@@ -68,8 +71,8 @@ func (r Retry) Next(id string, n int, now, expires time.Time) time.Time {
 	return next
 }
 
-// Jitter spreads d by ± 10 %, the same way each time for the same key and n.
-func Jitter(d time.Duration, key string, n int) time.Duration {
+// Jitter spreads d by ± share, the same way each time for the same key and n.
+func Jitter(d time.Duration, share float64, key string, n int) time.Duration {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(key))
 	_, _ = h.Write([]byte{byte(n), byte(n >> 8), byte(n >> 16)})
@@ -80,5 +83,5 @@ func Jitter(d time.Duration, key string, n int) time.Duration {
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	x ^= x >> 31
 	f := float64(x>>11)/(1<<53)*2 - 1 // [-1, 1)
-	return d + time.Duration(float64(d)*0.1*f)
+	return d + time.Duration(float64(d)*share*f)
 }

@@ -34,7 +34,7 @@ func TestJitterIsDeterministicAndSpread(t *testing.T) {
 	buckets := map[int]int{}
 	for i := range 1000 {
 		key := fmt.Sprintf("01K9ZZZZZ00000000000.%d", i) // as alike as real ids
-		a, b := Jitter(d, key, 1), Jitter(d, key, 1)
+		a, b := Jitter(d, 0.1, key, 1), Jitter(d, 0.1, key, 1)
 		if a != b {
 			t.Fatalf("%v and %v for one key", a, b)
 		}
@@ -50,7 +50,7 @@ func TestJitterIsDeterministicAndSpread(t *testing.T) {
 			t.Errorf("bucket %d has %d of 1000", b, n)
 		}
 	}
-	if Jitter(d, "x", 1) == Jitter(d, "x", 2) {
+	if Jitter(d, 0.1, "x", 1) == Jitter(d, 0.1, "x", 2) {
 		t.Error("the attempt does not count")
 	}
 }

@@ -8,6 +8,9 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -72,6 +75,22 @@ func noHosts(err error) error {
 		return &deliverer.NoHosts{Reply: f.Reply}
 	}
 	return err
+}
+
+// verifiedName is the name of a client's address that leads back to it, or "": a
+// name that does not is anybody's claim.
+func verifiedName(ctx context.Context, r *dns.Resolver, ip netip.Addr) string {
+	ptr, err := r.LookupPTR(ctx, ip)
+	if err != nil {
+		return ""
+	}
+	for _, name := range ptr.Names[:min(len(ptr.Names), 3)] {
+		as, err := r.LookupAddrs(ctx, name)
+		if err == nil && (slices.Contains(as.V4, ip.Unmap()) || slices.Contains(as.V6, ip)) {
+			return strings.TrimSuffix(name, ".")
+		}
+	}
+	return ""
 }
 
 // adminQueue is the queue as the admin port sees it.

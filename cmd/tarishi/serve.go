@@ -78,9 +78,14 @@ func serve(ctx context.Context, c *daemon.Config, ready func(line string)) (err 
 		nats.Stop()
 	}()
 
+	resolver := dns.New(dns.Config{
+		Servers: c.Delivery.DNS.Servers, Timeout: c.Delivery.DNS.Timeout, Attempts: c.Delivery.DNS.Attempts,
+		Allow: c.Delivery.AllowTargets, Log: log,
+	})
+
 	var out *deliverer.Deliverer
 	if c.Has("deliverer") {
-		conf, err := delivererConfig(c, q, log)
+		conf, err := delivererConfig(c, q, resolver, log)
 		if err != nil {
 			return err
 		}
@@ -93,7 +98,7 @@ func serve(ctx context.Context, c *daemon.Config, ready func(line string)) (err 
 	var policy *ingress.Handler
 	var server *smtp.Server
 	if c.Has("ingress") {
-		policy = newPolicy(c, q, log)
+		policy = newPolicy(c, q, resolver, log)
 		if server, err = newServer(c, policy, log); err != nil {
 			return err
 		}
@@ -191,11 +196,12 @@ func openQueue(ctx context.Context, c *daemon.Config, folder *daemon.Folder, log
 	}
 }
 
-func newPolicy(c *daemon.Config, q *queue.Queue, log *slog.Logger) *ingress.Handler {
+func newPolicy(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, log *slog.Logger) *ingress.Handler {
 	return ingress.New(ingress.Policy{
 		Hostname: c.SMTP.Hostname, RelayFrom: c.SMTP.RelayFrom, LocalDomains: c.Local.Domains,
 		Postmaster: c.Local.Postmaster, MaxRecipients: c.SMTP.MaxRecipients, MaxReceived: c.SMTP.MaxReceived,
 		MaxHeader: int64(c.SMTP.MaxHeaderSize), Expire: c.Retry.Expire, Log: log,
+		ReverseName: func(ctx context.Context, ip netip.Addr) string { return verifiedName(ctx, resolver, ip) },
 	}, ingress.Store{
 		NewWriter: func(id string) ingress.Writer { return q.NewWriter(id) },
 		Room:      q.Room,
@@ -235,7 +241,7 @@ func orNone(n int) int {
 	return n
 }
 
-func delivererConfig(c *daemon.Config, q *queue.Queue, log *slog.Logger) (conf deliverer.Config, err error) {
+func delivererConfig(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, log *slog.Logger) (conf deliverer.Config, err error) {
 	var routes []deliverer.Route
 	for _, r := range c.Routes {
 		routes = append(routes, deliverer.Route{To: r.To, Via: r.Via})
@@ -264,9 +270,6 @@ func delivererConfig(c *daemon.Config, q *queue.Queue, log *slog.Logger) (conf d
 	}
 	self := dns.SelfInfo{Names: []string{c.Hostname, c.SMTP.Hostname}, Addrs: ownAddrs()}
 	d := c.Delivery
-	resolver := dns.New(dns.Config{
-		Servers: d.DNS.Servers, Timeout: d.DNS.Timeout, Attempts: d.DNS.Attempts, Allow: d.AllowTargets, Log: log,
-	})
 	policy := smtp.TLSOpportunistic
 	if d.TLS == "off" {
 		policy = smtp.TLSNever
@@ -277,7 +280,7 @@ func delivererConfig(c *daemon.Config, q *queue.Queue, log *slog.Logger) (conf d
 	}
 	return deliverer.Config{
 		Hostname: d.Helo, Queue: outQueue{q}, Store: q, Hosts: mailHosts{resolver, self}, Routes: table, Rules: limits,
-		Retry: shaping.Retry{Schedule: c.Retry.Schedule, Expire: c.Retry.Expire},
+		Retry: shaping.Retry{Schedule: c.Retry.Schedule, Expire: c.Retry.Expire, Jitter: c.Retry.Jitter},
 		Log:   attempts, HandJobs: d.Hand.Jobs, HandBytes: int64(d.Hand.Bytes), IdleClose: orNever(d.Idle),
 		ConnectTimeout: d.Timeouts.Connect, DrainTimeout: c.Drain, DelayNotice: orNever(c.Retry.DelayNotice),
 		Timeouts: smtp.ClientTimeouts{
