@@ -101,7 +101,8 @@ func (res *Result) anyOpen() bool {
 // the error. The error is a *StageError when the connection broke, was cut by a
 // deadline of ours or by ctx, or the host left the protocol; a *SourceError or
 // *NotCompletedError when the caller's side failed. Then recipients without a
-// reply are those of which nothing is known, and the connection is closed.
+// reply are those of which nothing is known. Result.Reusable tells in every case
+// whether the connection is still open.
 func (c *Client) Send(ctx context.Context, t *Transaction) (Result, error) {
 	res := Result{Recipients: make([]RcptResult, len(t.Recipients))}
 	if c.closed {
