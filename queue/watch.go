@@ -64,16 +64,29 @@ func (q *Queue) Stats() Stats {
 // Ingress stops at four fifths; the rest is for retries, notices and the journal.
 const fullAt, minDiskFree = 0.8, 256 << 20
 
+// idleLooks is how many seconds pass between two measurements while nothing
+// moves: then only others can fill the disk, or mend it.
+const idleLooks = 10
+
 func (q *Queue) watchRoom(ctx context.Context) {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
-	for {
+	var moved int64
+	for still := 0; ; still++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
 		}
-		_ = q.checkRoom(ctx) // the result is in q.room
+		c := &q.stats
+		if now := c.accepted.Load() + c.parked.Load() + c.journalEntries.Load(); now != moved {
+			moved, still = now, 0
+		}
+		// Twice after the last move, whose removal may have taken a moment; and each
+		// second while mail is refused, so that it is taken again as soon as it can be.
+		if still < 2 || still%idleLooks == 0 || q.Room() != nil {
+			_ = q.checkRoom(ctx) // the result is in q.room
+		}
 	}
 }
 
