@@ -212,7 +212,7 @@ func (c *carrier) next() (start, bool) {
 		return start{}, false
 	}
 	if s, ok := d.pick(c.path, now); ok {
-		kick := s.lane.backlog && s.lane.len() <= s.lane.low
+		kick := s.lane.backlog && s.lane.aged <= s.lane.low
 		if kick {
 			s.lane.low = -1 // once, until the queue asks again
 		}

@@ -123,7 +123,9 @@ type Config struct {
 	HandJobs  int   // deliveries held at most; 0: 2,000
 	HandBytes int64 // octets of their messages held at most; 0: 64 MiB
 	// Patience is how long a fetched delivery may wait for a connection before it
-	// is given back. 0: 1 s.
+	// is given back. Given back, it is stored again, which costs more than sending
+	// it: a destination that takes its share of the hand within this time is left
+	// to set the pace. 0: 4 s.
 	Patience time.Duration
 	// IdleClose is how long an unused connection is kept; less than what remotes
 	// allow, so that we hang up first. 0: 4 s; negative: not at all.
@@ -151,7 +153,7 @@ type Config struct {
 func (c *Config) setDefaults() {
 	setDefault(&c.HandJobs, 2000)
 	setDefault(&c.HandBytes, 64<<20)
-	setDefault(&c.Patience, time.Second)
+	setDefault(&c.Patience, 4*time.Second)
 	setDefault(&c.IdleClose, 4*time.Second)
 	setDefault(&c.ConnectTimeout, 30*time.Second)
 	setDefault(&c.AttemptTimeout, time.Hour)

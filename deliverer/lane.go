@@ -14,6 +14,7 @@ type held struct {
 	bytes int64
 	since time.Time // claimed
 	until time.Time // not started by then: given back
+	aged  bool      // it has waited in the queue before
 }
 
 // lane is the line of one destination domain: what waits in memory for a
@@ -24,6 +25,7 @@ type lane struct {
 
 	q    []held // q[at:] waits, in order
 	at   int
+	aged int  // of these, how many have waited in the queue before
 	ring bool // in its path's line of lanes
 
 	path    *path // nil: its hosts have not been looked up yet
@@ -34,8 +36,9 @@ type lane struct {
 	lively time.Time // something waited or moved last
 	since  time.Time // and has done so from
 
-	backlog bool // more of it waits in the queue
-	low     int  // at this length the queue is told that there is room; -1: it knows
+	backlog bool      // more of it waits in the queue
+	asked   time.Time // the queue asked for room last: it has some that is due
+	low     int       // at this length the queue is told that there is room; -1: it knows
 	rate    rate
 }
 
@@ -48,12 +51,18 @@ func (l *lane) push(h held) {
 		l.q, l.at = l.q[:n], 0
 	}
 	l.q = append(l.q, h)
+	if h.aged {
+		l.aged++
+	}
 }
 
 func (l *lane) pop() held {
 	h := l.q[l.at]
 	l.q[l.at] = held{}
 	l.at++
+	if h.aged {
+		l.aged--
+	}
 	if l.at == len(l.q) {
 		l.q, l.at = l.q[:0], 0
 	}
@@ -110,7 +119,7 @@ func (d *Deliverer) take(jobs []Job, waited bool) {
 	d.mu.Lock()
 	for _, j := range jobs {
 		env := j.Envelope()
-		h := held{job: j, env: env, since: now, until: now.Add(patience), bytes: int64(len(j.Bytes()))}
+		h := held{job: j, env: env, since: now, until: now.Add(patience), aged: waited, bytes: int64(len(j.Bytes()))}
 		if h.bytes == 0 {
 			h.bytes = 4 << 10 // its envelope and the chunk being read
 		}
@@ -125,7 +134,7 @@ func (d *Deliverer) take(jobs []Job, waited bool) {
 			back = append(back, parked{held: h, due: until})
 			continue
 		}
-		if !waited && l.len() >= d.share(l, now) {
+		if !waited && l.len()-l.aged >= d.share(l, now) {
 			back = append(back, parked{held: h})
 			continue
 		}
@@ -168,7 +177,18 @@ func (d *Deliverer) share(l *lane, now time.Time) int {
 	if now.Sub(l.since) < d.c.Patience {
 		return d.c.HandJobs
 	}
-	return min(max(4*l.limit.Connections, l.rate.recent(now)), d.c.HandJobs)
+	if now.Sub(l.asked) < time.Second {
+		// What waits in the queue is older: new mail gets no more than it does.
+		return max(l.depth(now), 1)
+	}
+	worth := float64(l.rate.recent(now)) * d.c.Patience.Seconds()
+	return min(max(4*l.limit.Connections, int(worth)), d.c.HandJobs)
+}
+
+// depth is how many that waited are kept in memory so that no connection runs dry:
+// what a quarter of a second takes.
+func (l *lane) depth(now time.Time) int {
+	return 2*(l.limit.Connections-l.busy) + l.rate.recent(now)/4
 }
 
 // room says how many deliveries that waited may be read for a destination now.
@@ -187,13 +207,9 @@ func (d *Deliverer) room(dest mail.Domain) int {
 	if _, shut := l.shut(now); shut {
 		return 0
 	}
-	free := l.limit.Connections - l.busy
-	want := 2*free + l.rate.recent(now)/4
-	if want == 0 && l.len() == 0 {
-		want = 1 // all connections are busy, however slowly: one ready for the first that is free
-	}
-	l.backlog, l.low = true, want/2
-	return max(min(want-l.len(), d.c.HandJobs-d.hand), 0)
+	want := max(l.depth(now), 1) // all connections are busy, however slowly: one ready for the first that is free
+	l.backlog, l.low, l.asked = true, want/2, now
+	return max(min(want-l.aged, d.c.HandJobs-d.hand), 0)
 }
 
 // wake gets waiting deliveries of l onto connections: idle ones first, new ones
