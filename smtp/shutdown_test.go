@@ -117,6 +117,7 @@ func TestA14_shutdownInPipelinedMessage(t *testing.T) {
 			S: 250
 			S: 250
 			S: 354`)
+		synctest.Wait() // the server is reading
 		down := make(chan error)
 		go func() { down <- s.Shutdown(context.Background()) }()
 		synctest.Wait()
@@ -148,6 +149,7 @@ func TestA14_shutdownInHandshake(t *testing.T) {
 			S: 250
 			C: STARTTLS
 			S: 220`)
+		synctest.Wait() // the server is reading
 		down := make(chan error)
 		go func() { down <- s.Shutdown(context.Background()) }()
 		synctest.Wait()
