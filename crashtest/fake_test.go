@@ -8,12 +8,14 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/tarishi/tarishi/mail"
@@ -64,6 +66,9 @@ func fakeMain(faults string) {
 	}
 	f := &fake{faults: faults, dir: key("data"), via: regexp.MustCompile(`via: "([^"]+)"`).FindStringSubmatch(string(yaml))[1], busy: map[string]bool{}}
 	must(os.MkdirAll(f.dir, 0o755))
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, syscall.SIGTERM)
+	go func() { <-term; os.Exit(0) }()
 	f.recover()
 	ln, err := net.Listen("tcp", key("smtp"))
 	must(err)

@@ -1,6 +1,7 @@
 package crashtest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -73,6 +74,19 @@ func buildProduct(t *testing.T) string {
 	return exe
 }
 
+// fakeProgram is this very binary: started with CRASHTEST_FAKE set it is the fake (fake_test.go).
+func fakeProgram(t *testing.T) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("runs a whole program for some seconds")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return self
+}
+
 // TestMain makes this binary the fake program when it is started as one.
 func TestMain(m *testing.M) {
 	if faults, fake := os.LookupEnv("CRASHTEST_FAKE"); fake {
@@ -107,7 +121,7 @@ func newNode(t *testing.T, exe, data, sinkAddr string, env ...string) *node {
 	t.Helper()
 	dir := t.TempDir()
 	n := &node{t: t, exe: exe, env: env, data: data, smtp: freePort(t), admin: freePort(t), config: filepath.Join(dir, "tarishi.yaml")}
-	log, err := os.Create(filepath.Join(dir, "log"))
+	log, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,6 +227,7 @@ func (n *node) kill() {
 	}
 	n.signalKill()
 	<-n.exited
+	fmt.Fprintf(n.log, "--- killed %s\n", time.Now().UTC().Format(time.RFC3339Nano))
 	n.cmd = nil
 }
 
@@ -225,6 +240,7 @@ func (n *node) stop() {
 	case <-time.After(60 * time.Second):
 		n.t.Fatal("the program did not end within a minute of SIGTERM")
 	}
+	fmt.Fprintf(n.log, "--- stopped %s\n", time.Now().UTC().Format(time.RFC3339Nano))
 	if code := n.cmd.ProcessState.ExitCode(); code != 0 {
 		n.t.Errorf("SIGTERM: exit code %d (%v), want 0", code, n.cmd.ProcessState)
 	}
@@ -234,6 +250,18 @@ func (n *node) stop() {
 func (n *node) logTail(octets int64) string {
 	data, _ := os.ReadFile(n.log.Name())
 	return string(data[max(0, int64(len(data))-octets):])
+}
+
+// logLines returns what the program logged with id in it, and where it was started and killed in between.
+func (n *node) logLines(id string) string {
+	data, _ := os.ReadFile(n.log.Name())
+	var out []string
+	for line := range strings.Lines(string(data)) {
+		if strings.Contains(line, id) || strings.HasPrefix(line, "--- ") {
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out, "")
 }
 
 // get reads one of the admin port's answers.
@@ -322,7 +350,7 @@ func (n *node) run(args ...string) ([]byte, error) {
 		if exit.ExitCode() == 1 {
 			return out, nil
 		}
-		err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
+		err = fmt.Errorf("%w: %s", err, bytes.TrimSpace(exit.Stderr))
 	}
 	return out, err
 }

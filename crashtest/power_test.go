@@ -73,17 +73,13 @@ func bytesOf(im *cutfs.Image) (n int) {
 func TestPowerCut(t *testing.T) {
 	r := newRun(t, buildProduct(t), t.TempDir()+"/disk")
 	v := r.cuts(cutRounds, false)
-	report(t, v.lost)
-	report(t, v.faults)
+	r.judge(v.lost, v.faults)
 	r.node.stop()
 }
 
 // The harness finds nothing in the honest fake, and the losses of the others and of a disk that lies.
 func TestPowerCut_harness(t *testing.T) {
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := fakeProgram(t)
 	for _, c := range []struct {
 		name, faults string
 		lies, loses  bool
@@ -99,8 +95,7 @@ func TestPowerCut_harness(t *testing.T) {
 			r.patience = 15 * time.Second
 			v := r.cuts(2, c.lies)
 			if !c.loses {
-				report(t, v.lost)
-				report(t, v.faults)
+				r.judge(v.lost, v.faults)
 			} else if len(v.lost) == 0 {
 				t.Error("the losses were not found")
 			}
