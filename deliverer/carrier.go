@@ -87,7 +87,7 @@ func (c *carrier) open() bool {
 		d.mu.Unlock()
 		if again {
 			d.met.reopened.Add(1)
-			d.c.Log.Info("destination answers again", "destination", c.path.site, "host", c.host.label)
+			d.c.Log.Info("destination answers again", "destination", c.path.name(), "host", c.host.label)
 			d.c.Queue.Kick()
 		}
 		return true

@@ -2,6 +2,7 @@ package deliverer
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tarishi/tarishi/shaping"
@@ -43,6 +44,12 @@ func (p *path) enlist(l *lane) {
 		l.ring = true
 		p.waiting = append(p.waiting, l)
 	}
+}
+
+// name is the path's site as logs show it.
+func (p *path) name() string {
+	_, name, _ := strings.Cut(p.site, " ")
+	return name
 }
 
 // leave takes l off its path. With mu held.
@@ -151,7 +158,7 @@ func (d *Deliverer) shutPath(p *path, now time.Time) (s shutting) {
 		return s
 	}
 	if !now.Before(p.gate.until) { // else another connection has found out already
-		s.name = p.site
+		s.name = p.name()
 		d.shutGate(&p.gate, &s, now)
 	}
 	for _, l := range p.waiting {
