@@ -101,6 +101,24 @@ func TestActions(t *testing.T) {
 	}
 }
 
+// Mail held with a retry due later: a retry leaves it alone, a release sends it now.
+func TestHoldRetryRelease(t *testing.T) {
+	s, q := sample(t)
+	id := admintest.SampleID(0) + ".0"
+	for _, step := range []struct {
+		verb    admin.Action
+		changed int
+		held    bool
+		now     bool
+	}{{admin.Hold, 1, true, false}, {admin.Retry, 0, true, false}, {admin.Release, 1, false, true}} {
+		p := lastLine(t, ask(s, "POST", "/v1/queue/"+string(step.verb), `{"id":"`+id+`"}`).Body.Bytes())
+		e := q.Snapshot()[0]
+		if p.Changed != step.changed || e.Held != step.held || e.Due.IsZero() != step.now {
+			t.Errorf("after %s: %+v, held %v, due %v", step.verb, p, e.Held, e.Due)
+		}
+	}
+}
+
 func TestNotesAndReplies(t *testing.T) {
 	s, q := sample(t)
 	ask(s, "POST", "/v1/queue/rm", `{"id":"`+admintest.SampleID(1)+`","author":"root@mx1","reason":"a test"}`)

@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"pgregory.net/rapid"
+
+	"github.com/tarishi/tarishi/admin"
 )
 
 func TestWords(t *testing.T) {
@@ -86,4 +88,26 @@ func FuzzCopyClean(f *testing.F) {
 			t.Errorf("%q came out as %q", s, b.String())
 		}
 	})
+}
+
+// Rates need two looks at the same run of a node, with time between them.
+func TestRates(t *testing.T) {
+	look := func(started, now, accepted int) admin.Status {
+		return admin.Status{
+			Started: time.Unix(int64(started), 0), Now: time.Unix(int64(now), 0),
+			Stats: admin.Stats{SMTP: &admin.SMTPStats{Accepted: uint64(accepted)}},
+		}
+	}
+	if r := ratesOf(look(0, 10, 100), look(0, 14, 300)); r == nil || r.Accepted != 50 || r.Delivered != 0 {
+		t.Errorf("got %+v", r)
+	}
+	if r := ratesOf(look(0, 10, 100), look(12, 14, 300)); r != nil {
+		t.Errorf("over a restart: %+v", r)
+	}
+	if r := ratesOf(look(0, 10, 100), look(0, 10, 300)); r != nil {
+		t.Errorf("over no time: %+v", r)
+	}
+	if r := ratesOf(look(0, 10, 100), look(0, 11, 90)); r == nil || r.Accepted != 0 {
+		t.Errorf("a counter that fell: %+v", r)
+	}
 }
