@@ -84,6 +84,7 @@ func TestListings(t *testing.T) {
 		{"by-message", "/v1/queue/messages?id=" + admintest.SampleID(0)},
 		{"by-delivery", "/v1/queue/messages?id=" + strings.ToLower(admintest.SampleID(0)) + ".1"},
 		{"by-destination", "/v1/queue/messages?destination=GMAIL.example.&max=2"},
+		{"exactly-max", "/v1/queue/messages?destination=evil.example&max=1"},
 		{"by-sender", "/v1/queue/messages?sender=%3Calice@EXAMPLE.net%3E&destination=example.org"},
 		{"by-null-sender", "/v1/queue/messages?sender=%3C%3E"},
 		{"hostile", "/v1/queue/messages?destination=evil.example"},
