@@ -325,17 +325,24 @@ func (d *Deliverer) drainLoop() {
 	}
 }
 
-// waitForRoom returns how many deliveries the hand can take, 0 when ctx has ended.
-func (d *Deliverer) waitForRoom(ctx context.Context) int {
+// fetchable is how many deliveries the fetcher may take now; 0 until it is worth
+// a fetch. With mu held.
+func (d *Deliverer) fetchable() int {
 	// A quarter is left to mail that has waited before, or a flood of new mail would starve it.
 	ready := max(d.c.HandJobs*3/4, 1)
+	n := min(ready-d.hand, fetchBatch)
+	if n < min(fetchBatch, ready)/4+1 && n < ready || d.bytes >= d.c.HandBytes {
+		return 0
+	}
+	return n
+}
+
+// waitForRoom returns how many deliveries the hand can take, 0 when ctx has ended.
+func (d *Deliverer) waitForRoom(ctx context.Context) int {
 	for {
 		d.mu.Lock()
-		n := min(ready-d.hand, fetchBatch)
-		if n < min(fetchBatch, ready)/4+1 || d.bytes >= d.c.HandBytes {
-			n = 0
-		}
-		d.starving = n <= 0
+		n := d.fetchable()
+		d.starving = n == 0
 		d.mu.Unlock()
 		if n > 0 {
 			return n
@@ -353,7 +360,7 @@ func (d *Deliverer) drop(h held) {
 	d.mu.Lock()
 	d.hand--
 	d.bytes -= h.bytes
-	wake := d.starving && d.hand <= d.c.HandJobs/2 && d.bytes < d.c.HandBytes
+	wake := d.starving && d.fetchable() > 0
 	if wake {
 		d.starving = false
 	}

@@ -181,8 +181,9 @@ func (d *Deliverer) share(l *lane, now time.Time) int {
 		// What waits in the queue is older: new mail gets no more than it does.
 		return max(l.depth(now), 1)
 	}
+	// Not more: a dozen slow destinations with a share they cannot use would fill the hand.
 	worth := float64(l.rate.recent(now)) * d.c.Patience.Seconds()
-	return min(max(4*l.limit.Connections, int(worth)), d.c.HandJobs)
+	return min(max(l.depth(now), int(worth), 1), d.c.HandJobs)
 }
 
 // depth is how many that waited are kept in memory so that no connection runs dry:
@@ -348,6 +349,9 @@ func (l *lane) overdue(now time.Time, back []parked) []parked {
 		if now.Before(h.until) {
 			keep = append(keep, h)
 		} else {
+			if h.aged {
+				l.aged--
+			}
 			back = append(back, parked{held: h, due: due})
 		}
 	}

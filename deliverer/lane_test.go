@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -151,6 +152,67 @@ func TestSlowDestinationDoesNotStallOthers(t *testing.T) {
 		// Each had to be stored once; a few more while the line was short. Not over and over.
 		if stored > 4500 {
 			s.Errorf("parked %d times for 3000 deliveries", stored)
+		}
+	})
+}
+
+// What a lane counts of its line must agree with the line, whatever left it and how.
+func TestLaneCountsWhatWaits(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	l := &lane{}
+	for i := range 10 {
+		until := now.Add(time.Hour)
+		if i%3 == 0 {
+			until = now // overdue
+		}
+		l.push(held{aged: i%2 == 0, until: until})
+	}
+	check := func(what string, waiting, aged int) {
+		t.Helper()
+		if l.len() != waiting || l.aged != aged {
+			t.Errorf("%s: %d waiting, %d aged; want %d and %d", what, l.len(), l.aged, waiting, aged)
+		}
+	}
+	check("pushed", 10, 5)
+	if back := l.overdue(now, nil); len(back) != 4 {
+		t.Errorf("%d overdue, want 4", len(back))
+	}
+	check("after the overdue", 6, 3)
+	l.pop()
+	check("after one start", 5, 3)
+	l.takeAll(nil)
+	check("emptied", 0, 0)
+}
+
+func TestManySlowDestinationsLeaveRoomForOthers(t *testing.T) {
+	tell(t, func(s *story) {
+		slow, fast := &smtptest.Sink{}, &smtptest.Sink{}
+		defer slow.Close()
+		defer fast.Close()
+		slow.On("DOT", "", smtptest.Answer{Wait: time.Minute, Reply: "250 2.0.0 Taken"})
+		s.c.HandJobs = 1000
+		s.sink(1, slow)
+		s.sink(2, fast)
+		s.mx("fast.test", 2)
+		for i := range 30 {
+			d := fmt.Sprintf("slow%d.test", i)
+			s.domains[mail.Domain(d)] = domain{site: d, hosts: []Host{{Name: "mx1.test", Addrs: []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, 1})}}}}
+		}
+		s.start()
+		flood := func() {
+			for i := range 3000 {
+				s.send(fmt.Sprintf("b@slow%d.test", i%30))
+			}
+			s.send("b@fast.test")
+		}
+		flood()
+		s.after(30 * time.Second) // now it is known who is slow
+		for round := range 5 {
+			flood()
+			s.after(5 * time.Second)
+			if got := fast.Count(); got != round+2 {
+				s.Fatalf("round %d: %d arrived at the fast one", round, got)
+			}
 		}
 	})
 }
