@@ -12,6 +12,7 @@ import (
 // verdict is what the books say at the end of a run.
 type verdict struct {
 	lost, repeated, faults []string
+	stuck                  []string // still queued though every receiver has been willing for long: kept, but mail must move
 }
 
 // judge fails the test for each list, and shows what the program logged about the first message of each.
@@ -118,7 +119,11 @@ func (r *run) finish() verdict {
 	r.ledger.mu.Lock()
 	faults := append([]string(nil), r.ledger.faults...)
 	r.ledger.mu.Unlock()
-	return verdict{r.ledger.lost(queued), r.ledger.repeated(doubts), faults}
+	var stuck []string
+	for _, d := range queued {
+		stuck = append(stuck, fmt.Sprintf("STUCK %s: %s after %v with nothing in its way (%d attempts, due %v)", d.ID, d.State, r.patience, d.Attempts, d.Due))
+	}
+	return verdict{r.ledger.lost(openRecipients(queued)), r.ledger.repeated(doubts), faults, stuck}
 }
 
 // kills is kill -9 under load, so many times.
@@ -142,7 +147,7 @@ var killRounds, cutRounds = 3, 3
 func TestKill9(t *testing.T) {
 	r := newRun(t, buildProduct(t), t.TempDir()+"/data")
 	v := r.kills(killRounds)
-	r.judge(v.lost, v.repeated, v.faults)
+	r.judge(v.lost, v.repeated, v.faults, v.stuck)
 	r.node.stop()
 }
 
@@ -157,7 +162,7 @@ func TestStop(t *testing.T) {
 		r.node.start()
 	}
 	v := r.finish()
-	r.judge(v.lost, v.repeated, v.faults)
+	r.judge(v.lost, v.repeated, v.faults, v.stuck)
 	if doubts := r.node.doubts(); len(doubts) > 0 {
 		t.Errorf("%d doubts after orderly stops, the first: %+v", len(doubts), doubts[0])
 	}
@@ -181,7 +186,7 @@ func TestHoldUnderLoad(t *testing.T) {
 		}
 	}
 	v := r.finish()
-	r.judge(v.lost, v.repeated, v.faults)
+	r.judge(v.lost, v.repeated, v.faults, v.stuck)
 	r.node.stop()
 }
 
@@ -204,7 +209,7 @@ func TestKill9_harness(t *testing.T) {
 			r.patience, r.first = 15*time.Second, 1
 			v := r.kills(2)
 			if c.found == nil {
-				r.judge(v.lost, v.repeated, v.faults)
+				r.judge(v.lost, v.repeated, v.faults, v.stuck)
 			} else if !c.found(v) {
 				t.Errorf("the fault was not found: lost %v, repeated %v, faults %v", v.lost, v.repeated, v.faults)
 			}

@@ -294,14 +294,11 @@ func (n *node) depth() (int64, error) {
 	return v.Ready + v.Waiting + v.Held + v.Active, err
 }
 
-// queued lists the open recipients by message id. It cannot list more than a thousand deliveries; more is an error.
-func (n *node) queued() (map[string][]string, error) {
+// queued lists what is queued. It cannot list more than a thousand deliveries; more is an error.
+func (n *node) queued() ([]queuedDelivery, error) {
 	var v struct {
-		Messages []struct {
-			Message    string
-			Recipients []struct{ Address string }
-		}
-		More bool
+		Messages []queuedDelivery
+		More     bool
 	}
 	if err := n.get("/v1/queue/messages?max=1000&sender="+url.QueryEscape(sender), &v); err != nil {
 		return nil, err
@@ -309,13 +306,26 @@ func (n *node) queued() (map[string][]string, error) {
 	if v.More {
 		return nil, errors.New("more than 1000 deliveries are queued; they cannot be listed")
 	}
+	return v.Messages, nil
+}
+
+// queuedDelivery is a line of the program's own listing.
+type queuedDelivery struct {
+	ID, Message, State string
+	Attempts           int
+	Due                time.Time
+	Recipients         []struct{ Address string }
+}
+
+// openRecipients sorts a listing by message.
+func openRecipients(list []queuedDelivery) map[string][]string {
 	open := map[string][]string{}
-	for _, m := range v.Messages {
-		for _, r := range m.Recipients {
-			open[m.Message] = append(open[m.Message], r.Address)
+	for _, d := range list {
+		for _, r := range d.Recipients {
+			open[d.Message] = append(open[d.Message], r.Address)
 		}
 	}
-	return open, nil
+	return open
 }
 
 // doubts runs `queue doubts --json`, as an operator would.
@@ -356,7 +366,7 @@ func (n *node) run(args ...string) ([]byte, error) {
 }
 
 // drain waits until nothing is queued, or, when the patience is over, returns what still is.
-func (n *node) drain(patience time.Duration) map[string][]string {
+func (n *node) drain(patience time.Duration) []queuedDelivery {
 	n.t.Helper()
 	empty := n.within(patience, func() bool {
 		d, err := n.depth()
@@ -369,6 +379,5 @@ func (n *node) drain(patience time.Duration) map[string][]string {
 	if err != nil {
 		n.t.Fatalf("the queue did not drain within %v: %v", patience, err)
 	}
-	n.t.Logf("after %v %d messages are still queued; they count as kept", patience, len(open))
 	return open
 }

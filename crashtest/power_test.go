@@ -73,7 +73,7 @@ func bytesOf(im *cutfs.Image) (n int) {
 func TestPowerCut(t *testing.T) {
 	r := newRun(t, buildProduct(t), t.TempDir()+"/disk")
 	v := r.cuts(cutRounds, false)
-	r.judge(v.lost, v.faults)
+	r.judge(v.lost, v.faults, v.stuck)
 	r.node.stop()
 }
 
@@ -95,7 +95,7 @@ func TestPowerCut_harness(t *testing.T) {
 			r.patience = 15 * time.Second
 			v := r.cuts(2, c.lies)
 			if !c.loses {
-				r.judge(v.lost, v.faults)
+				r.judge(v.lost, v.faults, v.stuck)
 			} else if len(v.lost) == 0 {
 				t.Error("the losses were not found")
 			}
