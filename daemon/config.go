@@ -73,7 +73,7 @@ type TLS struct {
 // SMTPLimits bounds sessions of the listening side.
 type SMTPLimits struct {
 	Connections      int  `yaml:"connections" default:"20000" min:"1" max:"1000000" doc:"Open connections in all; the next one gets 421."`
-	ConnectionsPerIP int  `yaml:"connections_per_ip" default:"1000" min:"1" max:"1000000" doc:"Open connections of one client address (IPv6: one /64); the next one gets 421."`
+	ConnectionsPerIP int  `yaml:"connections_per_ip" default:"1000" min:"1" max:"1000000" doc:"Open connections of one client address (IPv6: one /64); the next one gets 421. Clients in relay_from are not counted."`
 	BodyLine         Size `yaml:"body_line" default:"1MiB" min:"1000" max:"64MiB" doc:"Longest line of a message accepted, in octets."`
 	Errors           int  `yaml:"errors" default:"20" min:"3" max:"10000" doc:"Mistakes of a client since its last accepted message before 421 and close."`
 	Junk             int  `yaml:"junk" default:"100" min:"10" max:"100000" doc:"Commands that bring no mail forward (NOOP, RSET, VRFY, EHLO) since the last accepted message before 421 and close."`

@@ -328,13 +328,13 @@ func (q *Queue) sortReady(ctx context.Context, o *Overview, by map[mail.Domain]*
 				continue
 			}
 			active := q.claims.has(streamReady, m.seq)
-			o.Ready++
 			for _, d := range deliveriesOf(m) {
 				li := by[d.Destination]
 				if li == nil {
 					li = &LaneInfo{Destination: d.Destination}
 					by[d.Destination] = li
 				}
+				o.Ready++
 				li.Count++
 				if active {
 					li.Active++

@@ -102,7 +102,7 @@ type adminQueue struct {
 func (a adminQueue) Lanes(ctx context.Context, max int) (admin.Overview, error) {
 	o, err := a.q.Lanes(ctx, max)
 	v := admin.Overview{
-		Destinations: o.Destinations, Ready: o.Ready, Waiting: o.Waiting, Held: o.Held, Active: o.Active,
+		Destinations: o.Destinations, Ready: o.Ready, Waiting: o.Waiting - o.Held, Held: o.Held, Active: o.Active,
 		ReadySorted: o.ReadySorted, Lanes: make([]admin.LaneInfo, len(o.Lanes)),
 	}
 	for i, l := range o.Lanes {

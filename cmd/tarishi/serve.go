@@ -10,7 +10,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -108,6 +110,7 @@ func serve(ctx context.Context, c *daemon.Config, ready func(line string)) (err 
 	}
 
 	line := "tarishi " + version() + ":"
+	var draining atomic.Bool
 	var board *admin.Server
 	var adminPort net.Listener
 	if c.Admin.Listen != "" {
@@ -116,8 +119,16 @@ func serve(ctx context.Context, c *daemon.Config, ready func(line string)) (err 
 		}
 		board = admin.New(admin.Config{
 			Version: version(), Node: c.Hostname, Roles: c.Roles, Started: started,
-			Queue: adminQueue{q, out}, Stats: func() admin.Stats { return stats(q, server, policy, out) },
-			Checks: []admin.Check{{Name: "queue", Ask: func(context.Context) error { return q.Room() }}},
+			Hosts: []string{c.SMTP.Hostname}, Queue: adminQueue{q, out}, Stats: func() admin.Stats { return stats(q, server, policy, out) },
+			Checks: []admin.Check{
+				{Name: "queue", Ask: func(context.Context) error { return q.Room() }},
+				{Name: "running", Ask: func(context.Context) error {
+					if draining.Load() {
+						return errors.New("draining: this node is about to stop")
+					}
+					return nil
+				}},
+			},
 			Log:    log,
 		})
 	}
@@ -149,6 +160,7 @@ func serve(ctx context.Context, c *daemon.Config, ready func(line string)) (err 
 	ready(line + " data in " + folder.Path)
 
 	<-runCtx.Done()
+	draining.Store(true)
 	log.Info("draining")
 	<-ingressDone
 	<-delivererDone
@@ -221,6 +233,10 @@ func newServer(c *daemon.Config, h smtp.Handler, log *slog.Logger) (*smtp.Server
 	l, w := c.SMTP.Limits, c.SMTP.Timeouts
 	return &smtp.Server{
 		Hostname: c.SMTP.Hostname, Handler: h, TLS: t, Log: log, LaxPaths: c.SMTP.LaxPaths,
+		// Our own hosts may open as many connections as the node has.
+		Exempt: func(ip netip.Addr) bool {
+			return slices.ContainsFunc(c.SMTP.RelayFrom, func(p netip.Prefix) bool { return p.Contains(ip) })
+		},
 		Limits: smtp.Limits{
 			Connections: l.Connections, PerIP: l.ConnectionsPerIP, BodyLine: int(l.BodyLine),
 			MessageSize: int64(c.SMTP.MaxMessageSize), Discard: int64(l.Discard), Recipients: c.SMTP.MaxRecipients,
