@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"strings"
 	"time"
 )
@@ -103,6 +104,10 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("/v1/", s.guarded(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, fmt.Sprintf("there is no %s here; the API begins at /v1/status and /v1/queue", r.URL.Path))
 	})))
+	// What a developer asks for when a node is slow: `go tool pprof http://…/debug/pprof/profile`.
+	mux.Handle("/debug/pprof/", s.guarded(get(pprof.Index)))
+	mux.Handle("/debug/pprof/profile", s.guarded(get(pprof.Profile)))
+	mux.Handle("/debug/pprof/trace", s.guarded(get(pprof.Trace)))
 	mux.Handle("/{$}", s.guarded(get(s.index)))
 	return mux
 }
