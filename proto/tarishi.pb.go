@@ -35,6 +35,7 @@ const (
 	Event_RECEIVED Event_Kind = 4 // the message was accepted
 	Event_DOUBT    Event_Kind = 5 // found after an unclean stop: DOT without an end
 	Event_OPERATOR Event_Kind = 6 // hold, release, retry, rm, bounce
+	Event_MOVED    Event_Kind = 7 // the delivery has left this record for WAIT without an attempt
 )
 
 // Enum value maps for Event_Kind.
@@ -47,6 +48,7 @@ var (
 		4: "RECEIVED",
 		5: "DOUBT",
 		6: "OPERATOR",
+		7: "MOVED",
 	}
 	Event_Kind_value = map[string]int32{
 		"UNKNOWN":  0,
@@ -56,6 +58,7 @@ var (
 		"RECEIVED": 4,
 		"DOUBT":    5,
 		"OPERATOR": 6,
+		"MOVED":    7,
 	}
 )
 
@@ -952,7 +955,7 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x16\n" +
 	"\x06closed\x18\x03 \x01(\bR\x06closed\x12)\n" +
 	"\x06events\x18\x04 \x03(\v2\x11.tarishi.v1.EventR\x06events\x12\x1b\n" +
-	"\tready_seq\x18\x05 \x01(\x04R\breadySeq\"\xd3\x03\n" +
+	"\tready_seq\x18\x05 \x01(\x04R\breadySeq\"\xde\x03\n" +
 	"\x05Event\x12*\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x16.tarishi.v1.Event.KindR\x04kind\x12\x13\n" +
 	"\x05at_us\x18\x02 \x01(\x03R\x04atUs\x12\x1d\n" +
@@ -970,7 +973,7 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\x04note\x18\n" +
 	" \x01(\tR\x04note\x12\x18\n" +
 	"\aattempt\x18\v \x01(\rR\aattempt\x12\x19\n" +
-	"\bwait_seq\x18\f \x01(\x04R\awaitSeq\"]\n" +
+	"\bwait_seq\x18\f \x01(\x04R\awaitSeq\"h\n" +
 	"\x04Kind\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\a\n" +
 	"\x03DOT\x10\x01\x12\v\n" +
@@ -978,7 +981,8 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\aSETTLED\x10\x03\x12\f\n" +
 	"\bRECEIVED\x10\x04\x12\t\n" +
 	"\x05DOUBT\x10\x05\x12\f\n" +
-	"\bOPERATOR\x10\x06\"h\n" +
+	"\bOPERATOR\x10\x06\x12\t\n" +
+	"\x05MOVED\x10\a\"h\n" +
 	"\aOutcome\x12\x1c\n" +
 	"\trecipient\x18\x01 \x01(\tR\trecipient\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\rR\x06status\x12'\n" +

@@ -16,10 +16,11 @@ type record struct {
 	msg     jetstream.Msg // READY: acknowledges
 	epoch   *epoch        // journal position of its first entry; nil: none yet
 
-	mu       sync.Mutex
-	open     int  // jobs not ended
-	released bool // some job was given back: the record stays
-	fresh    time.Time
+	mu    sync.Mutex
+	jobs  int    // made of it
+	open  int    // of these, not ended
+	back  []*Job // and those that were given back
+	fresh time.Time
 }
 
 // waitSeq is the record's sequence when it lies in WAIT, else 0.
@@ -30,13 +31,38 @@ func (r *record) waitSeq() uint64 {
 	return 0
 }
 
-// end notes that one of the record's jobs has ended, and tells whether it was the last.
-func (r *record) end(release bool) (last, keep bool) {
+// end notes that one of the record's jobs has ended, or was given back untouched,
+// and tells whether it was the last.
+func (r *record) end(j *Job, release bool) (last bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.open--
-	r.released = r.released || release
-	return r.open == 0, r.released
+	if release {
+		r.back = append(r.back, j)
+	}
+	return r.open == 0
+}
+
+// shared tells whether the record holds more deliveries than one.
+func (r *record) shared() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.jobs > 1
+}
+
+// rest returns the jobs given back after the last has ended. whole tells that all
+// were, so that the record can go back as it is. Otherwise it must not: those that
+// have ended would come back with it. The others are open again, to be stored each
+// by itself.
+func (r *record) rest() (back []*Job, whole bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	back, whole = r.back, len(r.back) == r.jobs
+	r.back = nil
+	if !whole {
+		r.open = len(back)
+	}
+	return back, whole
 }
 
 // confirmed is the time of the last moment the claim is known to have been ours.

@@ -82,16 +82,15 @@ func (j *Job) Wait(next mail.Delivery, a *Attempt) {
 
 // Release gives the job back untouched.
 func (j *Job) Release() {
-	last, _ := j.rec.end(true)
-	if last {
-		j.q.giveBack(j.rec)
+	if j.rec.end(j, true) {
+		j.q.endRecord(j.rec)
 	}
 }
 
 // discard ends a job that an earlier run has ended already.
 func (j *Job) discard() {
-	if last, keep := j.rec.end(false); last {
-		j.q.endRecord(j.rec, keep)
+	if j.rec.end(j, false) {
+		j.q.endRecord(j.rec)
 	}
 }
 
@@ -107,13 +106,21 @@ func (q *Queue) giveBack(r *record) {
 	q.lanes.untake(r.subject, r.seq)
 }
 
-// endRecord removes a record whose jobs have all ended, or gives it back when one of them was.
-func (q *Queue) endRecord(r *record, keep bool) {
-	q.journal.leave(r)
-	if keep {
+// endRecord removes a record whose jobs have all ended, or gives it back when all
+// of them were. When only some were, these move to WAIT first, each by itself.
+func (q *Queue) endRecord(r *record) {
+	switch back, whole := r.rest(); {
+	case whole:
+		q.journal.leave(r)
 		q.giveBack(r)
 		return
+	case len(back) > 0:
+		for _, j := range back {
+			j.Wait(j.Delivery, nil)
+		}
+		return
 	}
+	q.journal.leave(r)
 	if r.stream == streamReady {
 		q.claims.finish(r)
 		// Lost with the connection, the job comes back; claims.gone knows it, and
@@ -144,7 +151,7 @@ func (q *Queue) jobs(r *record, data []byte) ([]*Job, error) {
 			js[i].inline = body
 		}
 	}
-	r.open, r.fresh = len(js), time.Now()
+	r.jobs, r.open, r.fresh = len(js), len(js), time.Now()
 	if q.recent.empty() {
 		return js, nil
 	}

@@ -90,6 +90,14 @@ func (j *journal) attempt(job *Job, a *Attempt, final bool, then func()) {
 	j.add(job.rec, entry{event: e, must: true, then: func(error) { then() }})
 }
 
+// moved journals that a delivery has left this record for WAIT without an attempt.
+func (j *journal) moved(job *Job, then func()) {
+	j.add(job.rec, entry{event: &proto.Event{
+		Kind: proto.Event_MOVED, AtUs: time.Now().UnixMicro(), MessageId: job.Message.ID,
+		Delivery: uint32(job.Index), Generation: uint32(job.Generation), WaitSeq: job.rec.waitSeq(),
+	}, must: true, then: func(error) { then() }})
+}
+
 func (j *journal) add(r *record, e entry) {
 	j.mu.Lock()
 	if r != nil && r.epoch == nil {

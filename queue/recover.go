@@ -19,7 +19,7 @@ type recovered struct {
 	from     uint64 // EVENT sequence it was read from
 	readySeq uint64 // highest READY sequence the last run had taken
 
-	settled  map[string]struct{}   // delivery/generation: nothing may follow from this record
+	last     map[string]int        // delivery -> the youngest generation that has ended: settled, or stored anew in WAIT
 	newest   map[string]generation // delivery -> its youngest record in WAIT's tail
 	messages map[string]struct{}   // messages made here (DSNs) that were stored lately
 	doubts   []*proto.Event        // DOT without an end
@@ -47,7 +47,9 @@ func (r *recovered) hasMessage(id string) bool {
 
 // ended tells whether the last run had already ended the delivery as this record has it.
 func (r *recovered) ended(delivery string, gen int, rec *record) bool {
-	if _, ok := r.settled[generationID(delivery, gen)]; ok {
+	// An older one too: a record of several deliveries may have outlived the later
+	// life of one of them.
+	if n, ok := r.last[delivery]; ok && n >= gen {
 		return true
 	}
 	g, ok := r.newest[delivery]
@@ -78,7 +80,7 @@ func (q *Queue) recover(ctx context.Context) (*recovered, error) {
 		return nil, nil
 	}
 	q.log.Info("the last stop was not a clean one; reading the journal", "from", head.From, "to", last.Sequence)
-	r := &recovered{from: head.From, readySeq: head.ReadySeq, settled: map[string]struct{}{},
+	r := &recovered{from: head.From, readySeq: head.ReadySeq, last: map[string]int{},
 		newest: map[string]generation{}, messages: map[string]struct{}{}}
 	began, dots, err := r.readJournal(ctx, q, last.Sequence)
 	if err != nil {
@@ -136,13 +138,16 @@ func (r *recovered) event(e *proto.Event, dots map[string]*proto.Event) {
 	switch e.Kind {
 	case proto.Event_DOT:
 		dots[key] = e
-	case proto.Event_SETTLED, proto.Event_ATTEMPT:
+	case proto.Event_SETTLED, proto.Event_ATTEMPT, proto.Event_MOVED:
 		delete(dots, key)
 		if e.WaitSeq != 0 {
 			r.replaced = append(r.replaced, e.WaitSeq)
 		}
+		delivery, gen := e.MessageId+"."+strconv.Itoa(int(e.Delivery)), int(e.Generation)
+		if n, ok := r.last[delivery]; !ok || gen > n {
+			r.last[delivery] = gen
+		}
 		if e.Kind == proto.Event_SETTLED {
-			r.settled[key] = struct{}{}
 			r.messages[e.MessageId] = struct{}{}
 		}
 	}

@@ -140,9 +140,15 @@ func (s *settler) round(ctx context.Context, list []settling) {
 		}
 		q.lanes.add(out[i].slot)
 		q.stats.parked.Add(1)
-		if x.attempt == nil {
+		if x.attempt == nil && !x.job.rec.shared() {
 			q.journal.touch()
 			s.end(x)
+			continue
+		}
+		if x.attempt == nil {
+			// The record stays while its other deliveries are open, for hours if need be:
+			// that this one has left it must be found in the journal for as long.
+			q.journal.moved(x.job, func() { s.end(x) })
 			continue
 		}
 		q.journal.attempt(x.job, x.attempt, false, func() { s.end(x) })
@@ -155,8 +161,8 @@ func (s *settler) end(x settling) {
 	if x.next == nil {
 		s.q.bodies.finished(x.job.ref)
 	}
-	if last, keep := x.job.rec.end(false); last {
-		s.q.endRecord(x.job.rec, keep)
+	if x.job.rec.end(x.job, false) {
+		s.q.endRecord(x.job.rec)
 	}
 	s.finish()
 }
