@@ -266,7 +266,11 @@ func (d *Deliverer) Run(ctx context.Context) error {
 	d.carriers.Wait()
 	close(d.parking)
 	back.Wait()
-	return d.c.Queue.Flush(hard)
+	// With a limit of its own: hard has ended when transactions had to be cut, and
+	// what became of those is still on its way to the disk.
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), storePatience)
+	defer cancel()
+	return d.c.Queue.Flush(limit)
 }
 
 // halt gives back what waits and sends idle connections home.
