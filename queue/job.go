@@ -63,8 +63,14 @@ func (j *Job) Dot(ctx context.Context, host string) error {
 	return j.q.journal.dot(ctx, j, host)
 }
 
-// ClaimedAt is when the queue last confirmed that the job is ours.
-func (j *Job) ClaimedAt() time.Time { return j.rec.confirmed() }
+// ClaimedAt is when the queue last confirmed that the job is ours. A record of
+// WAIT is claimed in this process alone, and no clock of a server runs on it.
+func (j *Job) ClaimedAt() time.Time {
+	if j.rec.stream == streamWait {
+		return time.Now()
+	}
+	return j.rec.confirmed()
+}
 
 // Done says that every recipient has a final outcome. The outcome is journaled
 // first and the delivery removed after: swapped, a crash would forget both.

@@ -94,3 +94,28 @@ func TestMoveOutOfSharedRecordIsJournaled(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// Only READY's claims run out: a delivery from WAIT may be offered to a slow host
+// for as long as it takes.
+func TestClaimOnWaitDoesNotAge(t *testing.T) {
+	n := open(t, Options{})
+	n.accept("m", "x\r\n", "u@a.test")
+	j := n.fetch(1)[0]
+	j.rec.confirm(time.Now().Add(-20 * time.Second))
+	if age := time.Since(j.ClaimedAt()); age < 20*time.Second {
+		t.Errorf("READY's claim is %v old, want 20 s", age)
+	}
+	if err := j.Dot(t.Context(), "mx"); err == nil {
+		t.Error("a dot with an old claim on READY")
+	}
+	j.Wait(j.Delivery, nil)
+	flush(t, n)
+	j = n.drain(1)[0]
+	j.rec.confirm(time.Now().Add(-20 * time.Second))
+	if age := time.Since(j.ClaimedAt()); age > time.Second {
+		t.Errorf("WAIT's claim is %v old", age)
+	}
+	if err := j.Dot(t.Context(), "mx"); err != nil {
+		t.Error(err)
+	}
+}
