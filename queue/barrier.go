@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -145,57 +146,71 @@ func (b *barrier) run(ctx context.Context) {
 	}
 }
 
-// blockFiles knows the block files of one stream, <n>.blk with n rising by one.
+// blockFiles knows the block files of one stream, <n>.blk with n rising. Numbers
+// have gaps: a block whose records have all been removed is gone, while an older
+// one lives on with a record that waits for days. So the folder is read whenever
+// it may have changed; the next number alone says nothing.
 type blockFiles struct {
-	dir  string
-	last uint64 // every block before this one has been synced whole
+	dir    string
+	last   uint64    // every block before this one has been synced whole
+	listed time.Time // when the folder was last read
 }
+
+// folderGrain is more than the steps in which a file system counts a folder's time.
+const folderGrain = time.Second
 
 // sync makes everything written to the stream so far durable.
 func (f *blockFiles) sync(one SyncFile) error {
-	if f.last == 0 || !exists(f.path(f.last)) {
-		// First time, or the stream was emptied and its old blocks are gone.
-		first, err := f.lowestFrom(f.last)
-		if err != nil {
-			return err
-		}
-		if first == 0 {
-			return nil // an empty stream: nothing is written
-		}
-		f.last = first
-		if err := f.syncDir(one); err != nil {
+	st, err := os.Stat(f.dir)
+	if err != nil {
+		return fmt.Errorf("look for block files: %w", err)
+	}
+	if f.last != 0 && st.ModTime().Before(f.listed.Add(-folderGrain)) {
+		// No block has come, gone or been compacted since the folder was read.
+		err := syncPath(f.path(f.last), one)
+		if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	n := f.last
-	for {
+	now := time.Now()
+	blocks, err := f.from(f.last)
+	if err != nil {
+		return err
+	}
+	for _, n := range blocks {
 		if err := syncPath(f.path(n), one); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err // one that is gone has been emptied by removals
 		}
-		next := n + 1
-		if !exists(f.path(next)) {
-			// The stream may have skipped a number whose block came and went.
-			later, err := f.skipped(n)
-			if err != nil || later == 0 {
-				f.last = n
-				return err
-			}
-			next = later
-		}
-		n = next
-		// A new block's name must be durable too. (RFC-like promise of POSIX; ext4 gives it with the file.)
-		if err := f.syncDir(one); err != nil {
-			return err
-		}
 	}
+	f.listed = now
+	if len(blocks) == 0 || blocks[len(blocks)-1] == f.last {
+		return nil
+	}
+	f.last = blocks[len(blocks)-1]
+	// A new block's name must be durable too. (ext4 gives it with the file; POSIX does not.)
+	return syncPath(f.dir, one)
 }
 
-// skipped looks for a block after n only when n itself has been removed.
-func (f *blockFiles) skipped(n uint64) (uint64, error) {
-	if exists(f.path(n)) {
-		return 0, nil
+// from returns the numbers of the blocks from n on, lowest first.
+func (f *blockFiles) from(n uint64) ([]uint64, error) {
+	d, err := os.Open(f.dir)
+	if err != nil {
+		return nil, fmt.Errorf("look for block files: %w", err)
 	}
-	return f.lowestFrom(n + 1)
+	names, err := d.Readdirnames(-1)
+	if err = errors.Join(err, d.Close()); err != nil {
+		return nil, fmt.Errorf("look for block files: %w", err)
+	}
+	var out []uint64
+	for _, name := range names {
+		if s, ok := strings.CutSuffix(name, ".blk"); ok {
+			if v, err := strconv.ParseUint(s, 10, 64); err == nil && v >= n {
+				out = append(out, v)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out, nil
 }
 
 func (f *blockFiles) path(n uint64) string {
@@ -221,8 +236,6 @@ func (f *blockFiles) lowestFrom(n uint64) (uint64, error) {
 	return low, nil
 }
 
-func (f *blockFiles) syncDir(one SyncFile) error { return syncPath(f.dir, one) }
-
 func syncPath(path string, one SyncFile) error {
 	h, err := os.Open(path)
 	if err != nil {
@@ -230,9 +243,4 @@ func syncPath(path string, one SyncFile) error {
 	}
 	err = one(h)
 	return errors.Join(err, h.Close())
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
