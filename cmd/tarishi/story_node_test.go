@@ -100,7 +100,9 @@ func (n *storyNode) stop(drain time.Duration) {
 	if err := <-n.outDone; err != nil {
 		n.t.Error("stopping the deliverer:", err)
 	}
-	if err := n.queue.Close(limit); err != nil {
+	last, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := n.queue.Close(last); err != nil {
 		n.t.Error("closing the queue:", err)
 	}
 	n.nats.Stop()

@@ -37,13 +37,19 @@ func (s *story) checkRetries() {
 			if b.number != a.number+1 {
 				s.t.Errorf("%s: attempt %d comes after attempt %d", id, b.number, a.number)
 			}
-			pause := storySchedule[min(a.number, len(storySchedule))-1]
+			pause := s.schedule[min(a.number, len(s.schedule))-1]
 			low, high := a.ended.Add(pause-pause/10), a.ended.Add(pause+pause/10+slotWidthAtMost(pause)+promptly)
 			if a.next.Before(low) && a.next.Sub(s.expiresAt(id)).Abs() > time.Second || a.next.After(high) {
 				s.t.Errorf("%s: attempt %d is set for %v after attempt %d, the schedule says %v", id, b.number, a.next.Sub(a.ended), a.number, pause)
 			}
-			if b.began.Before(a.next) {
-				s.t.Errorf("%s: attempt %d began %v before its time", id, b.number, a.next.Sub(b.began))
+			from := b.began
+			if !s.prompt[mail.Domain(a.destination)] {
+				// A connection that cannot be had is charged to whoever stands first
+				// when that is found out; it may have been begun for another.
+				from = b.ended
+			}
+			if from.Add(time.Millisecond).Before(a.next) { // slots count in milliseconds
+				s.t.Errorf("%s: attempt %d began %v before its time", id, b.number, a.next.Sub(from))
 			}
 			for _, d := range s.down {
 				if a.ended.Before(d.from) && b.began.After(d.to) {
@@ -53,7 +59,7 @@ func (s *story) checkRetries() {
 					high = latest(high, d.to.Add(promptly)) // due while nobody was there
 				}
 			}
-			if s.queues(a.destination) {
+			if !s.prompt[mail.Domain(a.destination)] {
 				continue // others stand before it; checkDay has its own bounds
 			}
 			checked++
@@ -63,7 +69,7 @@ func (s *story) checkRetries() {
 		}
 	}
 	s.t.Logf("%d attempts, %d pauses checked both ways, %d of all across a restart", len(s.log.attempts), checked, across)
-	if across == 0 {
+	if across == 0 && len(s.down) > 1 {
 		s.t.Error("no pause was checked across a restart")
 	}
 }
@@ -71,21 +77,14 @@ func (s *story) checkRetries() {
 // lost tells whether the outcome of x may not have been stored: the process died
 // at that moment.
 func (s *story) lost(x tried) bool {
-	return slices.ContainsFunc(s.kills, func(k time.Time) bool { return k.Sub(x.ended) < time.Second && !k.Before(x.ended) })
-}
-
-// queues tells whether a due delivery may have to wait for others: behind a dead
-// host one at a time knocks, a slow one has two connections.
-func (s *story) queues(destination string) bool {
-	r := s.world.receivers[mail.Domain(destination)]
-	return r.refuses != nil || destination == "slow.test"
+	return slices.ContainsFunc(s.kills, func(k downtime) bool { return k.from.Sub(x.ended) < time.Second && !x.ended.After(k.to) })
 }
 
 func (s *story) expiresAt(delivery string) time.Time {
 	id, _ := mail.SplitDeliveryID(delivery)
 	for _, l := range s.letters {
 		if l.id == id {
-			return l.accepted.Add(storyExpire)
+			return l.accepted.Add(s.expire)
 		}
 	}
 	return time.Time{}

@@ -133,6 +133,22 @@ func (r *receiver) slow(d time.Duration) {
 	r.On("DOT", "", smtptest.Answer{Wait: d})
 }
 
+// tarpit is a receiver that defers each recipient once and thinks long about each recipient.
+func (r *receiver) tarpit(d time.Duration) {
+	r.On("RCPT", "", smtptest.Answer{Wait: d})
+	var mu sync.Mutex
+	seen := map[string]bool{}
+	r.Decide = func(s smtptest.Step) (smtptest.Answer, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if s.Verb != "RCPT" || seen[s.From+s.Arg] {
+			return smtptest.Answer{}, false
+		}
+		seen[s.From+s.Arg] = true
+		return smtptest.Answer{Reply: "451 4.7.1 Come back", Wait: d}, true
+	}
+}
+
 // mixed refuses recipients named bad for good, and each one named later once.
 func (r *receiver) mixed() {
 	var mu sync.Mutex
