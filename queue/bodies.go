@@ -152,23 +152,24 @@ func (q *Queue) removeBodies(ctx context.Context, after time.Duration) {
 }
 
 // openBody reads a body from BODY.
-func (q *Queue) openBody(ctx context.Context, ref *proto.BodyRef) (io.ReadCloser, error) {
+func (q *Queue) openBody(ctx context.Context, message string, ref *proto.BodyRef) (io.ReadCloser, error) {
 	s, err := q.getJS.Stream(ctx, streamBody)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	return &bodyReader{ctx: ctx, s: s, ref: ref}, nil
+	return &bodyReader{ctx: ctx, s: s, message: message, ref: ref}, nil
 }
 
 // bodyReader reads chunk by chunk, one chunk in memory. It returns the last chunk
 // only after the checksum of the whole has been found right.
 type bodyReader struct {
-	ctx  context.Context
-	s    jetstream.Stream
-	ref  *proto.BodyRef
-	next int
-	crc  uint32
-	buf  []byte
+	ctx     context.Context
+	s       jetstream.Stream
+	message string
+	ref     *proto.BodyRef
+	next    int
+	crc     uint32
+	buf     []byte
 }
 
 func (r *bodyReader) Read(p []byte) (int, error) {
@@ -195,6 +196,10 @@ func (r *bodyReader) load() error {
 	b, err := proto.ReadFrame(m.Data, proto.KindBody, &head)
 	if err != nil {
 		return fmt.Errorf("body chunk %d of %d (BODY sequence %d): %w", r.next+1, len(r.ref.Chunks), seq, err)
+	}
+	if head.MessageId != r.message || int(head.Number) != r.next {
+		return fmt.Errorf("body chunk %d of %d (BODY sequence %d): %w: it belongs to message %s",
+			r.next+1, len(r.ref.Chunks), seq, proto.ErrDamaged, head.MessageId)
 	}
 	r.crc = proto.Checksum(r.crc, b)
 	r.next++

@@ -16,11 +16,22 @@ type record struct {
 	msg     jetstream.Msg // READY: acknowledges
 	epoch   *epoch        // journal position of its first entry; nil: none yet
 
-	mu    sync.Mutex
-	jobs  int    // made of it
-	open  int    // of these, not ended
-	back  []*Job // and those that were given back
-	fresh time.Time
+	mu      sync.Mutex
+	offered jetstream.Msg // READY, in an operator's hand: the work queue offered it meanwhile
+	jobs    int           // made of it
+	open    int           // of these, not ended
+	back    []*Job        // and those that were given back
+	fresh   time.Time
+}
+
+// handle is what acknowledges a READY record, or gives it back.
+func (r *record) handle() jetstream.Msg {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.offered != nil {
+		return r.offered
+	}
+	return r.msg
 }
 
 // waitSeq is the record's sequence when it lies in WAIT, else 0.
@@ -84,18 +95,25 @@ type claims struct {
 	mu    sync.Mutex
 	ready map[uint64]*record
 	wait  map[uint64]*record
-	// READY records whose removal has been sent: the server may offer one again
-	// when a connection broke with the acknowledgement in it.
-	gone     map[uint64]struct{}
-	goneRing []uint64
+	// Records whose removal has been sent: somebody may hold a copy that was read
+	// before, and READY may offer one again when a connection broke with the
+	// acknowledgement in it.
+	gone     map[place]struct{}
+	goneRing []place
 	goneAt   int
+}
+
+// place is where a record lies.
+type place struct {
+	stream string
+	seq    uint64
 }
 
 const goneSize = 1 << 15
 
 func newClaims() *claims {
 	return &claims{ready: map[uint64]*record{}, wait: map[uint64]*record{},
-		gone: map[uint64]struct{}{}, goneRing: make([]uint64, goneSize)}
+		gone: map[place]struct{}{}, goneRing: make([]place, goneSize)}
 }
 
 func (c *claims) of(stream string) map[uint64]*record {
@@ -109,10 +127,8 @@ func (c *claims) of(stream string) map[uint64]*record {
 func (c *claims) take(r *record) (taken, gone bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r.stream == streamReady {
-		if _, ok := c.gone[r.seq]; ok {
-			return false, true
-		}
+	if _, ok := c.gone[place{r.stream, r.seq}]; ok {
+		return false, true
 	}
 	m := c.of(r.stream)
 	if _, ok := m[r.seq]; ok {
@@ -129,31 +145,44 @@ func (c *claims) has(stream string, seq uint64) bool {
 	return ok
 }
 
-// forget ends a claim on a record that stays, or that is gone from WAIT.
+// offer leaves m, which READY has just offered, with the claim that somebody has
+// on its record. false: nobody has any more.
+func (c *claims) offer(seq uint64, m jetstream.Msg) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r, ok := c.ready[seq]
+	if ok {
+		r.mu.Lock()
+		r.offered = m
+		r.mu.Unlock()
+	}
+	return ok
+}
+
+// forget ends a claim on a record that stays.
 func (c *claims) forget(r *record) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.of(r.stream), r.seq)
 }
 
-// finish ends a claim on a READY record whose removal is being sent.
+// finish ends a claim on a record whose removal is being sent (READY) or done (WAIT).
 func (c *claims) finish(r *record) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.ready, r.seq)
-	if old := c.goneRing[c.goneAt]; old != 0 {
-		delete(c.gone, old)
-	}
-	c.goneRing[c.goneAt] = r.seq
+	delete(c.of(r.stream), r.seq)
+	at := place{r.stream, r.seq}
+	delete(c.gone, c.goneRing[c.goneAt])
+	c.goneRing[c.goneAt] = at
 	c.goneAt = (c.goneAt + 1) % goneSize
-	c.gone[r.seq] = struct{}{}
+	c.gone[at] = struct{}{}
 }
 
 // wasRemoved tells that READY's record seq has been acknowledged lately.
 func (c *claims) wasRemoved(seq uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, ok := c.gone[seq]
+	_, ok := c.gone[place{streamReady, seq}]
 	return ok
 }
 

@@ -374,3 +374,117 @@ func TestFullRefuses(t *testing.T) {
 	}
 	flush(t, n)
 }
+
+// After a power cut JetStream gives a lost record's sequence to the next one. What
+// the journal or a header says of the sequence must not touch its new owner.
+func TestReusedSequenceIsNotRemoved(t *testing.T) {
+	n := open(t, Options{})
+	n.accept("other", "x\r\n", "u@d.test")
+	j := n.fetch(1)[0]
+	j.Wait(j.Delivery, nil)
+	flush(t, n)
+	seq := n.drain(1)[0].rec.seq
+	old := &Job{Delivery: j.Delivery, q: n.Queue, rec: &record{stream: streamWait, seq: seq}}
+	m, ds := message("lost", "u@d.test")
+	old.Delivery, old.Message = ds[0], m
+	settledOnly(t, n, old)
+	n.crash()
+	n.start()
+	if s := n.Stats(); s.Waiting != 1 {
+		t.Errorf("the new owner of the sequence is gone: %+v", s)
+	}
+	if got := ids(n.drain(1)); got[0] != "other.0" {
+		t.Error(got)
+	}
+}
+
+// A body is on disk before any record names it.
+func TestBodyBeforeItsRecord(t *testing.T) {
+	var n *node
+	var before []uint64
+	watch := false
+	n = open(t, Options{MaxInline: 10, Sync: func(f *os.File) error {
+		if watch && strings.Contains(f.Name(), "/BODY/msgs/") {
+			if s, err := n.getJS.Stream(context.Background(), streamReady); err == nil {
+				before = append(before, s.CachedInfo().State.Msgs)
+			}
+		}
+		return f.Sync()
+	}})
+	watch = true
+	n.accept("m", strings.Repeat("x", 100)+"\r\n", "u@d.test")
+	if len(before) == 0 || before[0] != 0 {
+		t.Errorf("READY's records when BODY was synced: %v, want none", before)
+	}
+}
+
+// A chunk of another message under our sequence is an error, whatever its octets.
+func TestForeignChunk(t *testing.T) {
+	n := open(t, Options{MaxInline: 10})
+	n.accept("m", strings.Repeat("x", 100)+"\r\n", "u@d.test")
+	j := n.fetch(1)[0]
+	m := *j.Message
+	m.ID = "another"
+	j.Message = &m
+	r, err := j.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(r); err == nil || !strings.Contains(err.Error(), "belongs to message m") {
+		t.Error(err)
+	}
+}
+
+// A record that an operator's command holds while the work queue offers it is
+// offered again as soon as it is given back.
+func TestReleasedAfterSelectComesAtOnce(t *testing.T) {
+	n := open(t, Options{})
+	n.accept("m", "x\r\n", "u@d.test")
+	offered := make(chan struct{})
+	_, err := n.Select(t.Context(), Filter{ID: "m"}, func(j *Job) error {
+		js, err := n.fetchNow(10) // the deliverer asks meanwhile, and gets nothing
+		if err != nil || len(js) > 0 {
+			t.Errorf("fetched %v, %v", ids(js), err)
+		}
+		j.Release()
+		close(offered)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-offered
+	if got := ids(n.fetch(1)); got[0] != "m.0" { // fetch waits 10 s at most, the ack wait is 30
+		t.Error(got)
+	}
+}
+
+// What Select has read may be gone by the time it gets there.
+func TestSelectSeesWhatIsGone(t *testing.T) {
+	n := open(t, Options{})
+	n.accept("m0", "x\r\n", "u@d.test")
+	n.accept("m1", "x\r\n", "u@d.test")
+	for _, j := range n.fetch(2) {
+		j.Wait(j.Delivery, nil)
+	}
+	flush(t, n)
+	var got []string
+	_, err := n.Select(t.Context(), Filter{Destination: "d.test"}, func(j *Job) error {
+		got = append(got, j.ID())
+		if len(got) == 1 {
+			n.drain(1)[0].Done(Attempt{}) // m1, which Select has read already
+			flush(t, n)
+		}
+		next := j.Delivery
+		next.Held = true
+		j.Wait(next, nil)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	flush(t, n)
+	if s := n.Stats(); len(got) != 1 || s.Waiting != 1 {
+		t.Errorf("selected %v, left %+v", got, s)
+	}
+}

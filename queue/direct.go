@@ -93,6 +93,17 @@ func (q *Queue) edge(ctx context.Context, subject string, last bool) (stored, er
 	return stored{subject: subject, data: m.Data}, nil
 }
 
+// exists tells whether a record that we have claimed is still in its stream.
+func (q *Queue) exists(ctx context.Context, r *record) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	m, err := q.get.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+r.stream, fmt.Appendf(nil, `{"seq":%d}`, r.seq))
+	if err != nil {
+		return false, fmt.Errorf("%w: reading %s: %w", ErrUnavailable, r.stream, err)
+	}
+	return m.Header.Get("Status") == "", nil
+}
+
 // readyByDelete stands for READY's acknowledgement where an operator's command,
 // and not the work queue, took the record.
 type readyByDelete struct {

@@ -3,9 +3,12 @@ package queue
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/proto"
@@ -46,7 +49,7 @@ func (j *Job) Open(ctx context.Context) (io.ReadCloser, error) {
 	if j.ref == nil {
 		return io.NopCloser(bytes.NewReader(j.inline)), nil
 	}
-	return j.q.openBody(ctx, j.ref)
+	return j.q.openBody(ctx, j.Message.ID, j.ref)
 }
 
 // Dot journals that the octets which complete the message are about to be sent,
@@ -104,7 +107,7 @@ func (j *Job) discard() {
 func (q *Queue) giveBack(r *record) {
 	q.claims.forget(r)
 	if r.stream == streamReady {
-		if err := r.msg.Nak(); err != nil {
+		if err := r.handle().Nak(); err != nil {
 			q.log.Debug("giving a job back", "error", err) // the ack wait does it
 		}
 		return
@@ -131,11 +134,13 @@ func (q *Queue) endRecord(r *record) {
 		q.claims.finish(r)
 		// Lost with the connection, the job comes back; claims.gone knows it, and
 		// after a crash the journal does.
-		if err := r.msg.Ack(); err != nil {
-			q.log.Warn("acknowledging a finished job", "error", err)
-		}
-		if reply := r.msg.Reply(); reply != "" {
-			q.lastAck.Store(&reply)
+		for _, m := range []jetstream.Msg{r.msg, r.handle()} { // the same, unless an operator's command had it
+			if err := m.Ack(); err != nil && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
+				q.log.Warn("acknowledging a finished job", "error", err)
+			}
+			if reply := m.Reply(); reply != "" {
+				q.lastAck.Store(&reply)
+			}
 		}
 		return
 	}

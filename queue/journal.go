@@ -36,10 +36,17 @@ type epoch struct {
 	start   uint64
 	began   time.Time
 	open    int
-	leaving []*epoch // of records settled during this epoch
+	leaving []*epoch  // of records settled during this epoch
+	left    time.Time // when the last of these was
 }
 
-// settleMargin is how long a removal may take to reach its file.
+// leave notes that one record of the epoch x is gone, so that x matters for a
+// moment only. The caller holds the journal's mu; e is its current epoch.
+func (e *epoch) leave(x *epoch) {
+	e.leaving, e.left = append(e.leaving, x), time.Now()
+}
+
+// settleMargin is how long a removal that was sent may take to reach its file.
 const settleMargin = 3 * time.Second
 
 func newJournal(q *Queue) *journal {
@@ -98,12 +105,24 @@ func (j *journal) moved(job *Job, then func()) {
 	}, must: true, then: func(error) { then() }})
 }
 
-func (j *journal) add(r *record, e entry) {
+// enter makes the next start, after a crash, look back to this moment at least for
+// as long as the record stays.
+func (j *journal) enter(r *record) {
 	j.mu.Lock()
-	if r != nil && r.epoch == nil {
+	defer j.mu.Unlock()
+	j.enterLocked(r)
+}
+
+func (j *journal) enterLocked(r *record) {
+	if r.epoch == nil {
 		r.epoch = j.epochs[len(j.epochs)-1]
 		r.epoch.open++
 	}
+}
+
+func (j *journal) add(r *record, e entry) {
+	j.mu.Lock()
+	j.enterLocked(r)
 	j.batch = append(j.batch, e)
 	j.mu.Unlock()
 	select {
@@ -118,8 +137,7 @@ func (j *journal) leave(r *record) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if r.epoch != nil {
-		cur := j.epochs[len(j.epochs)-1]
-		cur.leaving = append(cur.leaving, r.epoch)
+		j.epochs[len(j.epochs)-1].leave(r.epoch)
 		r.epoch = nil
 	}
 }
@@ -143,7 +161,8 @@ func (j *journal) unpin() {
 
 func (j *journal) unpinLocked() {
 	if j.pinned != nil {
-		j.pinned.open--
+		// What was found to be done may be on its way out of READY still.
+		j.epochs[len(j.epochs)-1].leave(j.pinned)
 		j.pinned = nil
 	}
 }
@@ -168,7 +187,7 @@ func (j *journal) from(now time.Time) uint64 {
 		j.epochs = append(j.epochs, &epoch{start: j.last + 1, began: now})
 	}
 	for _, e := range j.epochs {
-		if len(e.leaving) > 0 && now.Sub(e.began) > settleMargin+time.Second {
+		if len(e.leaving) > 0 && now.Sub(e.left) > settleMargin {
 			for _, x := range e.leaving {
 				x.open--
 			}
@@ -186,7 +205,7 @@ func (j *journal) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			j.fail(ErrUnavailable)
+			j.fail()
 			return
 		case <-j.wake:
 		}
@@ -205,10 +224,31 @@ func (j *journal) run(ctx context.Context) {
 			_ = j.put(ctx, rec) // only a time mark
 		}
 		for len(batch) > 0 && ctx.Err() == nil {
-			n := min(len(batch), 4096)
+			n := fitting(batch)
 			batch = append(j.write(ctx, rec, batch[:n]), batch[n:]...)
 		}
+		refuse(batch)
 	}
+}
+
+// recordBytes bounds a record of the journal: the server refuses one of MaxPayload
+// (8 MiB), and one that it always refuses would hold up everything behind it.
+const recordBytes = 1 << 20
+
+// fitting tells how many of the entries go into one record, one at least.
+func fitting(batch []entry) int {
+	size := 0
+	for i, e := range batch {
+		n := proto.FrameSize(e.event, 0)
+		if n > 4*recordBytes { // a hundred thousand recipients: that it ended matters, and is kept
+			e.event.Outcomes, e.event.Note = nil, "too many outcomes to keep"
+			n = proto.FrameSize(e.event, 0)
+		}
+		if size += n; i > 0 && size > recordBytes {
+			return i
+		}
+	}
+	return len(batch)
 }
 
 // write stores the entries as one record and returns those that must be tried again.
@@ -257,20 +297,30 @@ func (j *journal) put(ctx context.Context, rec *proto.Journal) error {
 	return nil
 }
 
-func (j *journal) fail(err error) {
+func (j *journal) fail() {
 	j.mu.Lock()
 	batch := j.batch
 	j.batch = nil
 	j.mu.Unlock()
+	refuse(batch)
+}
+
+// refuse tells those who wait for entries that will not be written any more.
+func refuse(batch []entry) {
 	for _, e := range batch {
 		if !e.must {
-			e.then(err)
+			e.then(ErrUnavailable)
 		}
 	}
 }
 
-// close marks a clean stop, so that the next start has nothing to check.
+// close marks a clean stop, so that the next start has nothing to check. It does not
+// while READY has yet to offer again what an unclean stop before this run left:
+// what of that is done only the journal knows.
 func (j *journal) close(ctx context.Context, clean bool) error {
+	j.mu.Lock()
+	clean = clean && j.pinned == nil
+	j.mu.Unlock()
 	if !clean {
 		return nil
 	}

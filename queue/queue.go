@@ -90,7 +90,7 @@ type Queue struct {
 
 	room    atomic.Pointer[error]
 	lastAck atomic.Pointer[string] // where the last acknowledgement of READY went
-	stats counters
+	stats   counters
 
 	stop context.CancelFunc
 	wg   sync.WaitGroup

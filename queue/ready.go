@@ -72,14 +72,21 @@ func (q *Queue) claimReady(m jetstream.Msg) ([]*Job, error) {
 		return nil, err
 	}
 	r := &record{stream: streamReady, seq: md.Sequence.Stream, msg: m}
-	taken, gone := q.claims.take(r)
-	if gone {
-		return nil, m.Ack()
-	}
-	if !taken {
-		return nil, nil // offered again although we hold it: the claim was extended late
-	}
 	q.journal.sawReady(r.seq)
+	for {
+		taken, gone := q.claims.take(r)
+		if gone {
+			return nil, m.Ack()
+		}
+		if taken {
+			break
+		}
+		// An operator's command has it in hand, or it is offered again because its
+		// claim was extended late: whoever ends it answers the work queue.
+		if q.claims.offer(r.seq, m) {
+			return nil, nil
+		}
+	}
 	js, err := q.jobs(r, m.Data())
 	if err != nil {
 		return nil, fmt.Errorf("READY sequence %d: %w", r.seq, err)
@@ -98,7 +105,7 @@ func (q *Queue) extendClaims(ctx context.Context) {
 		case <-t.C:
 		}
 		for _, r := range q.claims.allReady() {
-			if err := r.msg.InProgress(); err == nil {
+			if err := r.handle().InProgress(); err == nil {
 				r.confirm(time.Now())
 			}
 		}

@@ -23,7 +23,21 @@ type recovered struct {
 	newest   map[string]generation // delivery -> its youngest record in WAIT's tail
 	messages map[string]struct{}   // messages made here (DSNs) that were stored lately
 	doubts   []*proto.Event        // DOT without an end
-	replaced []uint64              // WAIT sequences whose replacement is stored, or that are settled
+	replaced []superseded          // WAIT records whose replacement is stored, or that are settled
+}
+
+// superseded names a record of WAIT by where it lay and by what it was: after a
+// power cut a lost record's sequence is given to another one.
+type superseded struct {
+	seq      uint64
+	delivery string
+	upTo     int // generation
+}
+
+func (s superseded) is(id string) bool {
+	delivery, gen, ok := strings.Cut(id, "/")
+	n, err := strconv.Atoi(gen)
+	return ok && err == nil && delivery == s.delivery && n <= s.upTo
 }
 
 type generation struct {
@@ -140,10 +154,10 @@ func (r *recovered) event(e *proto.Event, dots map[string]*proto.Event) {
 		dots[key] = e
 	case proto.Event_SETTLED, proto.Event_ATTEMPT, proto.Event_MOVED:
 		delete(dots, key)
-		if e.WaitSeq != 0 {
-			r.replaced = append(r.replaced, e.WaitSeq)
-		}
 		delivery, gen := e.MessageId+"."+strconv.Itoa(int(e.Delivery)), int(e.Generation)
+		if e.WaitSeq != 0 {
+			r.replaced = append(r.replaced, superseded{e.WaitSeq, delivery, gen})
+		}
 		if n, ok := r.last[delivery]; !ok || gen > n {
 			r.last[delivery] = gen
 		}
@@ -165,7 +179,7 @@ func (r *recovered) readTails(ctx context.Context, q *Queue, since time.Time) er
 			r.newest[delivery] = generation{n, seq}
 		}
 		if old, err := strconv.ParseUint(replaces, 10, 64); err == nil {
-			r.replaced = append(r.replaced, old)
+			r.replaced = append(r.replaced, superseded{old, delivery, n - 1})
 		}
 	})
 	if err != nil {
@@ -229,15 +243,18 @@ func (r *recovered) removeReplaced(ctx context.Context, q *Queue) error {
 	if err != nil {
 		return fmt.Errorf("tidy WAIT: %w", err)
 	}
-	for _, seq := range r.replaced {
-		m, err := s.GetMsg(ctx, seq)
+	for _, old := range r.replaced {
+		m, err := s.GetMsg(ctx, old.seq)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("tidy WAIT: %w", err)
 		}
-		if err := s.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		if !old.is(m.Header.Get(jetstream.MsgIDHeader)) {
+			continue
+		}
+		if err := s.DeleteMsg(ctx, old.seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 			return fmt.Errorf("tidy WAIT: %w", err)
 		}
 		q.lanes.gone(m.Subject)

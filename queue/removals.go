@@ -130,7 +130,11 @@ func answer(m *nats.Msg) error {
 	if err := json.Unmarshal(m.Data, &a); err != nil {
 		return err
 	}
-	if a.Error == nil || a.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound || a.Error.ErrorCode == 10043 || a.Error.ErrorCode == 10057 {
+	if a.Error == nil || a.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound || a.Error.ErrorCode == 10043 {
+		return nil
+	}
+	// 10057 is any failure to delete; only these say that there is nothing to delete.
+	if a.Error.ErrorCode == 10057 && (a.Error.Description == "no message found" || a.Error.Description == "deleted message") {
 		return nil
 	}
 	return a.Error
@@ -141,7 +145,7 @@ func (r *removals) finish(x removal) {
 		return
 	}
 	if x.rec.stream == streamWait {
-		r.q.claims.forget(x.rec)
+		r.q.claims.finish(x.rec)
 		r.q.lanes.removed(x.rec.subject)
 	}
 	r.q.settler.finish()

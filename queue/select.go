@@ -65,7 +65,7 @@ func (q *Queue) Select(ctx context.Context, f Filter, fn func(*Job) error) (Sele
 		if matching(m, f) == 0 {
 			return nil
 		}
-		return q.selectRecord(m, f, fn, &sel, seen)
+		return q.selectRecord(ctx, m, f, fn, &sel, seen)
 	})
 	return sel, err
 }
@@ -94,7 +94,7 @@ func deliveriesOf(m stored) []mail.Delivery {
 	return ds
 }
 
-func (q *Queue) selectRecord(m stored, f Filter, fn func(*Job) error, sel *Selection, seen map[string]int) error {
+func (q *Queue) selectRecord(ctx context.Context, m stored, f Filter, fn func(*Job) error, sel *Selection, seen map[string]int) error {
 	r := &record{stream: streamWait, seq: m.seq, subject: m.subject}
 	if m.subject == "" {
 		r.stream, r.msg = streamReady, readyByDelete{q: q, seq: m.seq}
@@ -110,6 +110,12 @@ func (q *Queue) selectRecord(m stored, f Filter, fn func(*Job) error, sel *Selec
 			}
 		}
 		return nil
+	}
+	// What we read may be old by now: somebody may have ended it since.
+	there, err := q.exists(ctx, r)
+	if err != nil || !there {
+		q.claims.forget(r)
+		return err
 	}
 	if r.stream == streamWait {
 		q.lanes.take(r.subject)
@@ -231,7 +237,7 @@ func (q *Queue) OpenBody(ctx context.Context, id string) (io.ReadCloser, error) 
 	if head.Body == nil {
 		return io.NopCloser(bytes.NewReader(body)), nil
 	}
-	return q.openBody(ctx, head.Body)
+	return q.openBody(ctx, head.Id, head.Body)
 }
 
 // ErrNotFound means that no delivery in the queue has that id: it has been

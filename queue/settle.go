@@ -86,16 +86,18 @@ func (s *settler) run(ctx context.Context) {
 		s.list = nil
 		s.mu.Unlock()
 		for len(list) > 0 && ctx.Err() == nil {
-			n := min(len(list), 1024)
-			s.round(ctx, list[:n])
-			list = list[n:]
+			list = list[s.round(ctx, list):]
 		}
 	}
 }
 
-// round moves jobs to WAIT. The order is the promise: a removal must never be on
-// disk before what replaces it.
-func (s *settler) round(ctx context.Context, list []settling) {
+// A round takes so many jobs and so many octets. The octets must stay well below
+// inFlightBytes: a round gives none back before it has asked for all.
+const roundJobs, roundBytes = 1024, 8 << 20
+
+// round moves the first jobs of the list to WAIT and returns how many. The order is
+// the promise: a removal must never be on disk before what replaces it.
+func (s *settler) round(ctx context.Context, list []settling) int {
 	q := s.q
 	type stored struct {
 		p     pending
@@ -104,13 +106,24 @@ func (s *settler) round(ctx context.Context, list []settling) {
 		slot  slotName
 	}
 	now := time.Now()
+	list = list[:min(len(list), roundJobs)]
 	out := make([]stored, len(list))
+	size := 0
+	q.journal.touch()
 	for i, x := range list {
 		st := &out[i]
 		st.slot = slotFor(x.next, now)
-		if st.frame, st.err = x.frame(); st.err != nil {
+		st.frame, st.err = x.frame()
+		if size += len(st.frame); i > 0 && size > roundBytes {
+			list = list[:i]
+			break
+		}
+		if st.err != nil {
 			continue
 		}
+		// Before it is stored: until the old record is gone, the next start must read
+		// WAIT from here to know the two apart.
+		q.journal.enter(x.job.rec)
 		st.p, st.err = q.publishAsync(ctx, st.slot.subject(), x.header(), st.frame)
 	}
 	for i, x := range list {
@@ -130,7 +143,7 @@ func (s *settler) round(ctx context.Context, list []settling) {
 		for range list {
 			s.finish()
 		}
-		return
+		return len(list)
 	}
 	for i, x := range list {
 		if out[i].err != nil {
@@ -141,7 +154,6 @@ func (s *settler) round(ctx context.Context, list []settling) {
 		q.lanes.add(out[i].slot)
 		q.stats.parked.Add(1)
 		if x.attempt == nil && !x.job.rec.shared() {
-			q.journal.touch()
 			s.end(x)
 			continue
 		}
@@ -154,6 +166,7 @@ func (s *settler) round(ctx context.Context, list []settling) {
 		q.journal.attempt(x.job, x.attempt, false, func() { s.end(x) })
 	}
 	q.Kick()
+	return len(list)
 }
 
 // end removes what has been settled. It does not block.

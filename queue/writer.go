@@ -98,7 +98,6 @@ func (w *Writer) Commit(ctx context.Context, m *mail.Message, ds []mail.Delivery
 		head.Deliveries = append(head.Deliveries, proto.FromDelivery(&ds[i]))
 	}
 	body := *w.buf
-	streams := []string{streamReady}
 	// What each delivery would carry along when it has to wait decides where the body goes.
 	if w.chunks != nil || len(body)*len(ds) > w.q.o.MaxInline {
 		if err := w.flushChunk(ctx); err != nil {
@@ -106,9 +105,14 @@ func (w *Writer) Commit(ctx context.Context, m *mail.Message, ds []mail.Delivery
 		}
 		head.Body = &proto.BodyRef{Chunks: w.chunks, Crc32C: w.crc, Deliveries: uint32(len(ds))}
 		body = nil
-		streams = append(streams, streamBody)
+		// The body must be on disk before a record names it. Swapped, a power cut could
+		// keep the record, which another message's barrier has synced, and give the
+		// lost chunks' sequences to another message's body.
+		if err := w.q.barrier.Wait(ctx, streamBody); err != nil {
+			return err
+		}
 	}
-	if err := w.q.putReady(ctx, head, body, streams); err != nil {
+	if err := w.q.putReady(ctx, head, body); err != nil {
 		return err
 	}
 	w.settled = true
@@ -121,7 +125,7 @@ func (w *Writer) Commit(ctx context.Context, m *mail.Message, ds []mail.Delivery
 }
 
 // putReady stores one READY record and waits for the disk.
-func (q *Queue) putReady(ctx context.Context, head *proto.Mail, body []byte, streams []string) error {
+func (q *Queue) putReady(ctx context.Context, head *proto.Mail, body []byte) error {
 	buf := recordBuffers.Get().(*[]byte)
 	frame, err := proto.AppendFrame((*buf)[:0], proto.KindMail, head, body)
 	if err != nil {
@@ -139,7 +143,7 @@ func (q *Queue) putReady(ctx context.Context, head *proto.Mail, body []byte, str
 		recordBuffers.Put(buf)
 	}
 	// The barrier comes after the acknowledgement: swapped, the sync could miss the record.
-	return q.barrier.Wait(ctx, streams...)
+	return q.barrier.Wait(ctx, streamReady)
 }
 
 var recordBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 8<<10); return &b }}
