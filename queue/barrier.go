@@ -217,25 +217,6 @@ func (f *blockFiles) path(n uint64) string {
 	return filepath.Join(f.dir, strconv.FormatUint(n, 10)+".blk")
 }
 
-// lowestFrom returns the lowest block number that is at least n, or 0.
-func (f *blockFiles) lowestFrom(n uint64) (uint64, error) {
-	es, err := os.ReadDir(f.dir)
-	if err != nil {
-		return 0, fmt.Errorf("look for block files: %w", err)
-	}
-	var low uint64
-	for _, e := range es {
-		s, ok := strings.CutSuffix(e.Name(), ".blk")
-		if !ok {
-			continue
-		}
-		if v, err := strconv.ParseUint(s, 10, 64); err == nil && v >= n && (low == 0 || v < low) {
-			low = v
-		}
-	}
-	return low, nil
-}
-
 func syncPath(path string, one SyncFile) error {
 	h, err := os.Open(path)
 	if err != nil {

@@ -21,6 +21,7 @@ type bodies struct {
 	live    map[uint64]struct{} // all chunks of these
 	pending map[uint64]struct{} // chunks of messages that are still coming in
 	drop    []dropped
+	unsure  []dropped // pending, of messages of which nobody knows whether they were stored
 }
 
 type body struct {
@@ -69,6 +70,29 @@ func (b *bodies) abandon(chunks []uint64) {
 	defer b.mu.Unlock()
 	b.finishUpload(chunks)
 	b.drop = append(b.drop, dropped{chunks, time.Now()})
+}
+
+// unknown keeps the chunks of a message whose record may have been stored or not.
+// They are spared for unsureFor; after that the sweep finds out.
+func (b *bodies) unknown(chunks []uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unsure = append(b.unsure, dropped{chunks, time.Now()})
+}
+
+// unsureFor is longer than a publish can be on its way.
+const unsureFor = 10 * time.Minute
+
+// settleUnsure leaves to the sweep what has been unsure for long enough.
+func (b *bodies) settleUnsure(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for len(b.unsure) > 0 && now.Sub(b.unsure[0].at) >= unsureFor {
+		chunks := b.unsure[0].chunks
+		b.finishUpload(chunks)
+		delete(b.needed, chunks[0]) // met by a deliverer, and never by its writer
+		b.unsure = b.unsure[1:]
+	}
 }
 
 // finished notes that one delivery of the body has its final outcome.
@@ -131,6 +155,7 @@ func (b *bodies) known(seq uint64) bool {
 // removals must be on disk first, or a power cut could bring back a delivery
 // whose body is gone.
 func (q *Queue) removeBodies(ctx context.Context, after time.Duration) {
+	q.bodies.settleUnsure(time.Now())
 	list := q.bodies.due(time.Now(), after)
 	if len(list) == 0 {
 		return

@@ -314,7 +314,7 @@ func TestSweepAfterCrash(t *testing.T) {
 	_, _ = w.Write(bytes.Repeat([]byte("c"), chunkSize+1))
 	n.crash()
 	n.start()
-	if err := n.sweepOrphans(t.Context()); err != nil {
+	if err := n.sweepOrphans(t.Context(), time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.bodyChunks(t, 2); err != nil {

@@ -30,17 +30,25 @@ func (q *Queue) Drain(ctx context.Context, room func(lane mail.Domain) int, take
 		}
 		// Nothing had room. A pass over very many lanes must not be made for every
 		// job that ends: rest ten times as long as it took.
-		rest := 10 * time.Since(began)
-		if err != nil {
-			rest = max(rest, time.Second)
+		rest, most := 10*time.Since(began), idleLook
+		switch {
+		case err != nil:
+			rest, most = max(rest, time.Second), 0
+		case d.missed:
+			most = missedLook
 		}
-		q.lanes.rest(ctx, rest, next)
+		q.lanes.rest(ctx, rest, most, next)
 	}
 	return ctx.Err()
 }
 
-// rest waits at least for d, then until a lane has news or next has come.
-func (l *lanes) rest(ctx context.Context, d time.Duration, next time.Time) {
+// idleLook is how long Drain rests at most: a lost wake-up or a clock that was set
+// costs a moment, not the mail. missedLook is for a lane that counts more than was
+// found, which may be stored only just now.
+const idleLook, missedLook = 10 * time.Second, 100 * time.Millisecond
+
+// rest waits at least for d, then until a lane has news, next has come or most is over.
+func (l *lanes) rest(ctx context.Context, d, most time.Duration, next time.Time) {
 	if d > 2*time.Millisecond {
 		select {
 		case <-ctx.Done():
@@ -48,16 +56,15 @@ func (l *lanes) rest(ctx context.Context, d time.Duration, next time.Time) {
 		case <-time.After(d):
 		}
 	}
-	var due <-chan time.Time
 	if !next.IsZero() {
-		t := time.NewTimer(time.Until(next))
-		defer t.Stop()
-		due = t.C
+		most = min(most, time.Until(next))
 	}
+	t := time.NewTimer(most)
+	defer t.Stop()
 	select {
 	case <-ctx.Done():
 	case <-l.wake:
-	case <-due:
+	case <-t.C:
 	}
 }
 
@@ -70,6 +77,8 @@ type drainer struct {
 	take  func(*Job)
 	sweep *slotReader // over the whole stream, in its order
 	open  int         // lane readers the server keeps for us
+	// some lane counted more in the last pass than was found
+	missed bool
 }
 
 // openReaders bounds the consumers on WAIT; the server allows a thousand.
@@ -83,12 +92,16 @@ type wanted struct {
 // pass reads once round the due lanes and returns how many jobs it handed over.
 func (d *drainer) pass(ctx context.Context) (int, error) {
 	d.closeDead()
+	d.missed = false
 	want, many := d.wanted()
 	if len(want) == 0 {
 		return 0, nil
 	}
 	if len(want) > sweepLanes && many {
-		return d.sweepOn(ctx)
+		if n, err := d.sweepOn(ctx); n > 0 || err != nil {
+			return n, err
+		}
+		want = want[:sweepLanes] // not there: these lanes' counts are put right first
 	}
 	d.closeSweep()
 	read := 0
@@ -115,6 +128,7 @@ func (d *drainer) wanted() (list []wanted, many bool) {
 		n := la.available(now)
 		if n <= 0 {
 			la.inDue = false
+			l.reclock(la, now)
 			if len(la.slots) == 0 && la.held == nil && l.m[la.name] == la {
 				delete(l.m, la.name)
 			}
@@ -139,13 +153,10 @@ func (d *drainer) readLane(ctx context.Context, w wanted) (int, error) {
 		if s == nil {
 			break
 		}
-		n, err := d.readSlot(ctx, s, w.n-read)
+		n, more, err := d.readSlot(ctx, s, w.n-read)
 		read += n
-		if err != nil {
+		if err != nil || !more {
 			return read, err
-		}
-		if n == 0 {
-			break
 		}
 	}
 	return read, nil
@@ -166,6 +177,7 @@ func (d *drainer) dueSlot(la *lane) *slot {
 		}
 		if s.reader == nil {
 			s.reader = d.q.newReader(s.subject(), 1)
+			s.reader.open = &d.open
 		} else if s.reader.again < s.reader.next {
 			s.reader.rewind()
 		}
@@ -174,43 +186,77 @@ func (d *drainer) dueSlot(la *lane) *slot {
 	return nil
 }
 
-func (d *drainer) readSlot(ctx context.Context, s *slot, max int) (int, error) {
+// readSlot hands over up to max deliveries of a slot. more tells that its reader
+// found any at all, be they in somebody's hand.
+func (d *drainer) readSlot(ctx context.Context, s *slot, max int) (read int, more bool, err error) {
 	r := s.reader
-	was := r.cons != nil
 	ms, err := r.read(ctx, max)
-	if !was && r.cons != nil {
-		if d.open++; d.open > openReaders {
-			r.close() // it goes on where it was when it is opened again
-			d.open--
-		}
+	read, more = d.handAll(ms), len(ms) > 0
+	if err == nil && !more && d.q.lanes.short(s) > 0 {
+		d.missed = true
+		read, err = d.recount(ctx, s, r, max)
+		more = read > 0
 	}
-	read := 0
-	for _, m := range ms {
-		if d.hand(m) {
-			read++
-		}
+	if d.open > openReaders {
+		r.close()
 	}
-	if err == nil && len(ms) == 0 {
-		d.q.lanes.exhausted(s)
-	}
-	return read, err
+	return read, more, err
 }
 
-// exhausted puts a slot's count right when its reader finds no more than is taken.
-func (l *lanes) exhausted(s *slot) {
+func (d *drainer) handAll(ms []stored) (n int) {
+	for _, m := range ms {
+		if d.hand(m) {
+			n++
+		}
+	}
+	return n
+}
+
+// recount reads a slot from its beginning when it counts more than its reader
+// finds. What is there and in nobody's hand is handed over; when nothing is, the
+// count was wrong and is put right.
+func (d *drainer) recount(ctx context.Context, s *slot, r *slotReader, max int) (int, error) {
+	l := d.q.lanes
+	l.mu.Lock()
+	changes := s.changes
+	l.mu.Unlock()
+	r.next = 1
+	ms, err := r.fresh(ctx, max)
+	found := 0
+	for err == nil && len(ms) > 0 {
+		if n := d.handAll(ms); n > 0 {
+			return n, nil
+		}
+		found += len(ms)
+		ms, err = r.read(ctx, max)
+	}
+	if err == nil {
+		l.recounted(s, changes, found)
+	}
+	return 0, err
+}
+
+// short tells how many more the slot counts than are taken.
+func (l *lanes) short(s *slot) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s.reader != nil && s.reader.again < s.reader.next {
-		return // something was given back meanwhile
+		return 0 // something was given back meanwhile: read next time
 	}
-	if over := s.count - s.taken; over > 0 {
-		s.misses++
-		if s.misses < 3 { // a count may run a moment ahead of the reader
-			return
-		}
-		s.count -= over
-		l.total -= int64(over)
+	return s.count - s.taken
+}
+
+// recounted puts a slot's count right after a look that found so many, all of them
+// claimed, unless something came or went meanwhile.
+func (l *lanes) recounted(s *slot, changes, found int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	over := min(s.count-s.taken, s.count-found)
+	if s.changes != changes || over <= 0 {
+		return
 	}
+	s.count -= over
+	l.total -= int64(over)
 	l.tidy(s)
 }
 
@@ -274,10 +320,7 @@ func (d *drainer) closeDead() {
 	l.dead = nil
 	l.mu.Unlock()
 	for _, r := range dead {
-		if r.cons != nil {
-			r.close()
-			d.open--
-		}
+		r.close()
 	}
 }
 

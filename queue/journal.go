@@ -153,6 +153,12 @@ func (j *journal) sawReady(seq uint64) {
 }
 
 // unpin notes that READY has nothing left to offer.
+func (j *journal) isPinned() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.pinned != nil
+}
+
 func (j *journal) unpin() {
 	j.mu.Lock()
 	defer j.mu.Unlock()

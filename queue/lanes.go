@@ -153,7 +153,8 @@ type slot struct {
 	taken  int // in somebody's hand
 	inHeap bool
 	reader *slotReader
-	misses int
+	// how often something was added, taken or given back
+	changes int
 }
 
 func newLanes() *lanes {
@@ -167,13 +168,15 @@ func (l *lanes) addN(n slotName, count int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.slot(n, true)
+	s.changes++
 	s.count += count
 	l.total += int64(count)
 	if n.held {
 		l.held += int64(count)
-		return
+	} else {
+		l.schedule(s, time.Now())
 	}
-	l.schedule(s, time.Now())
+	l.tidy(s) // it may have been read, delivered and removed before it was counted
 }
 
 // slot finds a slot, or makes it. The caller holds mu.
@@ -246,6 +249,17 @@ func (l *lanes) ripen(now time.Time) (next time.Time) {
 	return time.Time{}
 }
 
+// reclock puts slots of a lane back on the clock that had come due before the
+// clock was set back. The caller holds mu.
+func (l *lanes) reclock(la *lane, now int64) {
+	for _, s := range la.slots {
+		if s.at > now && !s.inHeap {
+			s.inHeap = true
+			heap.Push(&l.clock, s)
+		}
+	}
+}
+
 // available tells how many due deliveries of the lane nobody holds. The caller holds mu.
 func (la *lane) available(now int64) int {
 	n := 0
@@ -253,7 +267,7 @@ func (la *lane) available(now int64) int {
 		if s.at > now {
 			break
 		}
-		n += s.count - s.taken
+		n += max(s.count-s.taken, 0) // one that is read before it is counted is less than none
 	}
 	return n
 }
@@ -287,17 +301,24 @@ func (l *lanes) gone(subject string) {
 func (l *lanes) untake(subject string, seq uint64) {
 	l.edit(subject, func(s *slot) {
 		s.taken--
+		s.changes++
 		if s.reader != nil {
 			s.reader.again = min(s.reader.again, seq)
 		}
 		if !s.held {
 			l.schedule(s, time.Now())
 		}
+		l.tidy(s)
 	})
 }
 
 // take counts a delivery as in somebody's hand.
-func (l *lanes) take(subject string) { l.edit(subject, func(s *slot) { s.taken++ }) }
+func (l *lanes) take(subject string) {
+	l.edit(subject, func(s *slot) {
+		s.taken++
+		s.changes++
+	})
+}
 
 func (l *lanes) edit(subject string, f func(*slot)) {
 	n, err := parseSlot(subject)
@@ -313,10 +334,9 @@ func (l *lanes) edit(subject string, f func(*slot)) {
 
 // tidy forgets an empty slot and an empty lane. The caller holds mu.
 func (l *lanes) tidy(s *slot) {
-	if s.count > 0 || s.taken > 0 {
-		return
+	if s.count != 0 || s.taken != 0 {
+		return // below zero: read before it was counted, which comes yet
 	}
-	l.total -= int64(s.count) // a count that was off is put right
 	la := s.lane
 	if s.held {
 		la.held = nil

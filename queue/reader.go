@@ -3,9 +3,11 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -15,18 +17,26 @@ type stored struct {
 	subject string
 	at      time.Time
 	data    []byte
+	header  nats.Header
 }
 
 // slotReader reads one subject (or many) of WAIT in stream order. It is an
 // ephemeral consumer without acknowledgements, made when first needed: it costs
-// a fraction of a look-up per message and the server forgets it by itself.
+// a fraction of a look-up per message and the server forgets it by itself. What
+// the server has sent and we have not got is read again: a record that a reader
+// skips would wait until the next start. One goroutine uses it.
 type slotReader struct {
 	q       *Queue
 	stream  string
 	subject string
-	next    uint64 // lowest sequence not read yet
-	again   uint64 // lowest sequence to be read again; MaxUint64: none
-	cons    jetstream.Consumer
+	since   *time.Time // for the first read: from this time on, instead of next
+	headers bool       // no bodies
+
+	next  uint64 // lowest sequence not read yet
+	again uint64 // lowest sequence to be read again; MaxUint64: none. Guarded by lanes.mu
+	cons  string // the consumer's name; empty: none now
+	got   uint64 // records it has given
+	open  *int   // counts readers that have a consumer; nil: nobody counts
 }
 
 func (q *Queue) newReader(subject string, from uint64) *slotReader {
@@ -37,62 +47,128 @@ func (q *Queue) newStreamReader(stream, subject string, from uint64) *slotReader
 	return &slotReader{q: q, stream: stream, subject: subject, next: from, again: math.MaxUint64}
 }
 
-// read returns up to max records, and none when there are no more just now.
+// readMax bounds one read: at 64 KiB a record it stays below the 64 MiB that our
+// end of a connection buffers for one reader.
+const readMax = 512
+
+// What a new consumer mends: the server has forgotten ours, or sent what did not arrive.
+var errForgotten, errLost = errors.New("the consumer is gone"), errors.New("records were lost on the way")
+
+// read returns up to max records, and none when the server says that there are no
+// more just now. One that was stored this moment may be missed, see fresh.
 func (r *slotReader) read(ctx context.Context, max int) ([]stored, error) {
-	if r.cons == nil {
-		if err := r.open(ctx); err != nil {
-			return nil, err
+	for again := false; ; again = true {
+		if r.cons == "" {
+			if err := r.openConsumer(ctx); err != nil {
+				return nil, err
+			}
+		}
+		out, err := r.pull(ctx, min(max, readMax))
+		if err == nil {
+			return out, nil
+		}
+		r.close() // what is missing is read by a new one, from r.next
+		switch {
+		case len(out) > 0:
+			return out, nil
+		case again || !errors.Is(err, errForgotten) && !errors.Is(err, errLost):
+			return nil, fmt.Errorf("%w: reading %s: %w", ErrUnavailable, r.stream, err)
 		}
 	}
-	b, err := r.cons.FetchNoWait(max)
+}
+
+// fresh is read with a new consumer, which sees all that is stored by now. An old
+// one is told of new records behind the publisher's back, a moment late.
+func (r *slotReader) fresh(ctx context.Context, max int) ([]stored, error) {
+	r.close()
+	return r.read(ctx, max)
+}
+
+// pull asks the consumer once. nats.go's FetchNoWait takes a second's silence for
+// the end; here only the server's word ends a read.
+func (r *slotReader) pull(ctx context.Context, max int) (out []stored, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	inbox := r.q.get.NewInbox()
+	sub, err := r.q.get.SubscribeSync(inbox)
 	if err != nil {
-		r.close()
 		return nil, err
 	}
-	var out []stored
-	for m := range b.Messages() {
+	defer func() { _ = sub.Unsubscribe() }()
+	subject := "$JS.API.CONSUMER.MSG.NEXT." + r.stream + "." + r.cons
+	if err := r.q.get.PublishRequest(subject, inbox, fmt.Appendf(nil, `{"batch":%d,"no_wait":true}`, max)); err != nil {
+		return nil, err
+	}
+	for len(out) < max {
+		m, err := sub.NextMsgWithContext(ctx)
+		if errors.Is(err, nats.ErrNoResponders) {
+			return out, errForgotten
+		}
+		if err != nil {
+			return out, err
+		}
+		switch status := m.Header.Get("Status"); status {
+		case "":
+		case "100": // a heartbeat
+			continue
+		case "404", "408": // no more just now
+			return out, nil
+		case "409": // deleted
+			return out, errForgotten
+		default:
+			return out, fmt.Errorf("%s %s", status, m.Header.Get("Description"))
+		}
 		md, err := m.Metadata()
 		if err != nil {
-			continue
+			return out, err
 		}
+		if md.Sequence.Consumer != r.got+1 {
+			return out, errLost
+		}
+		r.got++
 		r.next = md.Sequence.Stream + 1
-		out = append(out, stored{seq: md.Sequence.Stream, subject: m.Subject(), at: md.Timestamp, data: m.Data()})
-	}
-	if err := b.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) && len(out) == 0 {
-		r.close() // the server has forgotten it: made anew at the next read
-		if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) {
-			return nil, nil
-		}
-		return nil, err
+		out = append(out, stored{seq: md.Sequence.Stream, subject: m.Subject, at: md.Timestamp, data: m.Data, header: m.Header})
 	}
 	return out, nil
 }
 
-func (r *slotReader) open(ctx context.Context) error {
+func (r *slotReader) openConsumer(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	var err error
-	r.cons, err = r.q.getJS.CreateConsumer(ctx, r.stream, jetstream.ConsumerConfig{
-		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, FilterSubject: r.subject,
+	c := jetstream.ConsumerConfig{
+		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, FilterSubject: r.subject, HeadersOnly: r.headers,
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(r.next, 1),
 		InactiveThreshold: time.Minute,
-	})
-	return err
+	}
+	if r.since != nil && r.next == 0 {
+		c.DeliverPolicy, c.OptStartSeq, c.OptStartTime = jetstream.DeliverByStartTimePolicy, 0, r.since
+	}
+	cons, err := r.q.getJS.CreateConsumer(ctx, r.stream, c)
+	if err != nil {
+		return fmt.Errorf("%w: reading %s: %w", ErrUnavailable, r.stream, err)
+	}
+	r.cons, r.got = cons.CachedInfo().Name, 0
+	if r.open != nil {
+		*r.open++
+	}
+	return nil
 }
 
-// rewind makes the next read begin at what was given back.
+// rewind makes the next read begin at what was given back. The caller holds lanes.mu.
 func (r *slotReader) rewind() {
 	r.close()
 	r.next, r.again = min(r.next, r.again), math.MaxUint64
 }
 
-// close lets the server forget the reader. It does not block.
+// close lets the server forget the reader, which goes on where it was when it is
+// read again. It does not block.
 func (r *slotReader) close() {
-	if r.cons == nil {
+	if r.cons == "" {
 		return
 	}
-	name := r.cons.CachedInfo().Name
-	r.cons = nil
-	q, stream := r.q, r.stream
-	q.removals.add(removal{consumer: name, stream: stream})
+	r.q.removals.add(removal{consumer: r.cons, stream: r.stream})
+	r.cons = ""
+	if r.open != nil {
+		*r.open--
+	}
 }

@@ -19,7 +19,7 @@ func (q *Queue) Fetch(ctx context.Context, max int) ([]*Job, error) {
 		}
 		jobs, err := q.fetchNow(max)
 		if err == nil && len(jobs) == 0 {
-			q.journal.unpin()
+			q.unpin(ctx)
 			// Ask for one only: what is asked for and not taken would lie in our
 			// buffer while its claim runs out.
 			wait, cancel := context.WithTimeout(ctx, 25*time.Second) // a server that forgot the request is asked again
@@ -38,6 +38,20 @@ func (q *Queue) Fetch(ctx context.Context, max int) ([]*Job, error) {
 			case <-time.After(time.Second):
 			}
 		}
+	}
+}
+
+// unpin lets the journal forget what the last run left once READY has offered all
+// of it again. An empty fetch alone does not say so: the server may be slow.
+func (q *Queue) unpin(ctx context.Context) {
+	if !q.journal.isPinned() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	info, err := q.ready.Info(ctx)
+	if err == nil && info.NumPending == 0 && info.NumAckPending <= len(q.claims.allReady()) {
+		q.journal.unpin()
 	}
 }
 

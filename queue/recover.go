@@ -201,31 +201,16 @@ func (r *recovered) readTails(ctx context.Context, q *Queue, since time.Time) er
 
 // readHeaders gives each the message id and the replaced sequence of every record stored since.
 func (q *Queue) readHeaders(ctx context.Context, stream string, since time.Time, each func(seq uint64, id, replaces string)) error {
-	cons, err := q.getJS.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
-		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, HeadersOnly: true,
-		DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &since, InactiveThreshold: time.Minute,
-	})
-	if err != nil {
-		return fmt.Errorf("read %s: %w", stream, err)
-	}
-	defer func() { _ = q.getJS.DeleteConsumer(ctx, stream, cons.CachedInfo().Name) }()
+	in := q.newStreamReader(stream, ">", 0)
+	in.since, in.headers = &since, true
+	defer in.close()
 	for {
-		b, err := cons.FetchNoWait(4096)
-		if err != nil {
-			return fmt.Errorf("read %s: %w", stream, err)
+		ms, err := in.read(ctx, readMax)
+		if err != nil || len(ms) == 0 {
+			return err
 		}
-		n := 0
-		for m := range b.Messages() {
-			n++
-			md, err := m.Metadata()
-			if err != nil {
-				continue
-			}
-			h := m.Headers()
-			each(md.Sequence.Stream, h.Get(jetstream.MsgIDHeader), h.Get(headerReplaces))
-		}
-		if n == 0 {
-			return b.Error()
+		for _, m := range ms {
+			each(m.seq, m.header.Get(jetstream.MsgIDHeader), m.header.Get(headerReplaces))
 		}
 	}
 }

@@ -111,14 +111,14 @@ func (q *Queue) selectRecord(ctx context.Context, m stored, f Filter, fn func(*J
 		}
 		return nil
 	}
+	if r.stream == streamWait {
+		q.lanes.take(r.subject)
+	}
 	// What we read may be old by now: somebody may have ended it since.
 	there, err := q.exists(ctx, r)
 	if err != nil || !there {
-		q.claims.forget(r)
+		q.giveBack(r)
 		return err
-	}
-	if r.stream == streamWait {
-		q.lanes.take(r.subject)
 	}
 	js, err := q.jobs(r, m.data)
 	if err != nil {

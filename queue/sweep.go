@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/tarishi/tarishi/proto"
 )
 
@@ -26,7 +24,7 @@ func (q *Queue) sweepBodies(ctx context.Context) {
 		}
 		q.removeBodies(ctx, bodyDelay)
 		if now := time.Now(); now.After(next) {
-			if err := q.sweepOrphans(ctx); err != nil && ctx.Err() == nil {
+			if err := q.sweepOrphans(ctx, now.Add(-orphanAge)); err != nil && ctx.Err() == nil {
 				q.log.Warn("looking for bodies without deliveries failed; tried again later", "error", err)
 			}
 			next = now.Add(6 * time.Hour)
@@ -34,10 +32,14 @@ func (q *Queue) sweepBodies(ctx context.Context) {
 	}
 }
 
-// sweepOrphans removes what lies in BODY without any delivery in READY or WAIT.
+// orphanAge is how old a chunk must be to be an orphan: longer than a publish
+// takes from the server's file to its writer's books.
+const orphanAge = time.Minute
+
+// sweepOrphans removes what lies in BODY since before without any delivery in READY or WAIT.
 // READY is read before WAIT: deliveries move only that way, and are stored anew
 // before they are removed, so that none is missed between the two.
-func (q *Queue) sweepOrphans(ctx context.Context) error {
+func (q *Queue) sweepOrphans(ctx context.Context, before time.Time) error {
 	s, err := q.getJS.Stream(ctx, streamBody)
 	if err != nil {
 		return err
@@ -60,35 +62,25 @@ func (q *Queue) sweepOrphans(ctx context.Context) error {
 	if err := q.scan(ctx, "", note); err != nil {
 		return err
 	}
-	cons, err := q.getJS.CreateConsumer(ctx, streamBody, jetstream.ConsumerConfig{
-		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, HeadersOnly: true, InactiveThreshold: time.Minute,
-	})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = q.getJS.DeleteConsumer(ctx, streamBody, cons.CachedInfo().Name) }()
+	in := q.newStreamReader(streamBody, subjectBody, 1)
+	in.headers = true
+	defer in.close()
 	removed := 0
 	for ctx.Err() == nil {
-		b, err := cons.FetchNoWait(1024)
+		ms, err := in.read(ctx, readMax)
 		if err != nil {
 			return err
 		}
-		n := 0
-		for m := range b.Messages() {
-			n++
-			md, err := m.Metadata()
-			if err != nil || md.Sequence.Stream > upTo || q.bodies.known(md.Sequence.Stream) {
+		if len(ms) == 0 {
+			break
+		}
+		for _, m := range ms {
+			if _, ok := needed[m.seq]; ok || m.seq > upTo || !m.at.Before(before) || q.bodies.known(m.seq) {
 				continue
 			}
-			if _, ok := needed[md.Sequence.Stream]; ok {
-				continue
-			}
-			if err := s.DeleteMsg(ctx, md.Sequence.Stream); err == nil {
+			if err := s.DeleteMsg(ctx, m.seq); err == nil {
 				removed++
 			}
-		}
-		if n == 0 {
-			break
 		}
 	}
 	if removed > 0 {
@@ -126,17 +118,18 @@ func (q *Queue) scan(ctx context.Context, lane string, each func(stored) error) 
 	wait := q.newReader(subject, 1)
 	defer wait.close()
 	for {
-		ms, err := wait.read(ctx, 512)
-		if err != nil {
+		ms, err := wait.read(ctx, readMax)
+		if err == nil && len(ms) == 0 {
+			// The sweep trusts the end, so it must be one.
+			ms, err = wait.fresh(ctx, readMax)
+		}
+		if err != nil || len(ms) == 0 {
 			return err
 		}
 		for _, m := range ms {
 			if err := each(m); err != nil {
 				return err
 			}
-		}
-		if len(ms) == 0 {
-			return nil
 		}
 	}
 }

@@ -113,6 +113,10 @@ func (w *Writer) Commit(ctx context.Context, m *mail.Message, ds []mail.Delivery
 		}
 	}
 	if err := w.q.putReady(ctx, head, body); err != nil {
+		if errors.Is(err, ErrUnavailable) && head.Body != nil {
+			w.settled = true // the record may be there and need its body
+			w.q.bodies.unknown(w.chunks)
+		}
 		return err
 	}
 	w.settled = true
