@@ -90,7 +90,11 @@ func (q *Queue) edge(ctx context.Context, subject string, last bool) (stored, er
 	if m.Header.Get("Status") != "" {
 		return stored{}, nil
 	}
-	return stored{subject: subject, data: m.Data}, nil
+	seq, err := strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64)
+	if err != nil {
+		return stored{}, fmt.Errorf("%w: reading WAIT: an answer without a sequence", ErrUnavailable)
+	}
+	return stored{seq: seq, subject: subject, data: m.Data}, nil
 }
 
 // exists tells whether a record that we have claimed is still in its stream.

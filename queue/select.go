@@ -62,7 +62,7 @@ func (q *Queue) Select(ctx context.Context, f Filter, fn func(*Job) error) (Sele
 	var sel Selection
 	seen := map[string]int{} // a delivery that is stored anew is met again: once is enough
 	err := q.scan(ctx, f.lane(), func(m stored) error {
-		if matching(m, f) == 0 {
+		if q.matching(m, f) == 0 {
 			return nil
 		}
 		return q.selectRecord(ctx, m, f, fn, &sel, seen)
@@ -71,9 +71,9 @@ func (q *Queue) Select(ctx context.Context, f Filter, fn func(*Job) error) (Sele
 }
 
 // matching counts the deliveries of a stored record that f means.
-func matching(m stored, f Filter) int {
+func (q *Queue) matching(m stored, f Filter) int {
 	n := 0
-	for _, d := range deliveriesOf(m) {
+	for _, d := range q.deliveriesOf(m) {
 		if f.Match(&d) {
 			n++
 		}
@@ -81,15 +81,24 @@ func matching(m stored, f Filter) int {
 	return n
 }
 
-func deliveriesOf(m stored) []mail.Delivery {
+// deliveriesOf returns the deliveries of a stored record that are still due: after
+// an unclean stop READY may hold some that have ended, until it offers them again.
+func (q *Queue) deliveriesOf(m stored) []mail.Delivery {
 	var head proto.Mail
 	if _, err := proto.ReadFrame(m.data, proto.KindMail, &head); err != nil {
 		return nil // it cannot be acted on; the deliverer says why
 	}
 	msg := head.Message()
-	ds := make([]mail.Delivery, len(head.Deliveries))
-	for i, d := range head.Deliveries {
-		ds[i] = d.Delivery(msg)
+	r := &record{stream: streamReady, seq: m.seq}
+	if strings.HasPrefix(m.subject, "wait.") {
+		r.stream = streamWait
+	}
+	ds := make([]mail.Delivery, 0, len(head.Deliveries))
+	for _, d := range head.Deliveries {
+		d := d.Delivery(msg)
+		if q.recent == nil || !q.recent.ended(d.ID(), d.Generation, r) {
+			ds = append(ds, d)
+		}
 	}
 	return ds
 }
@@ -104,7 +113,7 @@ func (q *Queue) selectRecord(ctx context.Context, m stored, f Filter, fn func(*J
 		return nil
 	}
 	if !taken {
-		for _, d := range deliveriesOf(m) {
+		for _, d := range q.deliveriesOf(m) {
 			if gen, ok := seen[d.ID()]; f.Match(&d) && (!ok || gen >= d.Generation) {
 				sel.Busy++
 			}
@@ -169,7 +178,7 @@ func (q *Queue) Find(ctx context.Context, f Filter, max int) ([]Entry, error) {
 	byID := map[string]int{}
 	var out []Entry
 	err := q.scan(ctx, f.lane(), func(m stored) error {
-		for _, d := range deliveriesOf(m) {
+		for _, d := range q.deliveriesOf(m) {
 			if !f.Match(&d) {
 				continue
 			}
@@ -217,7 +226,7 @@ func (q *Queue) OpenBody(ctx context.Context, id string) (io.ReadCloser, error) 
 	f := Filter{ID: id}
 	var found *stored
 	err := q.scan(ctx, "", func(m stored) error {
-		if matching(m, f) > 0 {
+		if q.matching(m, f) > 0 {
 			found = &m
 			return errEnough
 		}
@@ -334,7 +343,7 @@ func (q *Queue) sortReady(ctx context.Context, o *Overview, by map[mail.Domain]*
 				continue
 			}
 			active := q.claims.has(streamReady, m.seq)
-			for _, d := range deliveriesOf(m) {
+			for _, d := range q.deliveriesOf(m) {
 				li := by[d.Destination]
 				if li == nil {
 					li = &LaneInfo{Destination: d.Destination}
@@ -371,7 +380,7 @@ func (q *Queue) headOf(ctx context.Context, li *LaneInfo, subjects []string) err
 			if err != nil {
 				return err
 			}
-			for _, d := range deliveriesOf(m) {
+			for _, d := range q.deliveriesOf(m) {
 				if li.Oldest.IsZero() || d.Message.Received.Before(li.Oldest) {
 					li.Oldest = d.Message.Received
 				}
