@@ -117,8 +117,7 @@ type readyByDelete struct {
 }
 
 func (m readyByDelete) Ack() error {
-	m.q.settler.begin()
-	m.q.removals.add(removal{rec: &record{stream: streamReady, seq: m.seq}})
+	m.q.removals.add(removal{wave: m.q.settler.underway.begin(), rec: &record{stream: streamReady, seq: m.seq}})
 	return nil
 }
 func (m readyByDelete) Reply() string     { return "" }

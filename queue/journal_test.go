@@ -86,8 +86,7 @@ func TestParkManyLargeDeliveries(t *testing.T) {
 	for _, j := range js {
 		next := j.Delivery
 		next.Generation++
-		n.settler.begin()
-		n.settler.list = append(n.settler.list, settling{job: j, next: &next})
+		n.settler.list = append(n.settler.list, settling{job: j, next: &next, wave: n.settler.underway.begin()})
 	}
 	n.settler.mu.Unlock()
 	n.settler.wake <- struct{}{}

@@ -23,6 +23,7 @@ type removals struct {
 
 type removal struct {
 	rec      *record
+	wave     *wave // of rec
 	stream   string
 	consumer string
 }
@@ -41,8 +42,7 @@ func (r *removals) add(x removal) {
 
 // removeWaiting removes a WAIT record whose jobs have all ended.
 func (q *Queue) removeWaiting(r *record) {
-	q.settler.begin()
-	q.removals.add(removal{rec: r})
+	q.removals.add(removal{rec: r, wave: q.settler.underway.begin()})
 }
 
 func (r *removals) run(ctx context.Context) {
@@ -148,7 +148,7 @@ func (r *removals) finish(x removal) {
 		r.q.claims.finish(x.rec)
 		r.q.lanes.removed(x.rec.subject)
 	}
-	r.q.settler.finish()
+	r.q.settler.underway.finish(x.wave)
 }
 
 func (r *removals) retry(ctx context.Context, list []removal, err error) {

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -22,15 +21,14 @@ type settler struct {
 	list []settling
 	wake chan struct{}
 
-	count sync.Mutex
-	busy  int
-	zero  chan struct{} // closed when busy is 0
+	underway *underway
 }
 
 type settling struct {
 	job     *Job
 	attempt *Attempt
 	next    *mail.Delivery // nil: done
+	wave    *wave
 }
 
 // frame is the record of the delivery as it will wait.
@@ -54,13 +52,11 @@ func (x *settling) header() nats.Header {
 const headerReplaces = "Tarishi-Replaces"
 
 func newSettler(q *Queue) *settler {
-	zero := make(chan struct{})
-	close(zero)
-	return &settler{q: q, wake: make(chan struct{}, 1), zero: zero}
+	return &settler{q: q, wake: make(chan struct{}, 1), underway: newUnderway()}
 }
 
 func (s *settler) add(x settling) {
-	s.begin()
+	x.wave = s.underway.begin()
 	if x.next == nil {
 		s.q.journal.attempt(x.job, x.attempt, true, func() { s.end(x) })
 		return
@@ -140,15 +136,15 @@ func (s *settler) round(ctx context.Context, list []settling) int {
 		// What is stored may not be on disk: the old records stay, and the journal
 		// and WAIT together tell the next run which is the younger.
 		q.log.Error("waiting deliveries could not be synced; their old records are kept", "count", len(list), "error", err)
-		for range list {
-			s.finish()
+		for _, x := range list {
+			s.underway.finish(x.wave)
 		}
 		return len(list)
 	}
 	for i, x := range list {
 		if out[i].err != nil {
 			q.log.Error("a delivery could not be stored in WAIT; its old record is kept", "delivery", x.next.ID(), "error", out[i].err)
-			s.finish()
+			s.underway.finish(x.wave)
 			continue
 		}
 		q.lanes.add(out[i].slot)
@@ -177,49 +173,5 @@ func (s *settler) end(x settling) {
 	if x.job.rec.end(x.job, false) {
 		s.q.endRecord(x.job.rec)
 	}
-	s.finish()
-}
-
-func (s *settler) begin() {
-	s.count.Lock()
-	defer s.count.Unlock()
-	if s.busy == 0 {
-		s.zero = make(chan struct{})
-	}
-	s.busy++
-}
-
-func (s *settler) finish() {
-	s.count.Lock()
-	defer s.count.Unlock()
-	if s.busy--; s.busy == 0 {
-		close(s.zero)
-	}
-}
-
-// Flush waits until everything settled before the call has been removed or moved.
-func (q *Queue) Flush(ctx context.Context) error {
-	q.settler.count.Lock()
-	zero := q.settler.zero
-	q.settler.count.Unlock()
-	select {
-	case <-zero:
-		return q.confirmAcks(ctx)
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// confirmAcks waits until the server has done every acknowledgement sent so far:
-// it does them in order, so one that asks for an answer speaks for all before it.
-// Without it a clean stop could leave jobs in READY that have been done.
-func (q *Queue) confirmAcks(ctx context.Context) error {
-	reply := q.lastAck.Load()
-	if reply == nil {
-		return nil
-	}
-	if _, err := q.get.RequestWithContext(ctx, *reply, []byte("+ACK")); err != nil {
-		return fmt.Errorf("%w: confirming acknowledgements: %w", ErrUnavailable, err)
-	}
-	return nil
+	s.underway.finish(x.wave)
 }
