@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -60,4 +62,62 @@ func TestBarrierSeesBlocksBeyondAGap(t *testing.T) {
 	sync()
 	touch(17)
 	sync("17.blk", folder)
+}
+
+// The same with JetStream: one delivery stays in the first block while those after
+// it are done and their blocks go. What comes next must be synced, before and after
+// a restart.
+func TestBarrierWithOldMailInTheFirstBlock(t *testing.T) {
+	var mu sync.Mutex
+	var gap bool
+	synced := map[string]int64{}
+	n := open(t, Options{Sync: func(f *os.File) error {
+		if st, err := f.Stat(); err == nil && !st.IsDir() {
+			mu.Lock()
+			defer mu.Unlock()
+			synced[f.Name()] = st.Size()
+		}
+		return nil
+	}})
+	newest := func() {
+		t.Helper()
+		f := n.barrier.streams[streamReady]
+		blocks, err := f.from(0)
+		if err != nil || len(blocks) < 2 {
+			t.Fatalf("%v blocks: the test is vacuous: %v", blocks, err)
+		}
+		path := f.path(blocks[len(blocks)-1])
+		st, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if synced[path] != st.Size() {
+			t.Errorf("%d octets of %s were synced, it has %d", synced[path], path, st.Size())
+		}
+		gap = gap || blocks[1] != blocks[0]+1
+	}
+	n.accept("old", "x\r\n", "u@d.test")
+	old := n.fetch(1)
+	body := strings.Repeat(strings.Repeat("x", 70)+"\r\n", 800) // 57 KiB: about 140 to a block
+	for i := range 400 {
+		n.accept(fmt.Sprint("m", i), body, "u@d.test")
+	}
+	for _, j := range n.fetch(400) {
+		j.Done(Attempt{})
+	}
+	flush(t, n)
+	n.accept("next", "x\r\n", "u@d.test")
+	newest()
+	for _, j := range old {
+		j.Release()
+	}
+	n.stop()
+	n.start()
+	n.accept("last", "x\r\n", "u@d.test")
+	newest()
+	if !gap {
+		t.Error("no block went: the test is vacuous")
+	}
 }
