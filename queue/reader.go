@@ -90,7 +90,8 @@ func (r *slotReader) pull(ctx context.Context, max int) (out []stored, err error
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	inbox := r.q.get.NewInbox()
-	sub, err := r.q.get.SubscribeSync(inbox)
+	answers := make(chan *nats.Msg, max+8) // SubscribeSync would make one of 65,536 for each read
+	sub, err := r.q.get.ChanSubscribe(inbox, answers)
 	if err != nil {
 		return nil, err
 	}
@@ -100,12 +101,11 @@ func (r *slotReader) pull(ctx context.Context, max int) (out []stored, err error
 		return nil, err
 	}
 	for len(out) < max {
-		m, err := sub.NextMsgWithContext(ctx)
-		if errors.Is(err, nats.ErrNoResponders) {
-			return out, errForgotten
-		}
-		if err != nil {
-			return out, err
+		var m *nats.Msg
+		select {
+		case m = <-answers:
+		case <-ctx.Done():
+			return out, ctx.Err()
 		}
 		switch status := m.Header.Get("Status"); status {
 		case "":
@@ -113,7 +113,7 @@ func (r *slotReader) pull(ctx context.Context, max int) (out []stored, err error
 			continue
 		case "404", "408": // no more just now
 			return out, nil
-		case "409": // deleted
+		case "409", "503": // deleted, nobody there
 			return out, errForgotten
 		default:
 			return out, fmt.Errorf("%s %s", status, m.Header.Get("Description"))
