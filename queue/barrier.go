@@ -112,6 +112,7 @@ func (b *barrier) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			b.end()
 			return
 		case <-b.wake:
 		}
@@ -143,6 +144,20 @@ func (b *barrier) run(ctx context.Context) {
 		b.stats.sizes.add(float64(c.n))
 		b.stats.seconds.add(took.Seconds())
 		close(c.done)
+	}
+}
+
+// end refuses those who wait, and whoever comes later: nobody syncs any more.
+func (b *barrier) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.failed == nil {
+		b.failed = fmt.Errorf("%w: the queue is closed", ErrUnavailable)
+	}
+	if b.cohort != nil {
+		b.cohort.err = b.failed
+		close(b.cohort.done)
+		b.cohort = nil
 	}
 }
 

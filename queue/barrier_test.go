@@ -1,9 +1,12 @@
 package queue
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -119,5 +122,25 @@ func TestBarrierWithOldMailInTheFirstBlock(t *testing.T) {
 	newest()
 	if !gap {
 		t.Error("no block went: the test is vacuous")
+	}
+}
+
+// Whoever waits for the disk when the queue closes is told so, and does not wait for ever.
+func TestBarrierEnds(t *testing.T) {
+	b := newBarrier(t.TempDir(), noSync, false, &counters{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	waits := make(chan error)
+	go func() { waits <- b.Wait(t.Context(), streamReady) }()
+	for len(b.wake) == 0 { // until it waits
+		runtime.Gosched()
+	}
+	<-b.wake
+	b.run(ctx)
+	if err := <-waits; !errors.Is(err, ErrUnavailable) {
+		t.Error(err)
+	}
+	if err := b.Wait(t.Context(), streamReady); !errors.Is(err, ErrUnavailable) {
+		t.Error(err)
 	}
 }
