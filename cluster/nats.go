@@ -1,6 +1,7 @@
 // Package cluster runs the parts that keep state: today the embedded NATS server
-// with JetStream. It is the only importer of nats-server. It never looks into a
-// message.
+// with JetStream, and the check of its files before it starts (Prepare): JetStream
+// mends a damaged file by cutting it off, and an operator must hear of it before.
+// It is the only importer of nats-server. It never looks into a message.
 package cluster
 
 import (
@@ -23,7 +24,11 @@ type NATSOptions struct {
 }
 
 // NATS is an embedded server without a listening port: clients connect through memory.
-type NATS struct{ srv *server.Server }
+type NATS struct {
+	srv *server.Server
+	dir string
+	log *slog.Logger
+}
 
 // MaxRecord is the largest record a stream takes, in octets: a body chunk or
 // an inline message with its envelope, with room to spare.
@@ -51,6 +56,9 @@ func StartNATS(o NATSOptions) (*NATS, error) {
 		NoSigs:             true,
 		NoLog:              o.Log == nil,
 	}
+	if err := removeClean(o.Dir); err != nil {
+		return nil, fmt.Errorf("embedded NATS: %w", err)
+	}
 	s, err := server.NewServer(opts)
 	if err != nil {
 		return nil, fmt.Errorf("embedded NATS: %w", err)
@@ -67,7 +75,7 @@ func StartNATS(o NATSOptions) (*NATS, error) {
 		s.Shutdown()
 		return nil, fmt.Errorf("JetStream could not be enabled in %s (see the log above)", o.Dir)
 	}
-	return &NATS{s}, nil
+	return &NATS{s, o.Dir, o.Log}, nil
 }
 
 // InProcessConn opens a client connection through memory (nats.InProcessServer).
@@ -78,10 +86,14 @@ func StreamsDir(dir string) string {
 	return filepath.Join(dir, server.JetStreamStoreDir, "$G", "streams")
 }
 
-// Stop shuts the server down and waits for its files to be closed.
+// Stop shuts the server down, waits for its files to be closed and lists them for
+// the next start's check. Without the list that start checks everything.
 func (n *NATS) Stop() {
 	n.srv.Shutdown()
 	n.srv.WaitForShutdown()
+	if err := writeClean(n.dir); err != nil && n.log != nil {
+		n.log.Warn("the queue's files could not be listed; the next start will check them all", "error", err)
+	}
 }
 
 // natsLog passes what matters on: notices would drown the operator's log.

@@ -2,7 +2,10 @@ package queue
 
 import (
 	"context"
+	"fmt"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tarishi/tarishi/mail"
 )
@@ -213,8 +216,9 @@ func (d *drainer) handAll(ms []stored) (n int) {
 }
 
 // recount reads a slot from its beginning when it counts more than its reader
-// finds. What is there and in nobody's hand is handed over; when nothing is, the
-// count was wrong and is put right.
+// finds. What is there and in nobody's hand is handed over; when nothing is, either
+// the count was wrong and is put right, or JetStream cannot read what it holds, and
+// the operator is told: this mail must not be forgotten because nobody can send it.
 func (d *drainer) recount(ctx context.Context, s *slot, r *slotReader, max int) (int, error) {
 	l := d.q.lanes
 	l.mu.Lock()
@@ -230,10 +234,29 @@ func (d *drainer) recount(ctx context.Context, s *slot, r *slotReader, max int) 
 		found += len(ms)
 		ms, err = r.read(ctx, max)
 	}
-	if err == nil {
-		l.recounted(s, changes, found)
+	if err != nil {
+		return 0, err
 	}
-	return 0, err
+	kept, err := d.q.countUnder(ctx, s.subject())
+	if err != nil {
+		return 0, err
+	}
+	if n := l.recounted(s, changes, found, kept); n > 0 {
+		d.q.log.Error("deliveries that wait cannot be read: the queue's files are damaged; restart this node to be told where and of the way out",
+			"stream", streamWait, "subject", s.subject(), "deliveries", n)
+	}
+	return 0, nil
+}
+
+// countUnder asks JetStream how many records of WAIT lie under a subject.
+func (q *Queue) countUnder(ctx context.Context, subject string) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	info, err := q.waitStream.Info(ctx, jetstream.WithSubjectFilter(subject))
+	if err != nil {
+		return 0, fmt.Errorf("%w: counting what waits: %w", ErrUnavailable, err)
+	}
+	return int(info.State.Subjects[subject]), nil
 }
 
 // short tells how many more the slot counts than are taken.
@@ -247,17 +270,22 @@ func (l *lanes) short(s *slot) int {
 }
 
 // recounted puts a slot's count right after a look that found so many, all of them
-// claimed, unless something came or went meanwhile.
-func (l *lanes) recounted(s *slot, changes, found int) {
+// claimed, while JetStream says that it keeps so many; unless something came or went
+// meanwhile. It returns how many of them are there and cannot be read. These are not
+// offered any more and stay in the total.
+func (l *lanes) recounted(s *slot, changes, found, kept int) (unreadable int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	over := min(s.count-s.taken, s.count-found)
 	if s.changes != changes || over <= 0 {
-		return
+		return 0
 	}
+	unreadable = min(over, max(kept-found, 0))
 	s.count -= over
-	l.total -= int64(over)
+	l.total -= int64(over - unreadable)
+	l.unreadable += int64(unreadable)
 	l.tidy(s)
+	return unreadable
 }
 
 // hand claims one stored delivery and hands its job over.

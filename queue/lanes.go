@@ -133,10 +133,12 @@ type lanes struct {
 	m     map[mail.Domain]*lane
 	clock slotHeap // slots that are not due yet
 	due   []*lane  // lanes with a due slot, in turn
-	total int64
-	held  int64
-	dead  []*slotReader // readers of slots that are gone
-	wake  chan struct{}
+	total int64    // deliveries in WAIT
+	held  int64    // of them, kept by an operator
+	// of them, in damaged files, which are in no slot's count any more
+	unreadable int64
+	dead       []*slotReader // readers of slots that are gone
+	wake       chan struct{}
 }
 
 type lane struct {

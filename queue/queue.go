@@ -17,8 +17,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -215,12 +219,42 @@ func (q *Queue) openStreams(ctx context.Context) error {
 	event.MaxAge = 7 * 24 * time.Hour
 	event.MaxBytes = max(q.o.MaxBytes/10, 64<<20)
 	for _, c := range []jetstream.StreamConfig{ready, wait, body, event} {
+		if err := q.mayCreate(ctx, c.Name); err != nil {
+			return err
+		}
 		s, err := q.putJS.CreateOrUpdateStream(ctx, c)
 		if err != nil {
 			return fmt.Errorf("open stream %s: %w", c.Name, err)
 		}
 		if c.Name == streamWait {
 			q.waitStream = s
+		}
+	}
+	return nil
+}
+
+// ErrVanished means that the folder of a stream holds records and JetStream does
+// not know the stream. Making it anew would be the end of them.
+var ErrVanished = errors.New("the queue is damaged: JetStream does not offer a stream that holds records")
+
+// mayCreate refuses to make a stream whose folder already holds something.
+func (q *Queue) mayCreate(ctx context.Context, name string) error {
+	_, err := q.putJS.Stream(ctx, name)
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("open stream %s: %w", name, err)
+	}
+	dir := filepath.Join(q.o.StreamsDir, name)
+	files, err := os.ReadDir(filepath.Join(dir, "msgs"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("open stream %s: %w", name, err)
+	}
+	for _, f := range files {
+		if st, err := f.Info(); err == nil && st.Size() > 0 && strings.HasSuffix(f.Name(), ".blk") {
+			return fmt.Errorf("%w: %s; its files were not touched, and JetStream's lines in the log say why: "+
+				"restore the data folder from a backup, or move this one folder away to begin without what is in it", ErrVanished, dir)
 		}
 	}
 	return nil

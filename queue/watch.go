@@ -40,6 +40,7 @@ type Stats struct {
 	JournalEntries          int64
 	Moved                   int64 // deliveries stored in WAIT
 	Ready, Waiting, Held    int64 // records of READY; deliveries of WAIT, held ones included
+	Unreadable              int64 // deliveries among Waiting that were found in damaged files
 	Active                  int64 // records in this process's hand
 	Bytes, MaxBytes         int64 // of all streams
 	DiskFree                int64 // octets
@@ -49,14 +50,14 @@ type Stats struct {
 func (q *Queue) Stats() Stats {
 	c := &q.stats
 	q.lanes.mu.Lock()
-	waiting, held := q.lanes.total, q.lanes.held
+	waiting, held, unreadable := q.lanes.total, q.lanes.held, q.lanes.unreadable
 	q.lanes.mu.Unlock()
 	return Stats{
 		Accepted: c.accepted.Load(), AcceptedBytes: c.acceptedBytes.Load(),
 		Barriers: c.barriers.Load(), BarrierWaiters: c.barrierWaiters.Load(), BarrierTime: time.Duration(c.barrierNanos.Load()),
 		JournalRecords: c.journalRecords.Load(), JournalEntries: c.journalEntries.Load(),
 		BarrierSizes: c.sizes.snapshot(), BarrierSeconds: c.seconds.snapshot(), Moved: c.parked.Load(),
-		Ready: c.readyCount.Load(), Waiting: waiting, Held: held, Active: int64(q.claims.open()),
+		Ready: c.readyCount.Load(), Waiting: waiting, Held: held, Unreadable: unreadable, Active: int64(q.claims.open()),
 		Bytes: c.bytes.Load(), MaxBytes: q.o.MaxBytes, DiskFree: c.diskFree.Load(),
 	}
 }

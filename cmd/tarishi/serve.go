@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,12 +32,17 @@ import (
 
 func serveCommand() *cobra.Command {
 	var file string
+	var accept bool
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run a node: accept mail, keep it, deliver it",
 		Long: `Run a node. Without a configuration file it accepts SMTP on 127.0.0.1:2525,
 keeps its queue in ./tarishi-data and answers operators on 127.0.0.1:8025.
-SIGTERM drains and exits with 0; a second signal exits at once.`,
+SIGTERM drains and exits with 0; a second signal exits at once.
+
+A damaged queue refuses to start, with exit code 1 and nothing changed. With
+--accept-damage what is damaged is copied to the folder "damaged" in the data
+folder, and the node goes on with what can be read.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			conf, err := daemon.Load(file, os.Environ())
@@ -45,16 +51,18 @@ SIGTERM drains and exits with 0; a second signal exits at once.`,
 			}
 			ctx, stop := daemon.Signals(c.Context(), os.Exit)
 			defer stop()
-			return serve(ctx, conf, func(line string) { fmt.Fprintln(c.OutOrStdout(), line) })
+			return serve(ctx, conf, accept, func(line string) { fmt.Fprintln(c.OutOrStdout(), line) })
 		},
 	}
 	c.Flags().StringVar(&file, "config", "", "configuration file (YAML); see `tarishi config print`")
+	c.Flags().BoolVar(&accept, "accept-damage", false, "start with a damaged queue: keep copies of its damaged files and go on without what cannot be read")
 	return c
 }
 
-// serve runs a node until ctx ends and it has drained. ready is told, once, that
-// mail is accepted. Data goes one way: ingress, queue, deliverer.
-func serve(ctx context.Context, c *daemon.Config, ready func(line string)) (err error) {
+// serve runs a node until ctx ends and it has drained. A damaged queue is an error
+// unless accept is set. ready is told, once, that mail is accepted. Data goes one
+// way: ingress, queue, deliverer.
+func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line string)) (err error) {
 	log := c.Log.Logger(os.Stderr)
 	slog.SetDefault(log)
 	for _, w := range c.Warnings {
@@ -68,11 +76,23 @@ func serve(ctx context.Context, c *daemon.Config, ready func(line string)) (err 
 	}
 	defer func() { err = errors.Join(err, folder.Close()) }()
 
+	// Before JetStream sees the files: it mends a damaged one by cutting it off.
+	rest, err := cluster.Prepare(ctx, cluster.PrepareOptions{
+		Dir: queueDir(folder), Keep: filepath.Join(folder.Path, "damaged"), Accept: accept, Log: log,
+	})
+	if err != nil {
+		return err
+	}
 	nats, q, err := openQueue(ctx, c, folder, log)
 	if err != nil {
 		return err
 	}
+	checkCtx, endCheck := context.WithCancel(ctx)
+	var check sync.WaitGroup
+	check.Go(func() { rest.Run(checkCtx) })
 	defer func() {
+		endCheck()
+		check.Wait()
 		// The queue closes last: whoever settles a delivery until then finds it open.
 		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 		defer cancel()
@@ -129,7 +149,7 @@ func serve(ctx context.Context, c *daemon.Config, ready func(line string)) (err 
 					return nil
 				}},
 			},
-			Log:    log,
+			Log: log,
 		})
 	}
 
@@ -168,6 +188,9 @@ func serve(ctx context.Context, c *daemon.Config, ready func(line string)) (err 
 	return g.Wait()
 }
 
+// queueDir is where JetStream keeps the queue.
+func queueDir(f *daemon.Folder) string { return filepath.Join(f.Path, "queue") }
+
 // openQueue starts the embedded JetStream and the queue on it. Where JetStream
 // turns out to acknowledge before it writes, it must sync every write itself.
 func openQueue(ctx context.Context, c *daemon.Config, folder *daemon.Folder, log *slog.Logger) (*cluster.NATS, *queue.Queue, error) {
@@ -178,7 +201,7 @@ func openQueue(ctx context.Context, c *daemon.Config, folder *daemon.Folder, log
 			return nil, nil, err
 		}
 	}
-	dir := filepath.Join(folder.Path, "queue")
+	dir := queueDir(folder)
 	always := c.Queue.Sync == "always"
 	if c.Queue.Sync == "auto" {
 		if why := barrierUnsafe(folder.Path); why != "" {
@@ -196,6 +219,9 @@ func openQueue(ctx context.Context, c *daemon.Config, folder *daemon.Folder, log
 			MaxBytes: size, MaxInline: int(c.Queue.MaxInline), NoBarrier: always, Log: log,
 		})
 		if err == nil {
+			if err := nats.KeepMeta(); err != nil {
+				log.Warn("if the streams' configuration is ever damaged, this node will not be able to mend it", "error", err)
+			}
 			return nats, q, nil
 		}
 		nats.Stop()
