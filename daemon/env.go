@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -33,6 +34,7 @@ func EnvName(path string) string {
 func (l *loader) decodeEnv(env []string, c *Config) {
 	byName := map[string]key{}
 	var names []string
+	inSection := sections(reflect.ValueOf(c).Elem(), "")
 	for _, k := range leaves(reflect.ValueOf(c).Elem(), "") {
 		byName[EnvName(k.path)] = k
 		names = append(names, EnvName(k.path))
@@ -50,6 +52,10 @@ func (l *loader) decodeEnv(env []string, c *Config) {
 				continue
 			}
 			l.env = name
+			if keys := inSection[name]; keys != nil {
+				l.bad(0, "", "a section, which takes no value of its own", "set its keys: "+strings.Join(keys, ", "))
+				continue
+			}
 			mend := "see `tarishi config print` for the keys"
 			if n := nearest(name, names); n != "" {
 				mend = fmt.Sprintf("did you mean %s?", n)
@@ -68,6 +74,22 @@ func (l *loader) decodeEnv(env []string, c *Config) {
 		l.fromEnv(text, k)
 	}
 	l.env = ""
+}
+
+// sections gives the variables of each section's keys by the name that the section
+// itself would have.
+func sections(v reflect.Value, path string) map[string][]string {
+	out := map[string][]string{}
+	for _, k := range keysOf(v, path) {
+		if !k.isSection() {
+			continue
+		}
+		for _, leaf := range leaves(k.value, k.path) {
+			out[EnvName(k.path)] = append(out[EnvName(k.path)], EnvName(leaf.path))
+		}
+		maps.Copy(out, sections(k.value, k.path))
+	}
+	return out
 }
 
 func (l *loader) fromEnv(text string, k key) {
