@@ -12,7 +12,10 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
+
+	"github.com/tarishi/tarishi/mail"
 )
 
 // Config is everything a node can be told. Each key is declared once, here: its
@@ -24,7 +27,7 @@ import (
 type Config struct {
 	Hostname     string                 `yaml:"hostname" check:"host" doc:"This host's full name, as it appears in the banner, EHLO, Received and message ids. Default: the machine's own name."`
 	Data         string                 `yaml:"data" default:"./tarishi-data" doc:"Folder of the queue and everything else that must survive a restart. One process at a time."`
-	Roles        []string               `yaml:"roles" default:"ingress,scheduler,deliverer" enum:"ingress,scheduler,deliverer" doc:"What this process does: ingress accepts mail, deliverer sends it, scheduler shares out limits."`
+	Roles        []string               `yaml:"roles" default:"ingress,scheduler,deliverer" enum:"ingress,scheduler,deliverer" doc:"What this process does: ingress accepts mail, deliverer sends it. scheduler is taken for later and does nothing in this version."`
 	Drain        time.Duration          `yaml:"drain" default:"25s" min:"0s" max:"1h" doc:"How long SIGTERM waits for open transactions before it cuts them."`
 	SMTP         SMTP                   `yaml:"smtp" doc:"Mail coming in."`
 	Admin        Admin                  `yaml:"admin" doc:"The HTTP port for operators: API, metrics, health, dashboard."`
@@ -33,7 +36,7 @@ type Config struct {
 	Delivery     Delivery               `yaml:"delivery" doc:"Mail going out."`
 	Retry        Retry                  `yaml:"retry" doc:"What happens after a temporary failure."`
 	Routes       []Route                `yaml:"routes" doc:"Where mail for some domains goes instead of their MX. The most specific pattern wins."`
-	Destinations map[string]Destination `yaml:"destinations" doc:"Names for groups of receivers that share limits."`
+	Destinations map[string]Destination `yaml:"destinations" doc:"Names for groups of receivers, taken for later: this version refuses a limit that uses one."`
 	Limits       []Limit                `yaml:"limits" doc:"How much one destination is sent. The most specific rule wins."`
 	Cluster      Refused                `yaml:"cluster" refused:"this version runs on one node; remove the section"`
 	Log          Log                    `yaml:"log" doc:"The log on standard error."`
@@ -100,8 +103,8 @@ type Admin struct {
 
 // Queue is the store.
 type Queue struct {
-	MaxBytes  Size   `yaml:"max_bytes" default:"0" doc:"Storage for queued mail, in octets; 452 4.3.1 from 80 % on. 0: three quarters of the free disk."`
-	MaxInline Size   `yaml:"max_inline" default:"64KiB" min:"1KiB" max:"1MiB" doc:"Messages up to this size, in octets, are stored inside their delivery's record."`
+	MaxBytes  Size   `yaml:"max_bytes" default:"0" doc:"Storage for queued mail, in octets; 452 4.3.1 from 80 % on. 0: three quarters of what is free and what the folder holds already."`
+	MaxInline Size   `yaml:"max_inline" default:"64KiB" min:"1KiB" max:"1MiB" doc:"A message is stored inside its record when its size, in octets, times its deliveries is at most this; otherwise once, apart."`
 	Sync      string `yaml:"sync" default:"auto" enum:"auto,barrier,always" doc:"How mail reaches the disk before the 250: one fsync for many messages (barrier), one each (always), or whichever the disk allows (auto)."`
 }
 
@@ -169,7 +172,7 @@ type Destination struct {
 
 // Limit bounds what one destination is sent. Zero means: not limited here.
 type Limit struct {
-	To            string  `yaml:"to" check:"limit" required:"yes" doc:"A name from destinations, a domain, or \"*\"."`
+	To            string  `yaml:"to" check:"limit" required:"yes" doc:"A domain, or \"*\"."`
 	Connections   int     `yaml:"connections" min:"1" max:"10000" doc:"Connections at a time."`
 	PerConnection int     `yaml:"per_connection" min:"1" max:"100000" doc:"Messages over one connection."`
 	Messages      Refused `yaml:"messages" refused:"windows need the cluster scheduler, which this version does not have; use connections and per_connection"`
@@ -234,6 +237,12 @@ func Parse(file string, src []byte, env []string) (*Config, error) {
 func (c *Config) complete() {
 	if c.Hostname == "" {
 		c.Hostname = machineName()
+	}
+	// On the wire a name is ASCII, however the operator wrote it.
+	for _, name := range []*string{&c.Hostname, &c.SMTP.Hostname, &c.Delivery.Helo} {
+		if strings.ContainsFunc(*name, func(r rune) bool { return r >= 0x80 }) {
+			*name = string(mail.CanonicalDomain(*name))
+		}
 	}
 	if c.SMTP.Hostname == "" {
 		c.SMTP.Hostname = c.Hostname

@@ -90,3 +90,10 @@ func TestGoodConfig(t *testing.T) {
 		t.Errorf("a limit of a named destination: %v", err)
 	}
 }
+
+func TestNamesOnTheWireAreASCII(t *testing.T) {
+	c := mustParse(t, "hostname: Münch.example\ndelivery: {helo: out.münch.example}")
+	if c.Hostname != "xn--mnch-0ra.example" || c.SMTP.Hostname != c.Hostname || c.Delivery.Helo != "out.xn--mnch-0ra.example" {
+		t.Errorf("%q %q %q", c.Hostname, c.SMTP.Hostname, c.Delivery.Helo)
+	}
+}

@@ -139,6 +139,9 @@ func (f *Folder) QueueBytes() (int64, error) {
 	}
 	var used int64
 	err := filepath.WalkDir(f.Path, func(_ string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrPermission) && d != nil && d.IsDir() {
+			return fs.SkipDir // lost+found, where the folder is a volume of its own
+		}
 		if err != nil || d.IsDir() {
 			return err
 		}

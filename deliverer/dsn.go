@@ -55,13 +55,17 @@ const (
 	replyLeast = 100
 )
 
-// noticeID names the notice of one attempt on a delivery. It depends on nothing
-// else, so that a notice repeated after a crash is the same notice. It sorts by
-// the age of the message it reports on.
-func noticeID(env *mail.Delivery, kind string, attempt int) string {
+// noticeID names the notice of one attempt on a delivery about these recipients. It
+// depends on nothing else, so that a notice repeated after a crash is the same
+// notice, and one that has to tell of others is another: the queue drops a repeat.
+// It sorts by the age of the message it reports on.
+func noticeID(env *mail.Delivery, kind string, attempt int, about []verdict) string {
 	const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 	h := fnv.New128a()
 	fmt.Fprintf(h, "%s %s %d", env.ID(), kind, attempt)
+	for i := range about {
+		fmt.Fprintf(h, "\n%s", about[i].recipient.Raw)
+	}
 	sum := h.Sum(nil)
 	prefix := env.Message.ID[:min(9, len(env.Message.ID))]
 	b := []byte(prefix)

@@ -91,7 +91,7 @@ func (d *Deliverer) storeNotice(job Job, env *mail.Delivery, kind string, attemp
 	ctx, cancel := context.WithTimeout(context.Background(), storePatience)
 	defer cancel()
 	n := notice{
-		id:       noticeID(env, kind, attempt),
+		id:       noticeID(env, kind, attempt, vs),
 		hostname: d.c.Hostname,
 		now:      now,
 		about:    env.Message,

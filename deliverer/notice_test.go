@@ -84,10 +84,13 @@ func TestH5_noticeBeforeSettlement(t *testing.T) {
 
 func TestNoticeIDIsOfTheAttempt(t *testing.T) {
 	env := letter(7, time.Unix(0, 0), "b@there.test").env
-	a, b, c := noticeID(&env, "failed", 1), noticeID(&env, "failed", 1), noticeID(&env, "failed", 2)
+	about := []verdict{{recipient: env.Recipients[0]}}
+	a, b, c := noticeID(&env, "failed", 1, about), noticeID(&env, "failed", 1, about), noticeID(&env, "failed", 2, about)
+	// An operator's bounce has the number of the attempt before it, and tells of others.
+	other := noticeID(&env, "failed", 1, []verdict{{recipient: mail.Recipient{Address: mail.NewAddress("c@there.test")}}})
 	env.Index = 1
-	d := noticeID(&env, "failed", 1)
-	if a != b || a == c || a == d || len(a) != 20 || strings.ContainsAny(a, ".") {
+	d := noticeID(&env, "failed", 1, about)
+	if a != b || a == c || a == d || a == other || len(a) != 20 || strings.ContainsAny(a, ".") {
 		t.Error(a, b, c, d)
 	}
 }

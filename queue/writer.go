@@ -184,6 +184,10 @@ func (q *Queue) Put(ctx context.Context, m *mail.Message, body []byte, ds []mail
 	return w.Commit(ctx, m, ds)
 }
 
+// SyncFailed returns why nothing more can be made durable until the node is
+// restarted, or nil.
+func (q *Queue) SyncFailed() error { return q.barrier.Failed() }
+
 // Room tells whether more mail may come in: nil, ErrFull or ErrUnavailable.
 func (q *Queue) Room() error {
 	if err := q.barrier.Failed(); err != nil {

@@ -125,6 +125,9 @@ func (a adminQueue) Select(ctx context.Context, f admin.Filter, fn func(admin.Jo
 	if err == nil {
 		err = a.q.Flush(ctx) // the operator is told when it is so, not when it is under way
 	}
+	if err == nil {
+		err = a.q.SyncFailed()
+	}
 	return admin.Selection(s), err
 }
 
@@ -191,11 +194,14 @@ func stats(q *queue.Queue, server *smtp.Server, in *ingress.Handler, out *delive
 	return v
 }
 
-// quiet drops the attempts' lines (info) and keeps warnings.
+// quiet drops the line of each attempt and keeps everything else.
 type quiet struct{ slog.Handler }
 
-func (q quiet) Enabled(ctx context.Context, l slog.Level) bool {
-	return l >= slog.LevelWarn && q.Handler.Enabled(ctx, l)
+func (q quiet) Handle(ctx context.Context, r slog.Record) error {
+	if r.Level < slog.LevelWarn && r.Message == "attempt" {
+		return nil
+	}
+	return q.Handler.Handle(ctx, r)
 }
 
 // barrierUnsafe says why the shared fsync cannot be relied on for the disk under

@@ -50,6 +50,7 @@ folder, and the node goes on with what can be read.`,
 			if err != nil {
 				return &exitError{exitUsage, err}
 			}
+			overlapDisk()
 			ctx, stop := daemon.Signals(c.Context(), os.Exit)
 			defer stop()
 			return serve(ctx, conf, accept, func(line string) { fmt.Fprintln(c.OutOrStdout(), line) })
@@ -64,7 +65,6 @@ folder, and the node goes on with what can be read.`,
 // unless accept is set. ready is told, once, that mail is accepted. Data goes one
 // way: ingress, queue, deliverer.
 func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line string)) (err error) {
-	overlapDisk()
 	log := c.Log.Logger(os.Stderr)
 	slog.SetDefault(log)
 	for _, w := range c.Warnings {
@@ -82,10 +82,16 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 	rest, err := cluster.Prepare(ctx, cluster.PrepareOptions{
 		Dir: queueDir(folder), Keep: filepath.Join(folder.Path, "damaged"), Accept: accept, Log: log,
 	})
+	if stoppedEarly(ctx, err) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	nats, q, err := openQueue(ctx, c, folder, log)
+	if stoppedEarly(ctx, err) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -188,6 +194,11 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 	<-delivererDone
 	endAdmin()
 	return g.Wait()
+}
+
+// stoppedEarly tells that the start was given up because we were asked to stop.
+func stoppedEarly(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && errors.Is(err, context.Canceled)
 }
 
 // queueDir is where JetStream keeps the queue.
@@ -336,7 +347,7 @@ func delivererConfig(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, l
 		Hostname: d.Helo, Queue: outQueue{q}, Store: q, Hosts: mailHosts{resolver, self}, Routes: table, Rules: limits,
 		Retry: shaping.Retry{Schedule: c.Retry.Schedule, Expire: c.Retry.Expire, Jitter: c.Retry.Jitter},
 		Log:   attempts, HandJobs: d.Hand.Jobs, HandBytes: int64(d.Hand.Bytes), IdleClose: orNever(d.Idle),
-		ConnectTimeout: d.Timeouts.Connect, DrainTimeout: c.Drain, DelayNotice: orNever(c.Retry.DelayNotice),
+		ConnectTimeout: d.Timeouts.Connect, DrainTimeout: max(c.Drain, time.Nanosecond), DelayNotice: orNever(c.Retry.DelayNotice),
 		Timeouts: smtp.ClientTimeouts{
 			Greeting: d.Timeouts.Banner, Hello: d.Timeouts.Banner, Mail: d.Timeouts.Command, Rcpt: d.Timeouts.Command,
 			Data: d.Timeouts.Data, Block: d.Timeouts.Block, Dot: d.Timeouts.Dot,

@@ -35,6 +35,7 @@ type storyNode struct {
 	inDone  chan error
 
 	mu    sync.Mutex
+	dying bool // being killed: what it logs of its own end means nothing
 	dead  bool
 	conns map[net.Conn]struct{} // to receivers
 }
@@ -116,6 +117,9 @@ func (n *storyNode) stop(drain time.Duration) {
 // every connection is cut. What remains of its goroutines in our process finds
 // every door shut; done says when the last of them has gone.
 func (n *storyNode) kill() (done func()) {
+	n.mu.Lock()
+	n.dying = true
+	n.mu.Unlock()
 	n.nats.Stop() // first, so that nobody hears of a cut connection and writes it down
 	n.mu.Lock()
 	n.dead = true
@@ -138,7 +142,7 @@ func (n *storyNode) kill() (done func()) {
 func (n *storyNode) isDead() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.dead
+	return n.dying
 }
 
 // dial reaches the receivers of the world through memory.
