@@ -13,8 +13,8 @@ race: ## all tests under the race detector
 check: ## what CI runs
 	bash .ci/run
 
-soak: ## the long ones: 50 kills under load, power cuts
-	go test -tags soak -timeout 60m -v ./crashtest/...
+soak: ## the long ones: 50 kills under load, power cuts, random receivers
+	go test -tags soak -timeout 60m -v ./crashtest/... ./cmd/tarishi
 
 fuzz: ## each fuzz target for FUZZTIME (default 1m)
 	@for p in $$(go list ./...); do \

@@ -35,6 +35,7 @@ type storyNode struct {
 	inDone  chan error
 
 	mu    sync.Mutex
+	wire  *wire
 	dying bool // being killed: what it logs of its own end means nothing
 	dead  bool
 	conns map[net.Conn]struct{} // to receivers
@@ -79,8 +80,9 @@ func (n *storyNode) open(c *daemon.Config, log *slog.Logger) {
 	if n.nats, err = cluster.StartNATS(cluster.NATSOptions{Dir: dir, SyncEvery: time.Minute, Log: log}); err != nil {
 		n.t.Fatal(err)
 	}
+	n.wire = &wire{nats: n.nats}
 	n.queue, err = queue.Open(n.t.Context(), queue.Options{
-		Server: n.nats, StreamsDir: cluster.StreamsDir(dir), Node: c.Hostname,
+		Server: n.wire, StreamsDir: cluster.StreamsDir(dir), Node: c.Hostname,
 		MaxInline: int(c.Queue.MaxInline), Log: log,
 	})
 	if err != nil {
@@ -120,6 +122,7 @@ func (n *storyNode) kill() (done func()) {
 	n.mu.Lock()
 	n.dying = true
 	n.mu.Unlock()
+	n.wire.cut()  // a request that JetStream gets while it stops would wait for a lock, which a bubble does not count as waiting
 	n.nats.Stop() // first, so that nobody hears of a cut connection and writes it down
 	n.mu.Lock()
 	n.dead = true
@@ -221,3 +224,33 @@ type localConn struct {
 }
 
 func (c localConn) RemoteAddr() net.Addr { return c.client }
+
+// wire is the queue's way to JetStream, and can be cut.
+type wire struct {
+	nats  *cluster.NATS
+	mu    sync.Mutex
+	conns []net.Conn
+	dead  bool
+}
+
+func (w *wire) InProcessConn() (net.Conn, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.dead {
+		return nil, net.ErrClosed
+	}
+	c, err := w.nats.InProcessConn()
+	if err == nil {
+		w.conns = append(w.conns, c)
+	}
+	return c, err
+}
+
+func (w *wire) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dead = true
+	for _, c := range w.conns {
+		_ = c.Close()
+	}
+}

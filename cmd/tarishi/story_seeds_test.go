@@ -1,3 +1,9 @@
+//go:build soak
+
+// A kill in the moment between a notice stored and its delivery settled makes the
+// delivery again; receivers that answer by chance may then take what was reported.
+// So these runs need a reader, and are not part of the plain test command.
+
 package main
 
 import (
