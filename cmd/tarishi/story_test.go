@@ -45,7 +45,7 @@ const (
 
 func TestStory(t *testing.T) {
 	if raceDetector || testing.Short() {
-		t.Skip("a day takes minutes under the race detector; TestStorySeeds runs there")
+		t.Skip("a day takes minutes under the race detector; with -tags soak TestStorySeeds runs there")
 	}
 	bubble(t, func(t *testing.T, dir string) {
 		s := newStory(t, storyConfig(t, dir, storyRetry+storyLimits))
