@@ -499,7 +499,7 @@ func (s *story) expect(id string, want ...string) []ending {
 }
 
 func one(to string, connections, per int) *shaping.Rules {
-	r, err := shaping.NewRules([]shaping.Rule{{To: to, Limit: shaping.Limit{Connections: connections, PerConnection: per}}})
+	r, err := shaping.NewRules([]shaping.ConnectionRule{{To: to, Limit: shaping.Limit{Connections: connections, PerConnection: per}}})
 	if err != nil {
 		panic(err)
 	}

@@ -15,9 +15,9 @@ type Limit struct {
 // DefaultLimit holds where no rule says otherwise.
 var DefaultLimit = Limit{Connections: 20, PerConnection: 100}
 
-// Rule limits the destinations its pattern names. A zero field says nothing: the
+// ConnectionRule limits the destinations its pattern names, on one node. A zero field says nothing: the
 // next less specific rule that gives it, or DefaultLimit, decides.
-type Rule struct {
+type ConnectionRule struct {
 	To string // "example.net", "*.example.net" or "*"
 	Limit
 }
@@ -28,7 +28,7 @@ type Rules struct {
 }
 
 // NewRules checks the rules. The error names the rule and the mend.
-func NewRules(rules []Rule) (*Rules, error) {
+func NewRules(rules []ConnectionRule) (*Rules, error) {
 	r := &Rules{}
 	for i, x := range rules {
 		if x.Connections < 0 || x.PerConnection < 0 {

@@ -86,7 +86,7 @@ func TestBackoffGrowsToItsCap(t *testing.T) {
 }
 
 func TestMostSpecificRuleWins(t *testing.T) {
-	r, err := NewRules([]Rule{
+	r, err := NewRules([]ConnectionRule{
 		{To: "*", Limit: Limit{Connections: 10}},
 		{To: "*.example.net", Limit: Limit{Connections: 5, PerConnection: 7}},
 		{To: "*.deep.example.net", Limit: Limit{PerConnection: 3}},
@@ -117,7 +117,7 @@ func TestMostSpecificRuleWins(t *testing.T) {
 }
 
 func TestRulesAreRefused(t *testing.T) {
-	for _, bad := range [][]Rule{
+	for _, bad := range [][]ConnectionRule{
 		{{To: ""}}, {{To: "*."}}, {{To: "a*.net"}}, {{To: "*.*.net"}}, {{To: "user@example.net"}}, {{To: "a b"}},
 		{{To: "a.net"}, {To: "A.NET"}},
 		{{To: "a.net", Limit: Limit{Connections: -1}}},

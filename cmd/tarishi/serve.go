@@ -320,9 +320,9 @@ func delivererConfig(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, l
 	if err != nil {
 		return conf, err
 	}
-	rules := []shaping.Rule{{To: "*", Limit: shaping.Limit{Connections: c.Delivery.Connections, PerConnection: c.Delivery.PerConnection}}}
+	rules := []shaping.ConnectionRule{{To: "*", Limit: shaping.Limit{Connections: c.Delivery.Connections, PerConnection: c.Delivery.PerConnection}}}
 	for _, l := range c.Limits {
-		x := shaping.Rule{To: l.To, Limit: shaping.Limit{Connections: l.Connections, PerConnection: l.PerConnection}}
+		x := shaping.ConnectionRule{To: l.To, Limit: shaping.Limit{Connections: l.Connections, PerConnection: l.PerConnection}}
 		if l.To == "*" {
 			rules[0] = mergeRule(x, rules[0])
 			continue
@@ -356,7 +356,7 @@ func delivererConfig(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, l
 	}, nil
 }
 
-func mergeRule(x, def shaping.Rule) shaping.Rule {
+func mergeRule(x, def shaping.ConnectionRule) shaping.ConnectionRule {
 	if x.Connections == 0 {
 		x.Connections = def.Connections
 	}
