@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // command carries out one line. An error ends the session, after the replies are out.
@@ -71,10 +70,16 @@ func (s *session) hello(extended bool) error {
 }
 
 func (s *session) mail(arg []byte) error {
+	path, ok := address(arg, "FROM:")
+	if s.arrived != nil && !s.inMail {
+		// A refused one counts as well: the sender has begun a transaction.
+		s.recordMail(nil)
+		s.mailAt = s.arrived()
+		s.sender = append(s.sender[:0], path...)
+	}
 	if s.stalls(atMail) {
 		return errDone
 	}
-	path, ok := address(arg, "FROM:")
 	switch {
 	case s.sink.cfg.GoAwayAfter > 0 && s.messages >= s.sink.cfg.GoAwayAfter:
 		s.reply("421 4.7.0 enough for this connection")
@@ -89,21 +94,19 @@ func (s *session) mail(arg []byte) error {
 	case !ok:
 		s.reply("501 5.5.4 MAIL FROM:<address>")
 	default:
-		s.inMail, s.stamped = true, false
+		s.inMail = true
 		s.sender = append(s.sender[:0], path...)
-		if s.sink.stamps != nil {
-			s.mailAt = time.Now()
-		}
 		s.reply("250 2.1.0 ok")
 	}
 	return nil
 }
 
 func (s *session) rcpt(arg []byte) error {
+	path, ok := address(arg, "TO:")
+	s.recordMail(path)
 	if s.stalls(atRcpt) {
 		return errDone
 	}
-	path, ok := address(arg, "TO:")
 	switch {
 	case !s.inMail || s.chunking:
 		s.reply("503 5.5.1 MAIL first")
@@ -115,22 +118,25 @@ func (s *session) rcpt(arg []byte) error {
 		s.reply("452 4.5.3 too many recipients")
 		return nil
 	}
-	s.stamp(string(path))
+	code, text := "250", "2.1.5 ok"
 	switch s.sink.policy.judge(s.sender, path) {
 	case unwanted:
 		s.sink.count.rcptRefused.Add(1)
-		s.reply("550 5.1.1 no such user here")
+		code, text = "550", "5.1.1 no such user here"
 	case deferred:
 		s.sink.count.rcptDeferred.Add(1)
-		s.reply("451 4.3.0 not now")
+		code, text = "451", "4.3.0 not now"
 	case greylisted:
 		s.sink.count.rcptDeferred.Add(1)
-		s.reply("451 4.7.1 greylisted, come again")
+		code, text = "451", "4.7.1 greylisted, come again"
 	default:
 		s.accepted++
 		s.rcpts = append(append(s.rcpts, path...), '\n')
-		s.reply("250 2.1.5 ok")
 	}
+	if s.arrived != nil {
+		s.sink.rec.rcpt(s.arrived(), s.id, code, path)
+	}
+	s.reply(code, " ", text)
 	return nil
 }
 
@@ -186,10 +192,17 @@ func (s *session) bdat(arg []byte) error {
 // received answers a whole message. It is counted after the delay and before its 250
 // is on the way: what the client may take for delivered has been counted.
 func (s *session) received() error {
+	var at int64
+	if s.arrived != nil {
+		at = s.arrived()
+	}
 	if s.stalls(atDot) || !s.wait(s.sink.cfg.Delay) {
 		return errDone
 	}
 	s.sink.record(s)
+	if s.arrived != nil {
+		s.sink.rec.data(at, s.id, s.accepted, bytes.TrimSpace(s.body.field(idField)), trace(s.body.header))
+	}
 	s.messages++
 	s.reset()
 	s.reply("250 2.0.0 taken")

@@ -32,21 +32,25 @@ type session struct {
 	touched time.Time
 	graced  bool // the sink stops, and this transaction has been given its grace
 	secure  bool
+	arrived func() int64 // when the octets last read came in, by the record's clock; nil: no record
 
 	greeted  bool
 	inMail   bool
 	sender   []byte
 	rcpts    []byte // the accepted recipients, each ended by a newline
 	accepted int
-	mailAt   time.Time
-	stamped  bool
+	mailAt   int64 // by the record's clock; 0: its line has been written
 	messages int
 	body     body
 	chunking bool // within a series of BDAT
 }
 
 func newSession(s *Sink, conn net.Conn, id uint64) *session {
-	return &session{sink: s, conn: conn, id: id, buf: make([]byte, sessionBuffer)}
+	se := &session{sink: s, conn: conn, id: id, buf: make([]byte, sessionBuffer)}
+	if s.rec != nil {
+		se.conn, se.arrived = withArrivals(conn)
+	}
+	return se
 }
 
 // run talks until either side has enough. Why a connection ended interests nobody here.
@@ -58,13 +62,7 @@ func (s *session) run(turnAway bool) {
 		_ = s.flush()
 		return
 	}
-	if st := s.sink.stamps; st != nil {
-		st.add("open", time.Now(), s.id, s.conn.RemoteAddr().String())
-		defer func() {
-			s.stamp("") // of a MAIL that saw no RCPT
-			st.add("close", time.Now(), s.id)
-		}()
-	}
+	defer s.recordMail(nil) // one that saw no RCPT
 	s.touch()
 	if s.sink.cfg.TLS == TLSImplicit && s.startTLS() != nil {
 		return
@@ -231,16 +229,17 @@ func (s *session) startTLS() error {
 
 // reset forgets the transaction.
 func (s *session) reset() {
-	s.stamp("")
+	s.recordMail(nil)
 	s.inMail, s.chunking = false, false
 	s.accepted = 0
 	s.rcpts = s.rcpts[:0]
 }
 
-// stamp writes the line of the MAIL under way, once.
-func (s *session) stamp(rcpt string) {
-	if st := s.sink.stamps; st != nil && s.inMail && !s.stamped {
-		s.stamped = true
-		st.add("mail", s.mailAt, s.id, string(s.sender), rcpt)
+// recordMail writes the line of the MAIL under way, once, now that its first recipient
+// is known, or that it has none.
+func (s *session) recordMail(rcpt []byte) {
+	if s.sink.rec != nil && s.mailAt != 0 {
+		s.sink.rec.mail(s.mailAt, s.id, rcpt, s.sender)
+		s.mailAt = 0
 	}
 }

@@ -15,7 +15,7 @@ import (
 // SinkConfig says how a Sink behaves; the zero value takes everything at once.
 type SinkConfig struct {
 	Hostname       string  // in the greeting; default sink.test
-	MaxConnections int     // at the same time; one more is answered 421; 0: no limit
+	MaxConnections int     // at the same time on one listener; one more is answered 421; 0: no limit
 	NoExtensions   bool    // offer neither PIPELINING, CHUNKING, SIZE nor 8BITMIME
 	TLS            TLSMode // default off; the certificate is made at start and signed by itself
 
@@ -32,7 +32,7 @@ type SinkConfig struct {
 	Greylist int     // the first N attempts of a pair of sender and recipient are answered 451 4.7.1
 
 	IDs    string // file to append "id<TAB>unix_nanos<TAB>rcpt" to for each copy received
-	Stamps string // file to append one line to for each connection and each MAIL, see stamps.go
+	Record string // file to append a line to for each connection, MAIL, RCPT and message, see record.go
 	Hash   bool   // verify the source's body hashes
 
 	Expect  uint64        // stop once so many distinct ids are in; 0: until cancelled
@@ -59,7 +59,7 @@ type Sink struct {
 	seed   maphash.Seed
 	policy *policy
 	ids    *lineFile
-	stamps *stampFile
+	rec    *recordFile
 	stop   chan struct{} // closed when sessions should end
 	full   chan struct{} // closed when Expect is reached
 	once   sync.Once
@@ -119,34 +119,42 @@ func NewSink(cfg SinkConfig) (*Sink, error) {
 			return nil, fmt.Errorf("sink: ids: %w", err)
 		}
 	}
-	if cfg.Stamps != "" {
-		if s.stamps, err = openStamps(cfg.Stamps); err != nil {
-			return nil, fmt.Errorf("sink: stamps: %w", err)
+	if cfg.Record != "" {
+		if s.rec, err = openRecord(cfg.Record); err != nil {
+			return nil, fmt.Errorf("sink: record: %w", err)
 		}
 	}
 	return s, nil
 }
 
-// Serve accepts connections on ln until ctx ends or Expect is reached, then lets
+// Serve accepts connections on all of lns until ctx ends or Expect is reached, then lets
 // transactions under way finish for three seconds, closes everything and reports.
-// It owns ln. The error is ErrTimeout, or that of the listener or a file; the report
+// It owns lns. The error is ErrTimeout, or that of a listener or a file; the report
 // is valid beside it.
-func (s *Sink) Serve(ctx context.Context, ln net.Listener) (*SinkReport, error) {
+func (s *Sink) Serve(ctx context.Context, lns ...net.Listener) (*SinkReport, error) {
 	begin, cpu := time.Now(), cpuTime()
-	var sessions sync.WaitGroup
-	failed := make(chan error, 1)
-	accepting := make(chan struct{})
-	go func() {
-		defer close(accepting)
-		failed <- s.accept(ln, &sessions)
-	}()
+	if s.rec != nil {
+		names := make([]string, len(lns))
+		for i, ln := range lns {
+			names[i] = ln.Addr().String()
+			stampArrivals(ln)
+		}
+		s.rec.start(names)
+	}
+	var sessions, accepting sync.WaitGroup
+	failed := make(chan error, len(lns))
+	for _, ln := range lns {
+		accepting.Go(func() { failed <- s.accept(ln, &sessions) })
+	}
 	sampler := make(chan struct{})
 	go func() { defer close(sampler); s.sample(begin) }()
 
 	err := s.wait(ctx, failed)
 	close(s.stop)
-	_ = ln.Close()
-	<-accepting
+	for _, ln := range lns {
+		_ = ln.Close()
+	}
+	accepting.Wait()
 	s.hurry(time.Now()) // wakes those that wait for a command
 	force := time.AfterFunc(sinkGrace, s.closeAll)
 	sessions.Wait()
@@ -186,31 +194,50 @@ func (s *Sink) closeFiles() error {
 	if s.ids != nil {
 		err = s.ids.close()
 	}
-	if s.stamps != nil {
-		err = errors.Join(err, s.stamps.lines.close())
+	if s.rec != nil {
+		err = errors.Join(err, s.rec.lines.close())
 	}
 	return err
 }
 
 func (s *Sink) accept(ln net.Listener, sessions *sync.WaitGroup) error {
-	for id := uint64(1); ; id++ {
+	name := ln.Addr().String()
+	var open atomic.Int64
+	for {
 		conn, err := ln.Accept()
 		if err != nil {
 			return err
 		}
-		s.count.connections.Add(1)
-		turnAway := s.cfg.MaxConnections > 0 && s.count.open.Load() >= int64(s.cfg.MaxConnections)
-		if !turnAway {
-			// Only this goroutine raises the count, so the peak needs no loop.
-			s.count.peak.Store(max(s.count.peak.Load(), s.count.open.Add(1)))
+		at := rawNow()
+		id := s.count.connections.Add(1)
+		if s.rec != nil {
+			s.rec.open(at, id, conn.RemoteAddr().String(), name)
 		}
-		s.mu.Lock()
-		s.conns[conn] = struct{}{}
-		s.mu.Unlock()
+		turnAway := s.cfg.MaxConnections > 0 && open.Load() >= int64(s.cfg.MaxConnections)
+		if !turnAway {
+			open.Add(1)
+		}
+		s.enter(conn, turnAway)
 		sessions.Go(func() {
 			newSession(s, conn, id).run(turnAway)
 			s.leave(conn, turnAway)
+			if !turnAway {
+				open.Add(-1)
+			}
+			if s.rec != nil {
+				s.rec.close(rawNow(), id)
+			}
 		})
+	}
+}
+
+func (s *Sink) enter(conn net.Conn, turnedAway bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[conn] = struct{}{}
+	if !turnedAway {
+		// Only here, under the lock, does the count rise.
+		s.count.peak.Store(max(s.count.peak.Load(), s.count.open.Add(1)))
 	}
 }
 
@@ -255,8 +282,8 @@ func (s *Sink) sample(begin time.Time) {
 			if s.ids != nil {
 				s.ids.flush()
 			}
-			if s.stamps != nil {
-				s.stamps.lines.flush()
+			if s.rec != nil {
+				s.rec.lines.flush()
 			}
 			if n%5 != 0 {
 				continue

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -348,26 +346,4 @@ func TestSink_expect(t *testing.T) {
 			t.Errorf("waited %v", d)
 		}
 	})
-}
-
-func TestSink_stamps(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "stamps")
-	synctest.Test(t, func(t *testing.T) {
-		p, stop := startSink(t, SinkConfig{Stamps: name})
-		conn, _ := p.dial(t.Context())
-		talk(t, conn, hello+"C: MAIL FROM:<s@x>\nS: 250\nC: RCPT TO:<a@b>\nS: 250\nC: RCPT TO:<c@b>\nS: 250\nC: RSET\nS: 250\nC: MAIL FROM:<n@x>\nS: 250\nC: QUIT\nS: 221\nEOF")
-		stop()
-	})
-	text, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for line := range strings.Lines(string(text)) {
-		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
-		got = append(got, f[0]+" "+strings.Join(f[2:], " "))
-	}
-	if want := "open 1 pipe,mail 1 s@x a@b,mail 1 n@x ,close 1"; strings.Join(got, ",") != want {
-		t.Errorf("got %q\nwant %q", strings.Join(got, ","), want)
-	}
 }

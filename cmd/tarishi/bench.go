@@ -84,13 +84,14 @@ func benchSource() *cobra.Command {
 
 func benchSink() *cobra.Command {
 	var s bench.SinkConfig
-	var listen, extensions, mode string
+	var listen []string
+	var extensions, mode string
 	var quiet, asJSON bool
 	c := &cobra.Command{
 		Use:   "sink",
 		Short: "Receive mail, count ids, and be as slow or moody as told",
 		Example: `  tarishi bench sink --listen 127.0.0.1:2600 --expect 100000 --timeout 5m --ids got
-  tarishi bench sink --tempfail 0.2 --random --delay 200ms --max-connections 5 --stamps stamps`,
+  tarishi bench sink --tempfail 0.2 --random --delay 200ms --max-connections 5 --record record`,
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -111,22 +112,26 @@ func benchSink() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ln, err := net.Listen("tcp", listen)
-			if err != nil {
-				return err
+			lns := make([]net.Listener, len(listen))
+			for i, addr := range listen {
+				if lns[i], err = net.Listen("tcp", addr); err != nil {
+					return err
+				}
 			}
-			if !quiet {
-				// Said once the port is open: a script may wait for this line.
-				fmt.Fprintf(os.Stderr, "sink: listening on %s\n", ln.Addr())
+			for _, ln := range lns {
+				if !quiet {
+					// Said once all ports are open: a script may wait for this line.
+					fmt.Fprintf(os.Stderr, "sink: listening on %s\n", ln.Addr())
+				}
 			}
-			r, err := sink.Serve(ctx, ln)
+			r, err := sink.Serve(ctx, lns...)
 			return show(cmd.OutOrStdout(), r, r != nil, asJSON, quiet, err)
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&listen, "listen", "127.0.0.1:2600", "address to listen on")
+	f.StringSliceVar(&listen, "listen", []string{"127.0.0.1:2600"}, "address to listen on; may be given several times")
 	f.StringVar(&s.Hostname, "hostname", "sink.test", "name to greet with")
-	f.IntVar(&s.MaxConnections, "max-connections", 0, "answer 421 to more than so many at the same time (0: no limit)")
+	f.IntVar(&s.MaxConnections, "max-connections", 0, "answer 421 to more than so many at the same time on one address (0: no limit)")
 	f.StringVar(&extensions, "extensions", "on", "offer PIPELINING, CHUNKING, SIZE, 8BITMIME: on, off")
 	f.StringVar(&mode, "tls", "off", "off, starttls or implicit, with a certificate of its own making")
 	f.DurationVar(&s.ConnectDelay, "connect-delay", 0, "wait before the greeting")
@@ -140,7 +145,7 @@ func benchSink() *cobra.Command {
 	f.Uint64Var(&s.Seed, "seed", 0, "of the draw or the hash")
 	f.IntVar(&s.Greylist, "greylist", 0, "refuse the first N attempts of each sender and recipient with 451")
 	f.StringVar(&s.IDs, "ids", "", "append id, time and recipient of each copy to this `file`")
-	f.StringVar(&s.Stamps, "stamps", "", "append the monotonic time of each connection and MAIL to this `file`")
+	f.StringVar(&s.Record, "record", "", "append the time of each connection, MAIL, RCPT and message to this `file`, for bench windows")
 	f.BoolVar(&s.Hash, "hash", false, "verify the source's body hashes")
 	f.Uint64Var(&s.Expect, "expect", 0, "end once so many distinct ids are in (0: never)")
 	f.DurationVar(&s.Timeout, "timeout", 0, "give up on --expect after this, with exit code 1 (0: never)")
