@@ -1,8 +1,8 @@
 #!/bin/sh
-# Makes tarishi.pb.go anew. Needs protoc (Debian: protobuf-compiler).
+# Makes the *.pb.go anew from all *.proto. Needs protoc (Debian: protobuf-compiler).
 set -eu
 cd "$(dirname "$0")/.."
 bin=$(mktemp -d)
 trap 'rm -r "$bin"' EXIT
 GOBIN=$bin go install google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
-PATH=$bin:$PATH protoc --go_out=. --go_opt=paths=source_relative proto/tarishi.proto
+PATH=$bin:$PATH protoc --go_out=. --go_opt=paths=source_relative proto/*.proto
