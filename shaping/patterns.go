@@ -47,6 +47,11 @@ func (p *Patterns[V]) Each(d mail.Domain, fn func(V) bool) {
 	if v, ok := p.exact[d]; ok && !fn(v) {
 		return
 	}
+	p.eachTail(d, fn)
+}
+
+// eachTail is Each without what belongs to d by its full name.
+func (p *Patterns[V]) eachTail(d mail.Domain, fn func(V) bool) {
 	if len(p.tails) == 0 {
 		return
 	}

@@ -134,6 +134,14 @@ func (r *Rule) Number(f Field) *int {
 // Gives tells whether the rule says something of f.
 func (r *Rule) Gives(f Field) bool { return r.Windows(f) != nil || r.Number(f) != nil }
 
+// shuts tells whether field f of the rule lets nothing through.
+func (r *Rule) shuts(f Field) bool {
+	if n := r.Number(f); n != nil {
+		return *n == 0
+	}
+	return slices.ContainsFunc(r.Windows(f), func(w Window) bool { return w.Max == 0 })
+}
+
 // Empty tells whether the rule limits nothing.
 func (r *Rule) Empty() bool {
 	return !slices.ContainsFunc(Fields, r.Gives)

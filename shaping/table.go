@@ -1,19 +1,13 @@
 package shaping
 
-import "strings"
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
-// Destination is whom an attempt is about: what shares limits and connections. It
-// is fixed from the domain and its MX before anything is asked of the scheduler.
-type Destination struct {
-	Key  string // "name:google", "domain:example.net" or "site:mx1.example.net,mx2.example.net"
-	Name string // the named destination whose rules hold where a domain: has none; else empty
-}
-
-// String is the destination as people are shown it.
-func (d Destination) String() string {
-	_, s, _ := strings.Cut(d.Key, ":")
-	return s
-}
+	"github.com/tarishi/tarishi/mail"
+)
 
 // Layer says where a rule was written.
 type Layer string
@@ -65,30 +59,181 @@ type SlotBound struct {
 // number of goroutines may ask.
 type Table struct {
 	version uint64
-	names   Patterns[string] // domain → named destination
-	hosts   Patterns[string] // MX host → named destination
-	own     Patterns[bool]   // domains that are destinations of their own
-	scopes  [4]scope         // by Per
-	paused  toMap[*Suspension]
+	members Patterns[member]    // domains that named destinations list
+	hosts   Patterns[member]    // MX hosts they have
+	own     Patterns[string]    // domains that count by themselves; under the To that makes them
+	scopes  [4]toMap[[]layered] // the rules, by Per
+	paused  toMap[*Suspension]  // what is suspended
+	groups  map[string]Group
 }
 
-// Version is the Book's.
-func (t *Table) Version() uint64 { return t.version }
+// member is a pattern of a named destination.
+type member struct{ name, pattern string }
 
-// toMap finds what belongs to a To.
+// layered is a rule and the layer it was written in.
+type layered struct {
+	*Rule
+	layer Layer
+}
+
+func (l layered) ref() RuleRef { return RuleRef{l.layer, l.To, l.Per} }
+
+// toMap finds what belongs to a destination among what is kept by To.
 type toMap[V any] struct {
 	domains Patterns[V]
 	names   map[string]V
 }
 
-// scope is the rules that count by the same Per.
-type scope struct {
-	rules toMap[*effective]
-	any   bool
+// put keeps v under a canonical To.
+func (m *toMap[V]) put(groups map[string]Group, to string, v V) error {
+	if _, named := groups[to]; !named {
+		return m.domains.Add(to, v)
+	}
+	if m.names == nil {
+		m.names = map[string]V{}
+	}
+	m.names[to] = v
+	return nil
 }
 
-// effective is what both layers make of one To and Per.
-type effective struct {
-	rule Rule
-	from [5]RuleRef // by position in Fields
+// each calls fn with what belongs to d, the most specific first, until fn says
+// false: the domain, the named destination, *.example.net with the longest tail, *.
+// A destination of many domains is not asked for by the pattern of one of them.
+func (m *toMap[V]) each(d Destination, fn func(V) bool) {
+	kind, rest, _ := strings.Cut(d.Key, ":")
+	name := d.Name
+	if kind == "name" {
+		name = rest
+	}
+	if kind == "domain" {
+		if v, ok := m.domains.exact[mail.Domain(rest)]; ok && !fn(v) {
+			return
+		}
+	}
+	if v, ok := m.names[name]; ok && !fn(v) {
+		return
+	}
+	if kind != "domain" {
+		rest = ""
+	}
+	m.domains.eachTail(mail.Domain(rest), fn)
+}
+
+// Table makes the Book ready for questions.
+func (b *Book) Table() (*Table, error) {
+	t := &Table{version: b.Version, groups: b.Destinations}
+	for _, name := range slices.Sorted(maps.Keys(b.Destinations)) {
+		for _, list := range []struct {
+			into     *Patterns[member]
+			patterns []string
+		}{{&t.members, b.Destinations[name].Domains}, {&t.hosts, b.Destinations[name].MX}} {
+			for _, p := range list.patterns {
+				if err := list.into.Add(p, member{name, canonicalTo(p)}); err != nil {
+					return nil, fmt.Errorf("destination %s: %w", name, err)
+				}
+			}
+		}
+	}
+	own := map[string]bool{}
+	var by [4]map[string][]layered
+	for _, l := range []struct {
+		layer Layer
+		rules []Rule
+	}{{LayerSet, b.Set}, {LayerFile, b.File}} { // in the order in which they are asked
+		for i := range l.rules {
+			r := l.rules[i].clone()
+			r.To = canonicalTo(r.To)
+			p := r.Per & (Source | Tenant)
+			if by[p] == nil {
+				by[p] = map[string][]layered{}
+			}
+			by[p][r.To] = append(by[p][r.To], layered{&r, l.layer})
+			own[r.To] = true
+		}
+	}
+	for p := range by {
+		for to, rules := range by[p] {
+			if err := t.scopes[p].put(b.Destinations, to, rules); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for i := range b.Suspensions {
+		s := b.Suspensions[i]
+		if err := t.paused.put(b.Destinations, s.To, &s); err != nil {
+			return nil, err
+		}
+		own[s.To] = true
+	}
+	for to := range own {
+		if _, named := b.Destinations[to]; named || to == "*" {
+			continue
+		}
+		if err := t.own.Add(to, to); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// Version is the Book's.
+func (t *Table) Version() uint64 { return t.version }
+
+// Bounds is everything that bounds mail to d from a source address ("": whichever
+// the system takes) for a tenant ("": none; such mail counts together).
+func (t *Table) Bounds(d Destination, source, tenant string) Bounds {
+	var b Bounds
+	t.paused.each(d, func(s *Suspension) bool { b.Suspended = s; return false })
+	for p := range t.scopes {
+		rules := t.rulesFor(d, Per(p))
+		for _, f := range Fields {
+			r, ok := first(rules, f)
+			if !ok {
+				continue
+			}
+			if b.Suspended == nil && r.shuts(f) {
+				b.Suspended = &Suspension{To: r.To, Reason: fmt.Sprintf("%s is limited to %s", f, r.value(f))}
+			}
+			switch f {
+			case Connections:
+				b.Slots = append(b.Slots, SlotBound{counter(f, d, Per(p), source, tenant), *r.Connections, r.ref()})
+			case PerConnection:
+				if n := *r.PerConnection; b.PerConnection == 0 || n < b.PerConnection {
+					b.PerConnection = n
+				}
+			default:
+				b.Counters = append(b.Counters, Bound{counter(f, d, Per(p), source, tenant), f, r.Windows(f), r.ref()})
+			}
+		}
+	}
+	return b
+}
+
+// rulesFor lists the rules of one scope that hold for d, the most specific first.
+func (t *Table) rulesFor(d Destination, p Per) []layered {
+	var out []layered
+	t.scopes[p].each(d, func(ls []layered) bool { out = append(out, ls...); return true })
+	return out
+}
+
+// first is the most specific of rules that gives f.
+func first(rules []layered, f Field) (layered, bool) {
+	i := slices.IndexFunc(rules, func(l layered) bool { return l.Gives(f) })
+	if i < 0 {
+		return layered{}, false
+	}
+	return rules[i], true
+}
+
+// counter names what is counted: everything started under one name counts together.
+func counter(f Field, d Destination, p Per, source, tenant string) string {
+	s := string(f) + " " + d.Key
+	if p&Source != 0 {
+		s += " source=" + source
+	}
+	if p&Tenant != 0 {
+		// Last, so that no tenant's name can be taken for another counter's.
+		s += " tenant=" + tenant
+	}
+	return s
 }
