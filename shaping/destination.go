@@ -13,8 +13,8 @@ import (
 // Destination is whom an attempt is about: what shares limits and connections. It
 // is fixed from the domain and its MX before anything is asked of the scheduler.
 type Destination struct {
-	Key  string // "name:google", "domain:example.net" or "site:mx1.example.net,mx2.example.net"
-	Name string // the named destination whose rules hold where a domain: has none; else empty
+	Key  string `json:"key"`            // "name:google", "domain:example.net" or "site:mx1.example.net,mx2.example.net"
+	Name string `json:"name,omitempty"` // the named destination whose rules hold where a domain: has none; else empty
 }
 
 // String is the destination as people are shown it.

@@ -192,7 +192,7 @@ func (t *Table) Bounds(d Destination, source, tenant string) Bounds {
 				continue
 			}
 			if b.Suspended == nil && r.shuts(f) {
-				b.Suspended = &Suspension{To: r.To, Reason: fmt.Sprintf("%s is limited to %s", f, r.value(f))}
+				b.Suspended = &Suspension{To: r.To, Reason: fmt.Sprintf("%s limited to %s", f, r.value(f))}
 			}
 			switch f {
 			case Connections:
