@@ -69,7 +69,7 @@ func (b *Book) set(c Change) (*Book, string, error) {
 	if c.Rule == nil {
 		return nil, "", refuse("", "no limit is given", "say to whom and how much")
 	}
-	r := c.Rule.clone()
+	r := *c.Rule
 	if err := firstFault(b.Destinations, []Rule{r}); err != nil { // what is given, before it is mixed with what is there
 		return nil, "", err
 	}

@@ -62,6 +62,15 @@ func TestDestinationOfADomain(t *testing.T) {
 	}
 }
 
+func TestPatternsOfOneLengthAreSettledByName(t *testing.T) {
+	tab := tableOf(t, &Book{Destinations: map[string]Group{"zeta": {MX: []string{"*.a.test"}}, "alpha": {MX: []string{"*.b.test"}}}})
+	for _, mx := range [][]string{{"x.a.test", "x.b.test"}, {"x.b.test", "x.a.test"}} {
+		if got := tab.Destination("d.test", mx); got.Key != "name:alpha" {
+			t.Errorf("%v: %v", mx, got)
+		}
+	}
+}
+
 func TestSitesOfManyHostsAreShort(t *testing.T) {
 	var mx []string
 	for i := range 40 {
