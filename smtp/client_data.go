@@ -154,6 +154,13 @@ type SourceError struct{ Err error }
 func (e *SourceError) Error() string { return "read message: " + e.Err.Error() }
 func (e *SourceError) Unwrap() error { return e.Err }
 
+// NotStartedError carries the error of BeforeMail: MAIL FROM was not sent, and the
+// connection is as good as before.
+type NotStartedError struct{ Err error }
+
+func (e *NotStartedError) Error() string { return "transaction not started: " + e.Err.Error() }
+func (e *NotStartedError) Unwrap() error { return e.Err }
+
 // NotCompletedError carries the error of BeforeDot. The message was not completed.
 type NotCompletedError struct{ Err error }
 

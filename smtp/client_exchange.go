@@ -104,7 +104,16 @@ func (x *clientExchange) envelope(withData bool) (dataSent bool, err error) {
 			return false, err
 		}
 		c.debugCommands(c.cmd)
-		if err := c.write(x.stage, c.t.Block, c.cmd); err != nil {
+		if mailFirst && x.t.BeforeMail != nil {
+			if err := x.t.BeforeMail(); err != nil {
+				return false, &NotStartedError{Err: err}
+			}
+		}
+		err := c.write(x.stage, c.t.Block, c.cmd)
+		if mailFirst && x.t.AfterMail != nil {
+			x.t.AfterMail()
+		}
+		if err != nil {
 			return dataSent, x.lastWords(err)
 		}
 		if err := x.readReplies(reset, mailFirst, first, next); err != nil || x.ending {
@@ -339,6 +348,11 @@ func (x *clientExchange) lastWords(err error) error {
 
 func isStageError(err error) bool {
 	_, ok := err.(*StageError)
+	return ok
+}
+
+func isNotStarted(err error) bool {
+	_, ok := err.(*NotStartedError)
 	return ok
 }
 

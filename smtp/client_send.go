@@ -34,6 +34,14 @@ type Transaction struct {
 
 	RequireTLS bool // RFC 8689: only over TLS, to hosts that offer REQUIRETLS
 
+	// BeforeMail, when set, is called immediately before the write that carries MAIL
+	// FROM, after all that may take its time: the connection is in step, what was said
+	// on it before is answered. On an error nothing of that write leaves and Send
+	// returns a *NotStartedError. It must not block.
+	BeforeMail func() error
+	// AfterMail, when set, is called once that write has returned; also when it
+	// failed, since the octets may have left.
+	AfterMail func()
 	// BeforeDot, when set, is called at most once, when at least one recipient is
 	// accepted and before the octets that complete the message (the final dot, the end
 	// of BDAT LAST) can leave. On an error they never do; Send returns a
@@ -99,9 +107,9 @@ func (res *Result) anyOpen() bool {
 
 // Send carries out one transaction. What the host says is in the Result, never in
 // the error. The error is a *StageError when the connection broke, was cut by a
-// deadline of ours or by ctx, or the host left the protocol; a *SourceError or
-// *NotCompletedError when the caller's side failed. Then recipients without a
-// reply are those of which nothing is known. Result.Reusable tells in every case
+// deadline of ours or by ctx, or the host left the protocol; a *SourceError,
+// *NotStartedError or *NotCompletedError when the caller's side failed. Then
+// recipients without a reply are those of which nothing is known. Result.Reusable tells in every case
 // whether the connection is still open.
 func (c *Client) Send(ctx context.Context, t *Transaction) (Result, error) {
 	res := Result{Recipients: make([]RcptResult, len(t.Recipients))}
@@ -123,6 +131,13 @@ func (c *Client) Send(ctx context.Context, t *Transaction) (Result, error) {
 	err := x.run()
 	switch {
 	case err == nil:
+	case isNotStarted(err):
+		c.transactions-- // the host has seen nothing of it
+		res.Reusable = end()
+		if !res.Reusable {
+			c.Close()
+		}
+		return res, err
 	case errors.Is(err, errBareLine):
 		res.settle(StageLocal, replyBareLine)
 		err = nil
