@@ -20,10 +20,10 @@ import (
 func benchCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure a mail server: load source, sink, and a check for lost mail",
+		Short: "Measure a mail server: load source, sink, and checks for lost mail and broken limits",
 		Args:  cobra.NoArgs,
 	}
-	c.AddCommand(benchSource(), benchSink(), benchCheck())
+	c.AddCommand(benchSource(), benchSink(), benchCheck(), benchWindows())
 	return c
 }
 

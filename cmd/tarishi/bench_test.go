@@ -37,6 +37,22 @@ func TestBenchCheck(t *testing.T) {
 	}
 }
 
+// windows fails exactly when a limit was broken, and names the connection.
+func TestBenchWindows(t *testing.T) {
+	record := filepath.Join(t.TempDir(), "record")
+	if err := os.WriteFile(record, []byte("start\t1\t1\tA\nopen\t2\t1\t10.0.0.1:9\tA\nmail\t10\t1\td.test\ts@x\nmail\t1000000010\t1\td.test\ts@x\nclose\t1000000020\t1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := runBench("windows", "--record", record, "--limit", "d.test=1/1s", "--connections", "d.test=1", "--per-connection", "d.test=2", "--new-connections", "d.test=1/1h")
+	if err != nil || strings.Count(out, "kept") != 4 {
+		t.Errorf("kept: %v\n%s", err, out)
+	}
+	out, err = runBench("windows", record, "--record", record, "--json", "--destination", "all=d.test", "--limit", "all=2/1.000000001s")
+	if err == nil || !strings.Contains(out, `"violations": 2`) {
+		t.Errorf("two records, each with a message too many for both: %v\n%s", err, out)
+	}
+}
+
 func TestBenchFlags(t *testing.T) {
 	for _, args := range [][]string{
 		{"source", "--messages", "1", "--pipelining", "perhaps"},
@@ -45,6 +61,13 @@ func TestBenchFlags(t *testing.T) {
 		{"sink", "--extensions", "x"},
 		{"sink", "--stall", "quit"},
 		{"check", "--sent", "x"},
+		{"windows"},
+		{"windows", "--record", "/nowhere"},
+		{"windows", "--record", "bench_test.go"},
+		{"windows", "--record", "/dev/null", "--limit", "d=1"},
+		{"windows", "--record", "/dev/null", "--limit", "d=1/1s"},
+		{"windows", "--record", "/dev/null", "--connections", "d"},
+		{"windows", "--record", "/dev/null", "--destination", "d"},
 	} {
 		if out, err := runBench(args...); err == nil {
 			t.Errorf("%v: no error\n%s", args, out)
