@@ -36,6 +36,7 @@ const (
 	Event_DOUBT    Event_Kind = 5 // found after an unclean stop: DOT without an end
 	Event_OPERATOR Event_Kind = 6 // hold, release, retry, rm, bounce
 	Event_MOVED    Event_Kind = 7 // the delivery has left this record for WAIT without an attempt
+	Event_RETURNED Event_Kind = 8 // the attempt that DOT announced delivered to nobody, and the record stays
 )
 
 // Enum value maps for Event_Kind.
@@ -49,6 +50,7 @@ var (
 		5: "DOUBT",
 		6: "OPERATOR",
 		7: "MOVED",
+		8: "RETURNED",
 	}
 	Event_Kind_value = map[string]int32{
 		"UNKNOWN":  0,
@@ -59,6 +61,7 @@ var (
 		"DOUBT":    5,
 		"OPERATOR": 6,
 		"MOVED":    7,
+		"RETURNED": 8,
 	}
 )
 
@@ -622,7 +625,9 @@ type Journal struct {
 	From          uint64                 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`     // EVENT sequence from which entries of unsettled deliveries may stand
 	Closed        bool                   `protobuf:"varint,3,opt,name=closed,proto3" json:"closed,omitempty"` // the node stopped cleanly; nothing is unsettled
 	Events        []*Event               `protobuf:"bytes,4,rep,name=events,proto3" json:"events,omitempty"`
-	ReadySeq      uint64                 `protobuf:"varint,5,opt,name=ready_seq,json=readySeq,proto3" json:"ready_seq,omitempty"` // highest READY sequence taken so far
+	ReadySeq      uint64                 `protobuf:"varint,5,opt,name=ready_seq,json=readySeq,proto3" json:"ready_seq,omitempty"`    // highest READY sequence taken so far
+	WaitFrom      uint64                 `protobuf:"varint,6,opt,name=wait_from,json=waitFrom,proto3" json:"wait_from,omitempty"`    // cluster: what unsettled deliveries have stored in WAIT stands above this sequence
+	ReadyFrom     uint64                 `protobuf:"varint,7,opt,name=ready_from,json=readyFrom,proto3" json:"ready_from,omitempty"` // cluster: and in READY, notices say
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -688,6 +693,20 @@ func (x *Journal) GetEvents() []*Event {
 func (x *Journal) GetReadySeq() uint64 {
 	if x != nil {
 		return x.ReadySeq
+	}
+	return 0
+}
+
+func (x *Journal) GetWaitFrom() uint64 {
+	if x != nil {
+		return x.WaitFrom
+	}
+	return 0
+}
+
+func (x *Journal) GetReadyFrom() uint64 {
+	if x != nil {
+		return x.ReadyFrom
 	}
 	return 0
 }
@@ -949,13 +968,16 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\rR\x06number\x12\x1b\n" +
-	"\tstored_us\x18\x03 \x01(\x03R\bstoredUs\"\x91\x01\n" +
+	"\tstored_us\x18\x03 \x01(\x03R\bstoredUs\"\xcd\x01\n" +
 	"\aJournal\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x16\n" +
 	"\x06closed\x18\x03 \x01(\bR\x06closed\x12)\n" +
 	"\x06events\x18\x04 \x03(\v2\x11.tarishi.v1.EventR\x06events\x12\x1b\n" +
-	"\tready_seq\x18\x05 \x01(\x04R\breadySeq\"\xde\x03\n" +
+	"\tready_seq\x18\x05 \x01(\x04R\breadySeq\x12\x1b\n" +
+	"\twait_from\x18\x06 \x01(\x04R\bwaitFrom\x12\x1d\n" +
+	"\n" +
+	"ready_from\x18\a \x01(\x04R\treadyFrom\"\xec\x03\n" +
 	"\x05Event\x12*\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x16.tarishi.v1.Event.KindR\x04kind\x12\x13\n" +
 	"\x05at_us\x18\x02 \x01(\x03R\x04atUs\x12\x1d\n" +
@@ -973,7 +995,7 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\x04note\x18\n" +
 	" \x01(\tR\x04note\x12\x18\n" +
 	"\aattempt\x18\v \x01(\rR\aattempt\x12\x19\n" +
-	"\bwait_seq\x18\f \x01(\x04R\awaitSeq\"h\n" +
+	"\bwait_seq\x18\f \x01(\x04R\awaitSeq\"v\n" +
 	"\x04Kind\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\a\n" +
 	"\x03DOT\x10\x01\x12\v\n" +
@@ -982,7 +1004,8 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\bRECEIVED\x10\x04\x12\t\n" +
 	"\x05DOUBT\x10\x05\x12\f\n" +
 	"\bOPERATOR\x10\x06\x12\t\n" +
-	"\x05MOVED\x10\a\"h\n" +
+	"\x05MOVED\x10\a\x12\f\n" +
+	"\bRETURNED\x10\b\"h\n" +
 	"\aOutcome\x12\x1c\n" +
 	"\trecipient\x18\x01 \x01(\tR\trecipient\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\rR\x06status\x12'\n" +
