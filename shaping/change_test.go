@@ -153,7 +153,7 @@ func TestRefusals(t *testing.T) {
 		{Change{Op: OpSet}, "no limit is given"},
 		{set(Rule{To: "gogle", Messages: w}), `"gogle" is a destination nobody defined; did you mean "google"?`},
 		{set(Rule{To: "a.net"}), "limits nothing"},
-		{set(Rule{To: "a.net", Messages: []Window{{-5, time.Hour}}}), "a.net messages.max: -5 is negative"},
+		{set(Rule{To: "a.net", Messages: []Window{{-5, time.Hour}}}), "a.net messages[0].max: -5 is negative"},
 		{Change{Op: OpSet, Rule: &Rule{To: "a.net", Messages: w}, Base: 2}, "have changed since version 2; they are at 4"},
 		{Change{Op: OpSet, Rule: &Rule{To: "a.net", Messages: w}, Author: "a\nb"}, "author: is not one line"},
 		{Change{Op: OpSet, Rule: &Rule{To: "a.net", Messages: w}, Reason: strings.Repeat("x", 401)}, "reason: is not one line"},

@@ -68,12 +68,7 @@ func checkRule(groups map[string]Group, r *Rule) []*RefusedError {
 	bad := func(field Field, err error) {
 		var re *RefusedError
 		if errors.As(err, &re) {
-			if re.Field != "" && field != "" {
-				re = &RefusedError{string(field) + "." + re.Field, re.What, re.Mend}
-			} else if field != "" {
-				re = &RefusedError{string(field), re.What, re.Mend}
-			}
-			out = append(out, re)
+			out = append(out, &RefusedError{string(field) + re.Field, re.What, re.Mend})
 		}
 	}
 	bad("to", checkTo(groups, r.To))

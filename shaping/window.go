@@ -40,7 +40,7 @@ func ParseWindow(s string) (Window, error) {
 		return Window{}, err
 	}
 	w := Window{Max: n, Length: d}
-	return w, w.check()
+	return w, unplaced(w.check())
 }
 
 // ParseWindows reads one or more windows with commas between them: "1000/1h,20/1s".
@@ -53,7 +53,15 @@ func ParseWindows(s string) ([]Window, error) {
 		}
 		out = append(out, w)
 	}
-	return out, checkWindows(out)
+	return out, unplaced(checkWindows(out))
+}
+
+// unplaced takes the place from an error about a text, which is the place.
+func unplaced(err error) error {
+	if re, ok := err.(*RefusedError); ok {
+		return &RefusedError{"", re.What, re.Mend}
+	}
+	return err
 }
 
 // String is the window as ParseWindow reads it.
@@ -82,14 +90,16 @@ func (w Window) check() error {
 	return nil
 }
 
-// checkWindows holds one field's windows against each other.
+// checkWindows holds one field's windows against each other. The error's Field
+// begins with the position: "[1].max".
 func checkWindows(ws []Window) error {
 	for i, w := range ws {
 		if err := w.check(); err != nil {
-			return err
+			re := err.(*RefusedError)
+			return refuse(fmt.Sprintf("[%d].%s", i, re.Field), re.What, re.Mend)
 		}
 		if j := slices.IndexFunc(ws, func(o Window) bool { return o.Length == w.Length }); j < i {
-			return refuse("window", fmt.Sprintf("%s and %s are limits of the same window", ws[j], w), "keep the smaller one")
+			return refuse(fmt.Sprintf("[%d].window", i), fmt.Sprintf("%s and %s are limits of the same window", ws[j], w), "keep the smaller one")
 		}
 	}
 	return nil
@@ -114,7 +124,7 @@ var units = []struct {
 func ParseLength(s string) (time.Duration, error) {
 	mend := "write a length such as 1s, 30m, 1h or 1d"
 	if s == "" {
-		return 0, refuse("window", "the window has no length", mend)
+		return 0, refuse("", "the window has no length", mend)
 	}
 	var d time.Duration
 	for rest := s; rest != ""; {
@@ -126,7 +136,7 @@ func ParseLength(s string) (time.Duration, error) {
 		if i > 0 {
 			v, err := strconv.ParseInt(rest[:i], 10, 32)
 			if err != nil {
-				return 0, refuse("window", fmt.Sprintf("%q is too long", s), "at most "+FormatLength(MaxWindow))
+				return 0, refuse("", fmt.Sprintf("%q is too long", s), "at most "+FormatLength(MaxWindow))
 			}
 			n = v
 		}
@@ -136,18 +146,18 @@ func ParseLength(s string) (time.Duration, error) {
 		}
 		unit := rest[i:j]
 		if unit == "" {
-			return 0, refuse("window", fmt.Sprintf("%q has no unit", s), mend)
+			return 0, refuse("", fmt.Sprintf("%q has no unit", s), mend)
 		}
 		u, ok := unitOf(unit)
 		if !ok {
-			return 0, refuse("window", fmt.Sprintf("%q is no unit of time", unit), mend)
+			return 0, refuse("", fmt.Sprintf("%q is no unit of time", unit), mend)
 		}
 		if i == 0 && rest != s {
-			return 0, refuse("window", fmt.Sprintf("%q is no length", s), mend)
+			return 0, refuse("", fmt.Sprintf("%q is no length", s), mend)
 		}
 		d += time.Duration(n) * u
 		if d > 100*MaxWindow || time.Duration(n) > 100*MaxWindow/u {
-			return 0, refuse("window", fmt.Sprintf("%q is too long", s), "at most "+FormatLength(MaxWindow))
+			return 0, refuse("", fmt.Sprintf("%q is too long", s), "at most "+FormatLength(MaxWindow))
 		}
 		rest = rest[j:]
 	}
