@@ -18,6 +18,9 @@
 //   - A page (4 KiB) is written as it stood at some moment, so of the unsynced writes to one page a prefix survives, and
 //     each page chooses for itself; between pages there is no order, and a lost page under a kept one reads as zeros.
 //
+// Short of a power cut a disk may also be slow (every sync takes longer), full (ENOSPC beyond a size) or stalled (Freeze), at
+// any moment and for as long as a test likes.
+//
 // It is stricter than a disk in one place: writes after a truncation that was lost are lost as well.
 //
 // Cutfs holds everything in memory and forgets it at Unmount; it never touches the folder an image was read from, and it is

@@ -26,6 +26,7 @@ type disk struct {
 	queued int  // operations that wait in a freeze
 	m      *model
 	counts Counts
+	trouble
 	lists  map[uint64][]string // open folders
 	handle uint64
 }
@@ -114,6 +115,9 @@ func (d *disk) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut)
 func (d *disk) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	return d.do(func(m *model) syscall.Errno {
 		if size, ok := in.GetSize(); ok {
+			if errno := d.grow(in.NodeId, int64(size)); errno != 0 {
+				return errno
+			}
 			if errno := m.truncate(in.NodeId, int64(size), time.Now()); errno != 0 {
 				return errno
 			}
@@ -226,8 +230,14 @@ func (d *disk) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadRe
 }
 
 func (d *disk) Write(_ <-chan struct{}, in *fuse.WriteIn, p []byte) (uint32, fuse.Status) {
+	if in.Flags&syscall.O_DSYNC != 0 {
+		d.trouble.sync()
+	}
 	status := d.do(func(m *model) syscall.Errno {
 		d.counts.Writes++
+		if errno := d.grow(in.NodeId, int64(in.Offset)+int64(len(p))); errno != 0 {
+			return errno
+		}
 		if errno := m.write(in.NodeId, int64(in.Offset), p, time.Now()); errno != 0 {
 			return errno
 		}
@@ -242,6 +252,7 @@ func (d *disk) Write(_ <-chan struct{}, in *fuse.WriteIn, p []byte) (uint32, fus
 
 func (d *disk) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	const dataOnly = 1 // FUSE_FSYNC_FDATASYNC
+	d.trouble.sync()
 	return d.do(func(m *model) syscall.Errno {
 		if in.FsyncFlags&dataOnly != 0 {
 			d.counts.Fdatasyncs++
@@ -253,6 +264,7 @@ func (d *disk) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 }
 
 func (d *disk) FsyncDir(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
+	d.trouble.sync()
 	return d.do(func(m *model) syscall.Errno {
 		d.counts.DirSyncs++
 		return m.sync(in.NodeId, false)
@@ -261,6 +273,7 @@ func (d *disk) FsyncDir(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 
 // syncfs answers FUSE_SYNCFS, which go-fuse does not know; the serving loop calls it.
 func (d *disk) syncfs() fuse.Status {
+	d.trouble.sync()
 	return d.do(func(m *model) syscall.Errno {
 		d.counts.Syncfs++
 		m.syncAll()
@@ -279,6 +292,9 @@ func (d *disk) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
 	return d.do(func(m *model) syscall.Errno {
 		n := m.nodes[in.NodeId]
 		if end := int64(in.Offset + in.Length); n != nil && in.Mode&keepSize == 0 && end > int64(len(n.data)) {
+			if errno := d.grow(in.NodeId, end); errno != 0 {
+				return errno
+			}
 			return m.truncate(in.NodeId, end, time.Now())
 		}
 		return 0
@@ -319,12 +335,4 @@ func (d *disk) ReleaseDir(in *fuse.ReleaseIn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.lists, in.Fh)
-}
-
-func (d *disk) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
-	// A disk of 64 GiB that is always nearly empty: programs that watch the free space must not stop here.
-	out.Bsize, out.Frsize, out.NameLen = pageSize, pageSize, 255
-	out.Blocks, out.Bfree, out.Bavail = 64<<30/pageSize, 60<<30/pageSize, 60<<30/pageSize
-	out.Files, out.Ffree = 1<<20, 1<<20
-	return fuse.OK
 }
