@@ -179,7 +179,7 @@ func (d *drainer) dueSlot(la *lane) *slot {
 			continue
 		}
 		if s.reader == nil {
-			s.reader = d.q.newReader(s.subject(), 1)
+			s.reader = d.q.newReader(1, s.subject())
 			s.reader.open = &d.open
 		} else if s.reader.again < s.reader.next {
 			s.reader.rewind()
@@ -311,7 +311,7 @@ func (d *drainer) hand(m stored) bool {
 // what is due and has room. Once round, it begins again.
 func (d *drainer) sweepOn(ctx context.Context) (int, error) {
 	if d.sweep == nil {
-		d.sweep = d.q.newReader("wait.>", 1)
+		d.sweep = d.q.newReader(1, "wait.>")
 	}
 	read := 0
 	for turns := 0; turns < 2 && read == 0; {
@@ -323,7 +323,7 @@ func (d *drainer) sweepOn(ctx context.Context) (int, error) {
 		if len(ms) == 0 {
 			turns++
 			d.sweep.close()
-			d.sweep = d.q.newReader("wait.>", 1)
+			d.sweep = d.q.newReader(1, "wait.>")
 			continue
 		}
 		now := time.Now().UnixMilli()

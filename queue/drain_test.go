@@ -23,7 +23,7 @@ func TestReaderMissesNothing(t *testing.T) {
 		j.Wait(j.Delivery, nil)
 	}
 	flush(t, n)
-	r := n.newReader("wait.>", 1)
+	r := n.newReader(1, "wait.>")
 	defer r.close()
 	seen := map[uint64]int{}
 	read := func(max, want int) {
@@ -73,7 +73,7 @@ func TestRecount(t *testing.T) {
 	flush(t, n)
 	n.lanes.mu.Lock()
 	s := n.lanes.m["d.test"].slots[0]
-	s.reader = n.newReader(s.subject(), 1000)
+	s.reader = n.newReader(1000, s.subject())
 	n.lanes.mu.Unlock()
 	n.lanes.addN(s.slotName, 7)
 	n.drain(1)[0].Done(Attempt{})

@@ -2,130 +2,12 @@ package queue
 
 import (
 	"container/heap"
-	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/tarishi/tarishi/mail"
 )
-
-// slotName is the subject of WAIT that a delivery lies under: its lane, which is
-// its destination, and the slot in which it is due. Slots widen with the delay,
-// so that a lane has a handful and never one per message.
-type slotName struct {
-	lane mail.Domain
-	at   int64 // Unix milliseconds from which it may be read; 0: released by an operator, before all others
-	held bool
-}
-
-const heldToken = "held"
-
-// slotFor chooses the slot of a delivery that is about to wait.
-func slotFor(d *mail.Delivery, now time.Time) slotName {
-	switch {
-	case d.Held:
-		return slotName{lane: d.Destination, held: true}
-	case !d.Due.IsZero() && d.Due.Unix() <= 0:
-		return slotName{lane: d.Destination}
-	case !d.Due.After(now):
-		// Due at once and only waiting for room: one slot for ten minutes' arrivals, in their order.
-		return slotName{lane: d.Destination, at: now.Truncate(10 * time.Minute).UnixMilli()}
-	}
-	w := slotWidth(d.Due.Sub(now)).Milliseconds()
-	return slotName{lane: d.Destination, at: (d.Due.UnixMilli() + w - 1) / w * w}
-}
-
-// slotWidth bounds by how much a retry is late: about one part in fifty.
-func slotWidth(delay time.Duration) time.Duration {
-	switch {
-	case delay < 15*time.Second:
-		return 250 * time.Millisecond
-	case delay < 2*time.Minute:
-		return time.Second
-	case delay < 20*time.Minute:
-		return 5 * time.Second
-	case delay < 3*time.Hour:
-		return 30 * time.Second
-	default:
-		return 5 * time.Minute
-	}
-}
-
-func (s slotName) subject() string {
-	at := heldToken
-	if !s.held {
-		at = strconv.FormatInt(s.at, 10)
-	}
-	return "wait." + laneToken(s.lane) + "." + at
-}
-
-func parseSlot(subject string) (slotName, error) {
-	parts := strings.Split(subject, ".")
-	if len(parts) != 3 || parts[0] != "wait" {
-		return slotName{}, fmt.Errorf("%q is no subject of WAIT", subject)
-	}
-	lane, err := laneOf(parts[1])
-	if err != nil {
-		return slotName{}, err
-	}
-	if parts[2] == heldToken {
-		return slotName{lane: lane, held: true}, nil
-	}
-	at, err := strconv.ParseInt(parts[2], 10, 64)
-	if err != nil {
-		return slotName{}, fmt.Errorf("%q is no subject of WAIT", subject)
-	}
-	return slotName{lane: lane, at: at}, nil
-}
-
-// laneToken writes a domain as one token of a subject: dots become !, and what
-// is neither letter, digit, hyphen nor underscore becomes %XX.
-func laneToken(d mail.Domain) string {
-	var b strings.Builder
-	for i := range len(d) {
-		switch c := d[i]; {
-		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
-			b.WriteByte(c)
-		case c == '.':
-			b.WriteByte('!')
-		default:
-			fmt.Fprintf(&b, "%%%02x", c)
-		}
-	}
-	if b.Len() == 0 {
-		return "%"
-	}
-	return b.String()
-}
-
-func laneOf(token string) (mail.Domain, error) {
-	if token == "%" {
-		return "", nil
-	}
-	var b strings.Builder
-	for i := 0; i < len(token); i++ {
-		switch c := token[i]; c {
-		case '!':
-			b.WriteByte('.')
-		case '%':
-			if i+3 > len(token) {
-				return "", fmt.Errorf("%q is no lane", token)
-			}
-			n, err := strconv.ParseUint(token[i+1:i+3], 16, 8)
-			if err != nil {
-				return "", fmt.Errorf("%q is no lane", token)
-			}
-			b.WriteByte(byte(n))
-			i += 2
-		default:
-			b.WriteByte(c)
-		}
-	}
-	return mail.Domain(b.String()), nil
-}
 
 // lanes counts what waits, by lane and slot: an entry per slot, none per message.
 type lanes struct {
@@ -143,8 +25,8 @@ type lanes struct {
 
 type lane struct {
 	name  mail.Domain
-	slots []*slot // by at
-	held  *slot
+	slots []*slot // as they fall due
+	held  []*slot
 	inDue bool
 }
 
@@ -191,20 +73,18 @@ func (l *lanes) slot(n slotName, make bool) *slot {
 		la = &lane{name: n.lane}
 		l.m[n.lane] = la
 	}
+	list := &la.slots
 	if n.held {
-		if la.held == nil && make {
-			la.held = &slot{slotName: n, lane: la}
-		}
-		return la.held
+		list = &la.held
 	}
-	i, ok := slices.BinarySearchFunc(la.slots, n.at, func(s *slot, at int64) int { return int(min(max(s.at-at, -1), 1)) })
+	i, ok := slices.BinarySearchFunc(*list, n, func(s *slot, n slotName) int { return s.compare(n) })
 	if !ok {
 		if !make {
 			return nil
 		}
-		la.slots = slices.Insert(la.slots, i, &slot{slotName: n, lane: la})
+		*list = slices.Insert(*list, i, &slot{slotName: n, lane: la})
 	}
-	return la.slots[i]
+	return (*list)[i]
 }
 
 // schedule puts a slot where it is noticed: among the due, or on the clock. The caller holds mu.
@@ -340,10 +220,15 @@ func (l *lanes) tidy(s *slot) {
 		return // below zero: read before it was counted, which comes yet
 	}
 	la := s.lane
+	list := &la.slots
 	if s.held {
-		la.held = nil
-	} else if i := slices.Index(la.slots, s); i >= 0 {
-		la.slots = slices.Delete(la.slots, i, i+1)
+		list = &la.held
+	}
+	if i := slices.Index(*list, s); i >= 0 {
+		*list = slices.Delete(*list, i, i+1)
+	}
+	if len(*list) == 0 {
+		*list = nil
 	}
 	if s.reader != nil {
 		l.dead = append(l.dead, s.reader) // the drainer may be reading it: it closes it

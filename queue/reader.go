@@ -26,11 +26,11 @@ type stored struct {
 // the server has sent and we have not got is read again: a record that a reader
 // skips would wait until the next start. One goroutine uses it.
 type slotReader struct {
-	q       *Queue
-	stream  string
-	subject string
-	since   *time.Time // for the first read: from this time on, instead of next
-	headers bool       // no bodies
+	q        *Queue
+	stream   string
+	subjects []string
+	since    *time.Time // for the first read: from this time on, instead of next
+	headers  bool       // no bodies
 
 	next  uint64 // lowest sequence not read yet
 	again uint64 // lowest sequence to be read again; MaxUint64: none. Guarded by lanes.mu
@@ -39,12 +39,12 @@ type slotReader struct {
 	open  *int   // counts readers that have a consumer; nil: nobody counts
 }
 
-func (q *Queue) newReader(subject string, from uint64) *slotReader {
-	return q.newStreamReader(streamWait, subject, from)
+func (q *Queue) newReader(from uint64, subjects ...string) *slotReader {
+	return q.newStreamReader(streamWait, from, subjects...)
 }
 
-func (q *Queue) newStreamReader(stream, subject string, from uint64) *slotReader {
-	return &slotReader{q: q, stream: stream, subject: subject, next: from, again: math.MaxUint64}
+func (q *Queue) newStreamReader(stream string, from uint64, subjects ...string) *slotReader {
+	return &slotReader{q: q, stream: stream, subjects: subjects, next: from, again: math.MaxUint64}
 }
 
 // readMax bounds one read: at 64 KiB a record it stays below the 64 MiB that our
@@ -136,9 +136,14 @@ func (r *slotReader) openConsumer(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	c := jetstream.ConsumerConfig{
-		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, FilterSubject: r.subject, HeadersOnly: r.headers,
+		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, HeadersOnly: r.headers,
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(r.next, 1),
 		InactiveThreshold: time.Minute,
+	}
+	if len(r.subjects) == 1 {
+		c.FilterSubject = r.subjects[0]
+	} else {
+		c.FilterSubjects = r.subjects
 	}
 	if r.since != nil && r.next == 0 {
 		c.DeliverPolicy, c.OptStartSeq, c.OptStartTime = jetstream.DeliverByStartTimePolicy, 0, r.since

@@ -120,7 +120,7 @@ func (q *Queue) recover(ctx context.Context) (*recovered, error) {
 // the first was written and the DOTs without an end.
 func (r *recovered) readJournal(ctx context.Context, q *Queue, to uint64) (began time.Time, dots map[string]*proto.Event, err error) {
 	dots = map[string]*proto.Event{}
-	in := q.newStreamReader(streamEvent, subjectJournal, max(r.from, 1))
+	in := q.newStreamReader(streamEvent, max(r.from, 1), subjectJournal)
 	defer in.close()
 	for in.next <= to {
 		ms, err := in.read(ctx, 256)
@@ -201,7 +201,7 @@ func (r *recovered) readTails(ctx context.Context, q *Queue, since time.Time) er
 
 // readHeaders gives each the message id and the replaced sequence of every record stored since.
 func (q *Queue) readHeaders(ctx context.Context, stream string, since time.Time, each func(seq uint64, id, replaces string)) error {
-	in := q.newStreamReader(stream, ">", 0)
+	in := q.newStreamReader(stream, 0, ">")
 	in.since, in.headers = &since, true
 	defer in.close()
 	for {
@@ -294,7 +294,7 @@ type Doubt struct {
 
 // Doubts lists the doubts of the journal's time (seven days), oldest first.
 func (q *Queue) Doubts(ctx context.Context) ([]Doubt, error) {
-	in := q.newStreamReader(streamEvent, subjectDoubt, 1)
+	in := q.newStreamReader(streamEvent, 1, subjectDoubt)
 	defer in.close()
 	seen := map[string]bool{}
 	var out []Doubt

@@ -319,11 +319,11 @@ func (l *lanes) summary(by map[mail.Domain]*LaneInfo) map[mail.Domain][]string {
 				slots[name] = append(slots[name], s.subject())
 			}
 		}
-		if la.held != nil {
-			li.Held = int64(la.held.count)
-			li.Count += li.Held
-			slots[name] = append(slots[name], la.held.subject())
+		for _, s := range la.held {
+			li.Held += int64(s.count)
+			slots[name] = append(slots[name], s.subject())
 		}
+		li.Count += li.Held
 		if li.Count > 0 {
 			by[name] = li
 		}

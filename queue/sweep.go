@@ -62,7 +62,7 @@ func (q *Queue) sweepOrphans(ctx context.Context, before time.Time) error {
 	if err := q.scan(ctx, "", note); err != nil {
 		return err
 	}
-	in := q.newStreamReader(streamBody, subjectBody, 1)
+	in := q.newStreamReader(streamBody, 1, subjectBody)
 	in.headers = true
 	defer in.close()
 	removed := 0
@@ -111,11 +111,11 @@ func (q *Queue) scan(ctx context.Context, lane string, each func(stored) error) 
 			break
 		}
 	}
-	subject := "wait.>"
+	subjects := []string{"wait.>"}
 	if lane != "" {
-		subject = "wait." + lane + ".*"
+		subjects = []string{"wait.*." + lane + ".*", "wait." + lane + ".*"} // the second: from before there were partitions
 	}
-	wait := q.newReader(subject, 1)
+	wait := q.newReader(1, subjects...)
 	defer wait.close()
 	for {
 		ms, err := wait.read(ctx, readMax)

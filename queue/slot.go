@@ -1,0 +1,155 @@
+package queue
+
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tarishi/tarishi/mail"
+)
+
+// slotName is the subject of WAIT that a delivery lies under: its lane, which is
+// its destination, and the slot in which it is due. Slots widen with the delay,
+// so that a lane has a handful and never one per message.
+type slotName struct {
+	part uint32 // partition
+	lane mail.Domain
+	at   int64 // Unix milliseconds from which it may be read; 0: released by an operator, before all others
+	held bool
+	old  bool // stored before there were partitions: in partition 0, which its subject does not name
+}
+
+const heldToken = "held"
+
+// slotFor chooses the slot of a delivery that is about to wait.
+func slotFor(d *mail.Delivery, now time.Time) slotName {
+	switch {
+	case d.Held:
+		return slotName{lane: d.Destination, held: true}
+	case !d.Due.IsZero() && d.Due.Unix() <= 0:
+		return slotName{lane: d.Destination}
+	case !d.Due.After(now):
+		// Due at once and only waiting for room: one slot for ten minutes' arrivals, in their order.
+		return slotName{lane: d.Destination, at: now.Truncate(10 * time.Minute).UnixMilli()}
+	}
+	w := slotWidth(d.Due.Sub(now)).Milliseconds()
+	return slotName{lane: d.Destination, at: (d.Due.UnixMilli() + w - 1) / w * w}
+}
+
+// slotWidth bounds by how much a retry is late: about one part in fifty.
+func slotWidth(delay time.Duration) time.Duration {
+	switch {
+	case delay < 15*time.Second:
+		return 250 * time.Millisecond
+	case delay < 2*time.Minute:
+		return time.Second
+	case delay < 20*time.Minute:
+		return 5 * time.Second
+	case delay < 3*time.Hour:
+		return 30 * time.Second
+	default:
+		return 5 * time.Minute
+	}
+}
+
+func (s slotName) subject() string {
+	at := heldToken
+	if !s.held {
+		at = strconv.FormatInt(s.at, 10)
+	}
+	if s.old {
+		return "wait." + laneToken(s.lane) + "." + at
+	}
+	return partPrefix(s.part) + laneToken(s.lane) + "." + at
+}
+
+// compare orders the slots of one lane as they fall due.
+func (s slotName) compare(t slotName) int {
+	part := func(n slotName) int {
+		if n.old {
+			return -1
+		}
+		return int(n.part)
+	}
+	return cmp.Or(cmp.Compare(s.at, t.at), cmp.Compare(part(s), part(t)))
+}
+
+func parseSlot(subject string) (slotName, error) {
+	unknown := fmt.Errorf("%q is no subject of WAIT", subject)
+	parts := strings.Split(subject, ".")
+	var s slotName
+	switch {
+	case len(parts) == 3 && parts[0] == "wait":
+		s.old = true
+		parts = parts[1:]
+	case len(parts) == 4 && parts[0] == "wait":
+		p, err := strconv.ParseUint(parts[1], 10, 32)
+		if err != nil || p >= Partitions {
+			return s, unknown
+		}
+		s.part = uint32(p)
+		parts = parts[2:]
+	default:
+		return s, unknown
+	}
+	var err error
+	if s.lane, err = laneOf(parts[0]); err != nil {
+		return s, err
+	}
+	if parts[1] == heldToken {
+		s.held = true
+		return s, nil
+	}
+	if s.at, err = strconv.ParseInt(parts[1], 10, 64); err != nil {
+		return s, unknown
+	}
+	return s, nil
+}
+
+// laneToken writes a domain as one token of a subject: dots become !, and what
+// is neither letter, digit, hyphen nor underscore becomes %XX.
+func laneToken(d mail.Domain) string {
+	var b strings.Builder
+	for i := range len(d) {
+		switch c := d[i]; {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
+			b.WriteByte(c)
+		case c == '.':
+			b.WriteByte('!')
+		default:
+			fmt.Fprintf(&b, "%%%02x", c)
+		}
+	}
+	if b.Len() == 0 {
+		return "%"
+	}
+	return b.String()
+}
+
+func laneOf(token string) (mail.Domain, error) {
+	if token == "%" {
+		return "", nil
+	}
+	var b strings.Builder
+	for i := 0; i < len(token); i++ {
+		switch c := token[i]; c {
+		case '!':
+			b.WriteByte('.')
+		case '%':
+			if i+3 > len(token) {
+				return "", fmt.Errorf("%q is no lane", token)
+			}
+			n, err := strconv.ParseUint(token[i+1:i+3], 16, 8)
+			if err != nil {
+				return "", fmt.Errorf("%q is no lane", token)
+			}
+			b.WriteByte(byte(n))
+			i += 2
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return mail.Domain(b.String()), nil
+}
