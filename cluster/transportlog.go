@@ -1,0 +1,49 @@
+package cluster
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+)
+
+// refusals logs what may happen a thousand times a second once in ten seconds per cause.
+type refusals struct {
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+func (r *refusals) log(log *slog.Logger, cause, msg string, args ...any) {
+	r.mu.Lock()
+	now := time.Now()
+	if now.Sub(r.last[cause]) < 10*time.Second {
+		r.mu.Unlock()
+		return
+	}
+	if r.last == nil || len(r.last) > 1000 { // strangers choose the causes
+		r.last = map[string]time.Time{}
+	}
+	r.last[cause] = now
+	r.mu.Unlock()
+	log.Warn(msg, args...)
+}
+
+// host is an address without its port.
+func host(a net.Addr) string {
+	if h, _, err := net.SplitHostPort(a.String()); err == nil {
+		return h
+	}
+	return a.String()
+}
+
+// tlsWords says in plain words what the TLS library means.
+func tlsWords(err error) error {
+	var header tls.RecordHeaderError
+	if errors.As(err, &header) {
+		return fmt.Errorf("the other side does not speak TLS; cluster.tls is set on one of the two nodes only (%w)", err)
+	}
+	return err
+}

@@ -1,0 +1,171 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// streamLayer gives raft the connections of kind 'R'. An address inside raft is the
+// server's id and its host:port with an @ between: whoever answers must be that server.
+type streamLayer struct {
+	t     *Transport
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func newStreamLayer(t *Transport) *streamLayer {
+	return &streamLayer{t: t, conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+func wireAddr(id raft.ServerID, addr raft.ServerAddress) raft.ServerAddress {
+	return raft.ServerAddress(id) + "@" + addr
+}
+
+// plainAddr is the host:port out of an address inside raft.
+func plainAddr(a raft.ServerAddress) string {
+	_, addr, ok := strings.Cut(string(a), "@")
+	if !ok {
+		return string(a)
+	}
+	return addr
+}
+
+// serve hands an accepted connection to raft and waits until raft has closed it.
+func (s *streamLayer) serve(c net.Conn, _ string) {
+	select {
+	case s.conns <- c:
+	case <-s.done:
+		return
+	}
+	select {
+	case <-c.(*acceptedConn).done:
+	case <-s.done: // raft leaves its connections open when it ends; the transport closes this one
+	}
+}
+
+// Accept is part of raft.StreamLayer.
+func (s *streamLayer) Accept() (net.Conn, error) {
+	select {
+	case c := <-s.conns:
+		return c, nil
+	case <-s.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close is part of raft.StreamLayer.
+func (s *streamLayer) Close() error {
+	s.once.Do(func() { close(s.done) })
+	return nil
+}
+
+// Addr is part of raft.StreamLayer; raft asks raftWire instead.
+func (s *streamLayer) Addr() net.Addr { return s.t.ln.Addr() }
+
+// Dial is part of raft.StreamLayer.
+func (s *streamLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(s.t.ctx, timeout)
+	defer cancel()
+	server, addr, _ := strings.Cut(string(address), "@")
+	c, _, err := s.t.dial(ctx, kindRaft, addr, server)
+	return c, err
+}
+
+// acceptedConn tells when its owner has closed it.
+type acceptedConn struct {
+	net.Conn
+	once sync.Once
+	done chan struct{}
+}
+
+func (c *acceptedConn) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(func() { close(c.done) })
+	return err
+}
+
+// raftWire is raft's transport. It differs from NetworkTransport in that addresses
+// carry the server's id, and that a vote is asked for again when a pooled connection
+// turns out to be dead, as all of them are after the other node's restart: a vote that
+// is lost costs the cluster another election.
+type raftWire struct {
+	*raft.NetworkTransport
+	self raft.ServerAddress
+}
+
+const (
+	raftPool    = 3
+	raftTimeout = 4 * time.Second // of one request; snapshots have more by their size
+)
+
+func newRaftWire(s *streamLayer, id identity, addr string, log *raftLog) *raftWire {
+	return &raftWire{
+		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+			Stream:          s,
+			MaxPool:         raftPool,
+			MaxRPCsInFlight: 1, // pipelining wedges after an error (raft#612), and we write ten entries a second
+			Timeout:         raftTimeout,
+			Logger:          log,
+		}),
+		self: wireAddr(raft.ServerID(id.Server), raft.ServerAddress(addr)),
+	}
+}
+
+// LocalAddr is part of raft.Transport.
+func (w *raftWire) LocalAddr() raft.ServerAddress { return w.self }
+
+// EncodePeer is part of raft.Transport. It makes the vote in the stable store name the
+// candidate by id as well.
+func (w *raftWire) EncodePeer(id raft.ServerID, addr raft.ServerAddress) []byte {
+	if strings.Contains(string(addr), "@") {
+		return []byte(addr)
+	}
+	return []byte(wireAddr(id, addr))
+}
+
+// AppendEntries is part of raft.Transport.
+func (w *raftWire) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) error {
+	return w.NetworkTransport.AppendEntries(id, wireAddr(id, to), q, a)
+}
+
+// InstallSnapshot is part of raft.Transport.
+func (w *raftWire) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, q *raft.InstallSnapshotRequest, a *raft.InstallSnapshotResponse, r io.Reader) error {
+	return w.NetworkTransport.InstallSnapshot(id, wireAddr(id, to), q, a, r)
+}
+
+// TimeoutNow is part of raft.Transport.
+func (w *raftWire) TimeoutNow(id raft.ServerID, to raft.ServerAddress, q *raft.TimeoutNowRequest, a *raft.TimeoutNowResponse) error {
+	return again(func() error { return w.NetworkTransport.TimeoutNow(id, wireAddr(id, to), q, a) })
+}
+
+// RequestVote is part of raft.Transport.
+func (w *raftWire) RequestVote(id raft.ServerID, to raft.ServerAddress, q *raft.RequestVoteRequest, a *raft.RequestVoteResponse) error {
+	return again(func() error { return w.NetworkTransport.RequestVote(id, wireAddr(id, to), q, a) })
+}
+
+// RequestPreVote is part of raft.WithPreVote.
+func (w *raftWire) RequestPreVote(id raft.ServerID, to raft.ServerAddress, q *raft.RequestPreVoteRequest, a *raft.RequestPreVoteResponse) error {
+	return again(func() error { return w.NetworkTransport.RequestPreVote(id, wireAddr(id, to), q, a) })
+}
+
+// again repeats a request that may be repeated until the pool holds no dead connection.
+func again(ask func() error) error {
+	var err error
+	for range raftPool + 1 {
+		err = ask()
+		if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, net.ErrClosed) &&
+			!errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+			break
+		}
+	}
+	return err
+}
