@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/tarishi/tarishi/internal/nearest"
 )
 
 // checkValue holds one value against its key's own rules (enum, min, max, check).
@@ -21,7 +23,7 @@ func checkValue(v reflect.Value, text string, tag reflect.StructTag) (what, mend
 		allowed := strings.Split(enum, ",")
 		if !slices.Contains(allowed, text) {
 			mend = "one of " + strings.Join(allowed, ", ")
-			if n := nearest(text, allowed); n != "" {
+			if n := nearest.To(text, allowed); n != "" {
 				mend = fmt.Sprintf("did you mean %q?", n)
 			}
 			return fmt.Sprintf("%q is not possible", text), mend
@@ -45,7 +47,7 @@ func checkValue(v reflect.Value, text string, tag reflect.StructTag) (what, mend
 	}
 	if name := tag.Get("check"); name != "" && text != "" {
 		if err := checks[name](text); err != nil {
-			return fmt.Sprintf("%q %s", text, err), ""
+			return fmt.Sprintf("%q %s", withoutUser(text), err), ""
 		}
 	}
 	return "", ""
@@ -77,10 +79,24 @@ var checks = map[string]func(string) error{
 	"host":    checkHost,
 	"domain":  checkHost,
 	"pattern": checkPattern,
-	"limit":   func(s string) error { return nil }, // needs the destinations: see checkLimits
+	"limit":   func(string) error { return nil }, // needs the destinations: see checkLimits
 	"via":     checkVia,
 	"server":  checkServer,
 	"address": checkAddress,
+	"field":   checkFieldName,
+	"ip":      checkIP,
+	"peer":    checkPeer,
+	"node":    checkNodeName,
+	"nats":    checkNATS,
+}
+
+// withoutUser takes the name and password out of a URL, which must not be repeated
+// in messages.
+func withoutUser(s string) string {
+	if i, j := strings.Index(s, "://"), strings.LastIndexByte(s, '@'); 0 <= i && i < j {
+		return s[:i+3] + "..." + s[j:]
+	}
+	return s
 }
 
 func checkPort(port string) error {
@@ -166,10 +182,44 @@ func checkAddress(s string) error {
 	return nil
 }
 
-// fault records a problem of a value that stands at path.
+func checkIP(s string) error {
+	if a, err := netip.ParseAddr(s); err != nil || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() {
+		return errors.New("wants an IP address of this machine")
+	}
+	return nil
+}
+
+// checkFieldName accepts the name of a header field (RFC 5322 §2.2) that no
+// message needs for itself: it is taken out of all of them.
+func checkFieldName(s string) error {
+	if len(s) > 64 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' }) {
+		return errors.New("is no name of a header field; write one such as X-Tenant, without the colon")
+	}
+	lower := strings.ToLower(s)
+	for _, taken := range []string{"from", "sender", "reply-to", "to", "cc", "bcc", "message-id", "in-reply-to", "references", "subject",
+		"comments", "keywords", "date", "received", "return-path", "mime-version", "dkim-signature", "authentication-results"} {
+		if lower == taken || strings.HasPrefix(lower, "content-") || strings.HasPrefix(lower, "resent-") || strings.HasPrefix(lower, "list-") || strings.HasPrefix(lower, "arc-") {
+			return errors.New("is a field that messages need; choose one of your own, such as X-Tenant")
+		}
+	}
+	return nil
+}
+
+// fault records a problem of a value that stands at path, or in what stands there.
 func (l *loader) fault(path, what, mend string) {
 	where, set := l.where[path]
 	order := l.lines[path]
+	// What stands in an item of a list has no default; when it was not written by
+	// itself, the item was ("1000/1h").
+	for at := path; !set; {
+		i := strings.LastIndexAny(at, ".[")
+		if i < 0 || at[i] == '.' && !strings.HasSuffix(at[:i], "]") {
+			break
+		}
+		at = at[:i]
+		where, set = l.where[at]
+		order = l.lines[at]
+	}
 	if !set {
 		where, order = "", 0
 		what += " (the default)"
@@ -185,6 +235,7 @@ func (l *loader) check(c *Config) {
 	l.checkLocal(c)
 	l.checkRoutes(c)
 	l.checkLimits(c)
+	l.checkCluster(c)
 	if c.Data == "" {
 		l.fault("data", "names no folder", "")
 	}
@@ -225,6 +276,14 @@ func (l *loader) checkPorts(c *Config) {
 	}
 	if c.Admin.Listen != "" {
 		all = append(all, listener{"admin.listen", c.Admin.Listen})
+	}
+	if host, port, err := net.SplitHostPort(c.Cluster.Listen); err == nil {
+		p, _ := strconv.Atoi(port)
+		for i := range 3 { // raft and control, NATS routes, NATS clients
+			if p > 0 && p+i <= 65535 {
+				all = append(all, listener{"cluster.listen", net.JoinHostPort(host, strconv.Itoa(p+i))})
+			}
+		}
 	}
 	for i, a := range all {
 		for _, b := range all[:i] {
@@ -331,37 +390,6 @@ func (l *loader) checkRoutes(c *Config) {
 		}
 		if c.Local.Via != "" && slices.ContainsFunc(c.Local.Domains, func(d string) bool { return strings.EqualFold(d, r.To) }) {
 			l.fault(fmt.Sprintf("routes[%d].to", i), fmt.Sprintf("%q is in local.domains and goes to local.via", r.To), "keep one of the two")
-		}
-	}
-}
-
-func (l *loader) checkLimits(c *Config) {
-	var names []string
-	for name := range c.Destinations {
-		names = append(names, name)
-		if strings.ContainsAny(name, ".* ") || name == "" {
-			l.fault("destinations."+name, fmt.Sprintf("%q cannot be told from a domain", name), "use a name without dots, stars and spaces")
-		}
-	}
-	slices.Sort(names)
-	for i, lim := range c.Limits {
-		path := fmt.Sprintf("limits[%d]", i)
-		_, named := c.Destinations[lim.To]
-		if named {
-			l.fault(path+".to", fmt.Sprintf("%q is a named destination, whose limits need the cluster scheduler, which this version does not have", lim.To), "name the domains instead")
-		}
-		if !named && lim.To != "*" && (!strings.Contains(lim.To, ".") || checkHost(lim.To) != nil) {
-			mend := "define it under destinations"
-			if n := nearest(lim.To, names); n != "" {
-				mend = fmt.Sprintf("did you mean %q?", n)
-			}
-			l.fault(path+".to", fmt.Sprintf("%q is neither a defined destination, nor a domain, nor \"*\"", lim.To), mend)
-		}
-		if lim.Connections == 0 && lim.PerConnection == 0 {
-			l.fault(path, "limits nothing", "set connections or per_connection")
-		}
-		if first := slices.IndexFunc(c.Limits, func(o Limit) bool { return strings.EqualFold(o.To, lim.To) }); first < i {
-			l.fault(path+".to", fmt.Sprintf("%q has a limit already (limits[%d])", lim.To, first), "keep one")
 		}
 	}
 }

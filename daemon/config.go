@@ -27,7 +27,7 @@ import (
 type Config struct {
 	Hostname     string                 `yaml:"hostname" check:"host" doc:"This host's full name, as it appears in the banner, EHLO, Received and message ids. Default: the machine's own name."`
 	Data         string                 `yaml:"data" default:"./tarishi-data" doc:"Folder of the queue and everything else that must survive a restart. One process at a time."`
-	Roles        []string               `yaml:"roles" default:"ingress,scheduler,deliverer" enum:"ingress,scheduler,deliverer" doc:"What this process does: ingress accepts mail, deliverer sends it. scheduler is taken for later and does nothing in this version."`
+	Roles        []string               `yaml:"roles" default:"ingress,scheduler,deliverer" enum:"ingress,scheduler,deliverer" doc:"What this process does: ingress accepts mail, scheduler keeps the limits and, unless cluster.nats names another place, the queue, deliverer sends. In a cluster a node without scheduler keeps nothing and may come and go."`
 	Drain        time.Duration          `yaml:"drain" default:"25s" min:"0s" max:"1h" doc:"How long SIGTERM waits for open transactions before it cuts them."`
 	SMTP         SMTP                   `yaml:"smtp" doc:"Mail coming in."`
 	Admin        Admin                  `yaml:"admin" doc:"The HTTP port for operators: API, metrics, health, dashboard."`
@@ -36,17 +36,14 @@ type Config struct {
 	Delivery     Delivery               `yaml:"delivery" doc:"Mail going out."`
 	Retry        Retry                  `yaml:"retry" doc:"What happens after a temporary failure."`
 	Routes       []Route                `yaml:"routes" doc:"Where mail for some domains goes instead of their MX. The most specific pattern wins."`
-	Destinations map[string]Destination `yaml:"destinations" doc:"Names for groups of receivers, taken for later: this version refuses a limit that uses one."`
-	Limits       []Limit                `yaml:"limits" doc:"How much one destination is sent. The most specific rule wins."`
-	Cluster      Refused                `yaml:"cluster" refused:"this version runs on one node; remove the section"`
+	Destinations map[string]Destination `yaml:"destinations" doc:"Names for groups of receivers: all their domains count together."`
+	Limits       []Limit                `yaml:"limits" doc:"How much one destination is sent, by the whole cluster. The most specific rule that gives a field wins. Limits set at run time (tarishi limits) replace these field by field."`
+	Cluster      Clustering             `yaml:"cluster" doc:"The other nodes. Without peers this node is alone and everything is embedded."`
 	Log          Log                    `yaml:"log" doc:"The log on standard error."`
 
 	// Warnings are things that work but that the operator should know; one sentence each.
 	Warnings []string `yaml:"-"`
 }
-
-// Refused marks a key that is known but not served by this version; its refused tag says why.
-type Refused struct{}
 
 // Size is a number of octets: "64KiB", "50MB", "4096".
 type Size int64
@@ -62,6 +59,7 @@ type SMTP struct {
 	MaxRecipients  int            `yaml:"max_recipients" default:"1000" min:"100" max:"100000" doc:"Recipients of one message; the next one gets 452 4.5.3. RFC 5321 asks for at least 100."`
 	MaxReceived    int            `yaml:"max_received" default:"100" min:"100" max:"1000" doc:"Received fields of a message; one with more is a loop and gets 554 5.4.6."`
 	RelayFrom      []netip.Prefix `yaml:"relay_from" default:"127.0.0.0/8,::1/128" doc:"Client networks (CIDR) that may send to any domain. Everyone else reaches only local.domains."`
+	TenantHeader   string         `yaml:"tenant_header" check:"field" doc:"Header field by which clients in relay_from name the tenant whose mail it is, such as X-Tenant, for limits per tenant. It is taken out of every message. Default: none."`
 	LaxPaths       bool           `yaml:"lax_paths" default:"false" doc:"Accept MAIL FROM: <a@b> and MAIL FROM:a@b, which many clients send and no standard allows."`
 	Limits         SMTPLimits     `yaml:"limits" doc:"What strangers may cost us."`
 	Timeouts       SMTPTimeouts   `yaml:"timeouts" doc:"How long strangers may keep us waiting."`
@@ -118,8 +116,9 @@ type Local struct {
 // Delivery is the sending side.
 type Delivery struct {
 	Helo          string           `yaml:"helo" check:"host" doc:"Name given in EHLO; it should resolve to the source address. Default: hostname."`
+	Source        string           `yaml:"source" check:"ip" doc:"Our address for outgoing connections; hosts of the other IP version are then not reached. Default: whichever the system takes."`
 	Hand          Hand             `yaml:"hand" doc:"Deliveries held in memory by one deliverer."`
-	Connections   int              `yaml:"connections" default:"20" min:"1" max:"10000" doc:"Connections to one destination, where no limit says otherwise."`
+	Connections   int              `yaml:"connections" default:"20" min:"1" max:"10000" doc:"Connections of this node to one destination, where no limit says otherwise."`
 	PerConnection int              `yaml:"per_connection" default:"100" min:"1" max:"100000" doc:"Messages over one connection, where no limit says otherwise."`
 	Idle          time.Duration    `yaml:"idle" default:"4s" min:"0s" max:"5m" doc:"How long an unused connection is kept for the next message."`
 	TLS           string           `yaml:"tls" default:"opportunistic" enum:"opportunistic,off" doc:"opportunistic: STARTTLS where offered, plaintext on a new connection if the handshake fails. off: plaintext."`
@@ -163,21 +162,6 @@ type Retry struct {
 type Route struct {
 	To  string `yaml:"to" check:"pattern" required:"yes" doc:"A domain, \"*.domain\" (its subdomains) or \"*\"."`
 	Via string `yaml:"via" check:"via" required:"yes" doc:"\"host:port\" or \"lmtp:host:port\"."`
-}
-
-// Destination is a group of receivers, known by the names of their MX hosts.
-type Destination struct {
-	MX []string `yaml:"mx" check:"pattern" required:"yes" doc:"Names of MX hosts: \"*.google.com\" or a host."`
-}
-
-// Limit bounds what one destination is sent. Zero means: not limited here.
-type Limit struct {
-	To            string  `yaml:"to" check:"limit" required:"yes" doc:"A domain, or \"*\"."`
-	Connections   int     `yaml:"connections" min:"1" max:"10000" doc:"Connections at a time."`
-	PerConnection int     `yaml:"per_connection" min:"1" max:"100000" doc:"Messages over one connection."`
-	Messages      Refused `yaml:"messages" refused:"windows need the cluster scheduler, which this version does not have; use connections and per_connection"`
-	Recipients    Refused `yaml:"recipients" refused:"windows need the cluster scheduler, which this version does not have; use connections and per_connection"`
-	Per           Refused `yaml:"per" refused:"counter scopes need the cluster scheduler, which this version does not have; remove it"`
 }
 
 // Log is the log.
@@ -256,4 +240,5 @@ func (c *Config) complete() {
 	for i, s := range c.Delivery.DNS.Servers {
 		c.Delivery.DNS.Servers[i] = withPort(s, "53")
 	}
+	c.Cluster.complete()
 }

@@ -10,6 +10,9 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/tarishi/tarishi/internal/nearest"
+	"github.com/tarishi/tarishi/shaping"
 )
 
 // loader collects what was read, where it stood, and what was wrong with it.
@@ -100,10 +103,6 @@ func (l *loader) section(node ast.Node, v reflect.Value, path string) {
 			l.unknown(p, keys, path)
 			continue
 		}
-		if why := k.tag.Get("refused"); why != "" {
-			l.bad(p.line, k.path, "not available", why)
-			continue
-		}
 		l.mark(k.path, p.line)
 		l.value(p.value, k.value, k)
 	}
@@ -131,6 +130,8 @@ func (l *loader) value(node ast.Node, v reflect.Value, k key) {
 		return
 	}
 	switch {
+	case v.Type() == typeWindow && isScalar(node):
+		l.window(node, v.Addr().Interface().(*Window), k)
 	case k.isSection():
 		l.section(node, v, k.path)
 	case v.Kind() == reflect.Map:
@@ -140,11 +141,49 @@ func (l *loader) value(node ast.Node, v reflect.Value, k key) {
 	default:
 		text, ok := scalarText(node)
 		if !ok {
-			l.bad(lineOf(node), k.path, "wants "+wants(v.Type())+", not "+shape(node), "")
+			mend := ""
+			if shape(node) == "keys and values" && v.Kind() == reflect.String {
+				mend = "put quotes round text that holds a colon"
+			}
+			l.bad(lineOf(node), k.path, "wants "+wants(v.Type())+", not "+shape(node), mend)
 			return
 		}
 		l.scalar(lineOf(node), text, v, k)
 	}
+}
+
+// window reads the short form of a window, "1000/1h".
+func (l *loader) window(node ast.Node, w *Window, k key) {
+	text, _ := scalarText(node)
+	v, err := shaping.ParseWindow(text)
+	if err != nil {
+		l.bad(lineOf(node), k.path, err.Error(), "")
+		return
+	}
+	w.Max, w.Window = &v.Max, v.Length
+}
+
+func isScalar(node ast.Node) bool {
+	_, ok := scalarText(node)
+	return ok
+}
+
+// decodeRules reads a list of limits, with or without the key limits above it.
+func (l *loader) decodeRules(src []byte, into *[]Limit) {
+	node := l.parse(src)
+	if node == nil {
+		return
+	}
+	k := key{name: "limits", path: "limits", value: reflect.ValueOf(into).Elem()}
+	if _, bare := node.(*ast.SequenceNode); bare {
+		l.value(node, k.value, k)
+		return
+	}
+	doc := struct {
+		Limits []Limit `yaml:"limits" doc:"How much one destination is sent."`
+	}{}
+	l.section(node, reflect.ValueOf(&doc).Elem(), "")
+	*into = doc.Limits
 }
 
 // scalar sets one value and checks it against the key's own rules.
@@ -249,9 +288,9 @@ func (l *loader) unknown(p pair, keys []key, path string) {
 		names[i] = k.name
 	}
 	mend := "keys here: " + strings.Join(names, ", ")
-	if n := nearest(p.name, names); n != "" {
+	if n := nearest.To(p.name, names); n != "" {
 		mend = fmt.Sprintf("did you mean %q?", n)
-	} else if home := homeOf(p.name); home != "" {
+	} else if home := homeOf(p.name); home != "" && home != join(path, p.name) {
 		mend = fmt.Sprintf("did you mean %s?", home)
 	}
 	l.bad(p.line, "", what, mend)

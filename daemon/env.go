@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/tarishi/tarishi/internal/nearest"
 )
 
 // Prefix begins every environment variable that overrides a key:
@@ -57,11 +59,8 @@ func (l *loader) decodeEnv(env []string, c *Config) {
 				continue
 			}
 			mend := "see `tarishi config print` for the keys"
-			if n := nearest(name, names); n != "" {
+			if n := nearest.To(name, names); n != "" {
 				mend = fmt.Sprintf("did you mean %s?", n)
-			}
-			if name == "TARISHI_CLUSTER" || strings.HasPrefix(name, "TARISHI_CLUSTER_") {
-				mend = "this version runs on one node; unset it"
 			}
 			l.bad(0, "", "no such key", mend)
 			continue

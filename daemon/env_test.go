@@ -28,13 +28,13 @@ func TestBadEnv(t *testing.T) {
 		{"TARISHI_NOTHING_LIKE_IT=1", "TARISHI_NOTHING_LIKE_IT: no such key; see `tarishi config print` for the keys"},
 		{"TARISHI_LOCAL={domains: [a.test]}", "TARISHI_LOCAL: a section, which takes no value of its own; set its keys: TARISHI_LOCAL_DOMAINS, TARISHI_LOCAL_VIA, TARISHI_LOCAL_POSTMASTER"},
 		{"TARISHI_SMTP_TLS=on", "TARISHI_SMTP_TLS: a section, which takes no value of its own; set its keys: TARISHI_SMTP_TLS_CERT, TARISHI_SMTP_TLS_KEY"},
-		{"TARISHI_CLUSTER_NODE=n1", "TARISHI_CLUSTER_NODE: no such key; this version runs on one node; unset it"},
+		{"TARISHI_CLUSTER_NODE=n1", "cluster.peers: is empty, but other keys of cluster are set (the default); list the nodes with the scheduler role, or remove the section"},
 		{"TARISHI_SMTP_LISTEN=here", `TARISHI_SMTP_LISTEN: smtp.listen[0]: "here" wants ip:port, such as 127.0.0.1:25, [::1]:25 or :25`},
 		{"TARISHI_RETRY_EXPIRE=5", `TARISHI_RETRY_EXPIRE: retry.expire: "5" wants a duration such as 30s, 1h30m or 5d`},
 		{"TARISHI_ROUTES=[{too: a}]", `TARISHI_ROUTES: unknown key "too" in routes[0]; did you mean "to"?`},
 		{"TARISHI_ROUTES={to: a}", `TARISHI_ROUTES: routes: wants a list, not keys and values`},
 		{"TARISHI_ADMIN_LISTEN=127.0.0.1:2525", `TARISHI_ADMIN_LISTEN: admin.listen: 127.0.0.1:2525 is already taken by smtp.listen (127.0.0.1:2525); choose another port`},
-		{"TARISHI_LIMITS=[{to: a.test, per: [source]}]", "TARISHI_LIMITS: limits[0].per: not available; counter scopes need the cluster scheduler, which this version does not have; remove it"},
+		{"TARISHI_LIMITS=[{to: a.test, per: [tenant], messages: [20/1s], connections: 2}]", "TARISHI_LIMITS: limits[0].connections: cannot count per tenant: tenants share connections; limit messages or recipients per tenant, and connections per source or for the cluster"},
 	} {
 		_, err := Parse("", nil, []string{x.env})
 		if err == nil || err.Error() != x.want {

@@ -21,9 +21,6 @@ func (c *Config) Print(w io.Writer) error {
 
 func printSection(b *bufio.Writer, v reflect.Value, path, indent string) {
 	for _, k := range keysOf(v, path) {
-		if why := k.tag.Get("refused"); why != "" {
-			continue
-		}
 		if path == "" {
 			b.WriteByte('\n')
 		}
@@ -58,9 +55,7 @@ func printDoc(b *bufio.Writer, k key, indent string) {
 // commented line that shows what each may hold.
 func printCompound(b *bufio.Writer, k key, indent string) {
 	for _, f := range keysOf(reflect.New(k.value.Type().Elem()).Elem(), "") {
-		if f.tag.Get("refused") == "" {
-			fmt.Fprintf(b, "%s#   %s: %s\n", indent, f.name, f.doc())
-		}
+		fmt.Fprintf(b, "%s#   %s: %s\n", indent, f.name, f.doc())
 	}
 	if k.value.Len() == 0 {
 		fmt.Fprintf(b, "%s%s: %s\n", indent, k.name, map[bool]string{true: "{}", false: "[]"}[k.value.Kind() == reflect.Map])
@@ -93,7 +88,7 @@ func flow(v reflect.Value) string {
 		var items []string
 		for _, k := range keysOf(v, "") {
 			// Zero means "not set" in these small structs, so it is left out.
-			if k.tag.Get("refused") == "" && !k.value.IsZero() {
+			if !k.value.IsZero() {
 				items = append(items, k.name+": "+flow(k.value))
 			}
 		}

@@ -47,29 +47,30 @@ func TestPrintLoadRoundTrip(t *testing.T) {
 
 // randomise gives a key a value that its own rules allow.
 func randomise(t *rapid.T, k key) {
-	switch k.value.Kind() {
-	case reflect.Map:
-		k.value.Set(reflect.ValueOf(map[string]Destination{
+	v := k.value
+	switch {
+	case v.Kind() == reflect.Map:
+		v.Set(reflect.ValueOf(map[string]Destination{
 			rapid.StringMatching(`[a-zA-Z0-9_-]{1,8}`).Draw(t, "name"): {MX: []string{randomText(t, "pattern", "")}},
-			"yes": {MX: []string{"a.test"}},
+			"yes": {MX: []string{"a.test"}, Domains: []string{randomText(t, "pattern", "")}},
 		}))
-	case reflect.Slice:
+	case v.Kind() == reflect.Slice:
 		n := rapid.IntRange(0, 3).Draw(t, "n")
-		list := reflect.MakeSlice(k.value.Type(), n, n)
+		list := reflect.MakeSlice(v.Type(), n, n)
 		for i := range n {
-			if e := list.Index(i); e.Kind() == reflect.Struct && e.Type() != typePrefix {
-				for _, f := range keysOf(e, "") {
-					if f.value.Type() != typeRefused {
-						randomScalar(t, f.value, f.tag)
-					}
-				}
-			} else {
-				randomScalar(t, e, k.tag)
-			}
+			randomise(t, key{tag: k.tag, value: list.Index(i)})
 		}
-		k.value.Set(list)
+		v.Set(list)
+	case v.Kind() == reflect.Struct && v.Type() != typePrefix:
+		for _, f := range keysOf(v, "") {
+			randomise(t, f)
+		}
+	case v.Kind() == reflect.Pointer:
+		n := reflect.New(v.Type().Elem())
+		randomScalar(t, n.Elem(), k.tag)
+		v.Set(n)
 	default:
-		randomScalar(t, k.value, k.tag)
+		randomScalar(t, v, k.tag)
 	}
 }
 
@@ -115,6 +116,16 @@ func randomText(t *rapid.T, check, enum string) string {
 		return rapid.SampledFrom([]string{"*", "*.a.test", "b.test", "null", "1.2"}).Draw(t, "pattern")
 	case check == "address":
 		return `"a\\b"@c.test`
+	case check == "ip":
+		return rapid.SampledFrom([]string{"192.0.2.1", "2001:db8::1"}).Draw(t, "ip")
+	case check == "peer":
+		return rapid.SampledFrom([]string{"n1=192.0.2.1:7001", "no=[::1]:1", "n2=b.test:65533"}).Draw(t, "peer")
+	case check == "nats":
+		return rapid.SampledFrom([]string{"nats://a.test:4222", "tls://[::1]:1"}).Draw(t, "nats")
+	case check == "field":
+		return rapid.SampledFrom([]string{"X-Tenant", "no", "#", "1e3"}).Draw(t, "field")
+	case check == "node":
+		return rapid.SampledFrom([]string{"n1", "no", "1e3", "1.2"}).Draw(t, "node")
 	case check != "":
 		return rapid.SampledFrom([]string{"a.test", "1e3", "0x10", "no", "bücher.test", "123", "null", "true"}).Draw(t, "name")
 	default: // a path: anything

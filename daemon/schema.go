@@ -23,7 +23,7 @@ func (k key) doc() string { return k.tag.Get("doc") }
 var (
 	typeDuration = reflect.TypeFor[time.Duration]()
 	typePrefix   = reflect.TypeFor[netip.Prefix]()
-	typeRefused  = reflect.TypeFor[Refused]()
+	typeWindow   = reflect.TypeFor[Window]()
 )
 
 // keysOf lists the keys of a configuration struct in order of declaration.
@@ -50,7 +50,7 @@ func join(path, name string) string {
 
 // isSection tells whether the key holds further keys that always exist.
 func (k key) isSection() bool {
-	return k.value.Kind() == reflect.Struct && k.value.Type() != typePrefix && k.value.Type() != typeRefused
+	return k.value.Kind() == reflect.Struct && k.value.Type() != typePrefix
 }
 
 // isCompound tells whether the key's value is a list or map of structs.
@@ -70,7 +70,6 @@ func leaves(v reflect.Value, path string) []key {
 	var out []key
 	for _, k := range keysOf(v, path) {
 		switch {
-		case k.value.Type() == typeRefused:
 		case k.isSection():
 			out = append(out, leaves(k.value, k.path)...)
 		default:
@@ -135,6 +134,12 @@ func setScalar(v reflect.Value, text string) error {
 			return errors.New("wants a whole number")
 		}
 		*p = n
+	case **int: // nil: not set, which differs from 0
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return errors.New("wants a whole number")
+		}
+		*p = &n
 	case *float64:
 		f, err := strconv.ParseFloat(text, 64)
 		if err != nil || f != f {
@@ -176,6 +181,8 @@ func formatScalar(v reflect.Value) string {
 		return strconv.FormatBool(x)
 	case int:
 		return strconv.Itoa(x)
+	case *int:
+		return strconv.Itoa(*x)
 	case float64:
 		return strconv.FormatFloat(x, 'g', -1, 64)
 	default:
@@ -198,7 +205,7 @@ func wants(t reflect.Type) string {
 		return "a list"
 	case t.Kind() == reflect.Bool:
 		return "true or false"
-	case t.Kind() == reflect.Int, t.Kind() == reflect.Float64:
+	case t.Kind() == reflect.Int, t.Kind() == reflect.Float64, t.Kind() == reflect.Pointer:
 		return "a number"
 	default:
 		return "text"

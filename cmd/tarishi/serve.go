@@ -71,6 +71,9 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 		log.Warn(w)
 	}
 	started := time.Now()
+	if c.Clustered() || c.Delivery.Source != "" {
+		return errors.New("serve runs a node on its own so far, from the system's own address: leave out cluster.peers and delivery.source")
+	}
 
 	folder, err := daemon.OpenFolder(c.Data, daemon.Standalone)
 	if err != nil {
@@ -321,8 +324,11 @@ func delivererConfig(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, l
 		return conf, err
 	}
 	rules := []shaping.ConnectionRule{{To: "*", Limit: shaping.Limit{Connections: c.Delivery.Connections, PerConnection: c.Delivery.PerConnection}}}
-	for _, l := range c.Limits {
-		x := shaping.ConnectionRule{To: l.To, Limit: shaping.Limit{Connections: l.Connections, PerConnection: l.PerConnection}}
+	for _, l := range c.Rules() {
+		x, err := connectionRule(l)
+		if err != nil {
+			return conf, err
+		}
 		if l.To == "*" {
 			rules[0] = mergeRule(x, rules[0])
 			continue
@@ -354,6 +360,25 @@ func delivererConfig(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, l
 		},
 		TLS: policy,
 	}, nil
+}
+
+// connectionRule is the part of a limit that a node keeps by itself. What needs the
+// scheduler is refused, never left out.
+func connectionRule(l shaping.Rule) (x shaping.ConnectionRule, err error) {
+	for _, f := range shaping.Fields {
+		n := l.Number(f)
+		switch {
+		case !l.Gives(f):
+		case n == nil || *n == 0 || l.Per != 0 || !strings.ContainsAny(l.To, ".*"):
+			return x, fmt.Errorf("limits: to %s: %s per %s cannot be kept without the scheduler; leave it out", l.To, f, l.Per)
+		case f == shaping.Connections:
+			x.Connections = *n
+		default:
+			x.PerConnection = *n
+		}
+	}
+	x.To = l.To
+	return x, nil
 }
 
 func mergeRule(x, def shaping.ConnectionRule) shaping.ConnectionRule {
