@@ -1,7 +1,9 @@
-// Package cluster runs the parts that keep state: today the embedded NATS server
-// with JetStream, and the check of its files before it starts (Prepare): JetStream
-// mends a damaged file by cutting it off, and an operator must hear of it before.
-// It is the only importer of nats-server. It never looks into a message.
+// Package cluster runs the parts that keep state and agree on it: raft with its log,
+// the port that nodes talk on, who is a member of the cluster, and the embedded NATS
+// server with JetStream. Before a standalone store is opened its files are checked
+// (Prepare): JetStream mends a damaged file by cutting it off, and an operator must
+// hear of it before. It is the only importer of raft, bbolt and nats-server. It never
+// looks into a message, nor into what raft replicates.
 package cluster
 
 import (
@@ -10,32 +12,40 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// NATSOptions says how to run the embedded server of a single node.
+// NATSOptions says how to run the embedded server.
 type NATSOptions struct {
 	Dir        string        // JetStream's folder; made when missing
 	SyncAlways bool          // fsync every write (where a barrier cannot be relied on)
 	SyncEvery  time.Duration // JetStream's own background sync; zero means 1 s
+	Cluster    *NATSCluster  // nil: one node on its own
 	Log        *slog.Logger  // nil: silent
 }
 
-// NATS is an embedded server without a listening port: clients connect through memory.
+// NATS is an embedded server. Clients of this process connect through memory; a node on
+// its own listens on no port.
 type NATS struct {
-	srv *server.Server
-	dir string
-	log *slog.Logger
+	srv     *server.Server
+	dir     string
+	cluster *NATSCluster // nil: one node on its own
+	log     *slog.Logger
 }
 
 // MaxRecord is the largest record a stream takes, in octets: a body chunk or
 // an inline message with its envelope, with room to spare.
 const MaxRecord = 8 << 20
 
-// StartNATS starts a server for one node and waits until JetStream answers.
+// StartNATS starts a server. One node on its own is ready then; in a cluster JetStream
+// answers when a majority of the nodes is there: see Ready.
 func StartNATS(o NATSOptions) (*NATS, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	if o.SyncEvery == 0 {
 		o.SyncEvery = time.Second
 	}
@@ -54,28 +64,45 @@ func StartNATS(o NATSOptions) (*NATS, error) {
 		MaxPayload:         MaxRecord,
 		MaxPending:         256 << 20,
 		NoSigs:             true,
-		NoLog:              o.Log == nil,
 	}
-	if err := removeClean(o.Dir); err != nil {
+	if o.Cluster != nil {
+		if err := o.Cluster.apply(opts); err != nil {
+			return nil, fmt.Errorf("embedded NATS: %w", err)
+		}
+	} else if err := removeClean(o.Dir); err != nil {
 		return nil, fmt.Errorf("embedded NATS: %w", err)
 	}
 	s, err := server.NewServer(opts)
 	if err != nil {
 		return nil, fmt.Errorf("embedded NATS: %w", err)
 	}
-	if o.Log != nil {
-		s.SetLoggerV2(natsLog{o.Log}, false, false, false)
-	}
+	fatal := make(chan string, 1)
+	s.SetLoggerV2(natsLog{o.Log, fatal, &refusals{}}, false, false, false)
 	s.Start()
-	if !s.ReadyForConnections(30 * time.Second) {
+	if err := startedNATS(s, fatal); err != nil {
 		s.Shutdown()
-		return nil, errors.New("embedded NATS did not become ready within 30 s")
+		return nil, err
 	}
 	if !s.JetStreamEnabled() {
 		s.Shutdown()
 		return nil, fmt.Errorf("JetStream could not be enabled in %s (see the log above)", o.Dir)
 	}
-	return &NATS{s, o.Dir, o.Log}, nil
+	return &NATS{s, o.Dir, o.Cluster, o.Log}, nil
+}
+
+// startedNATS waits for the listeners, or for what NATS would have ended the process for.
+func startedNATS(s *server.Server, fatal <-chan string) error {
+	for range 300 {
+		if s.ReadyForConnections(100 * time.Millisecond) {
+			return nil
+		}
+		select {
+		case why := <-fatal:
+			return fmt.Errorf("embedded NATS: %s", why)
+		default:
+		}
+	}
+	return errors.New("embedded NATS did not become ready within 30 s")
 }
 
 // InProcessConn opens a client connection through memory (nats.InProcessServer).
@@ -86,22 +113,50 @@ func StreamsDir(dir string) string {
 	return filepath.Join(dir, server.JetStreamStoreDir, "$G", "streams")
 }
 
-// Stop shuts the server down, waits for its files to be closed and lists them for
-// the next start's check. Without the list that start checks everything.
+// Stop shuts the server down, waits for its files to be closed and, for one node on its
+// own, lists them for the next start's check. Without the list that start checks
+// everything. In a cluster it first hands over what this node leads.
 func (n *NATS) Stop() {
+	if n.cluster != nil {
+		n.handOver()
+	}
 	n.srv.Shutdown()
 	n.srv.WaitForShutdown()
-	if err := writeClean(n.dir); err != nil && n.log != nil {
+	if n.cluster != nil {
+		return
+	}
+	if err := writeClean(n.dir); err != nil {
 		n.log.Warn("the queue's files could not be listed; the next start will check them all", "error", err)
 	}
 }
 
 // natsLog passes what matters on: notices would drown the operator's log.
-type natsLog struct{ l *slog.Logger }
+type natsLog struct {
+	l      *slog.Logger
+	fatal  chan string // the first reason to end; NATS goes on with what it has
+	seldom *refusals   // it says every second that a node is missing
+}
 
 func (n natsLog) Noticef(f string, v ...any) { n.l.Debug("nats: " + fmt.Sprintf(f, v...)) }
-func (n natsLog) Warnf(f string, v ...any)   { n.l.Warn("nats: " + fmt.Sprintf(f, v...)) }
-func (n natsLog) Fatalf(f string, v ...any)  { n.l.Error("nats: " + fmt.Sprintf(f, v...)) }
-func (n natsLog) Errorf(f string, v ...any)  { n.l.Error("nats: " + fmt.Sprintf(f, v...)) }
-func (n natsLog) Debugf(string, ...any)      {}
-func (n natsLog) Tracef(string, ...any)      {}
+
+func (n natsLog) Warnf(f string, v ...any) {
+	if strings.HasPrefix(f, "TLS certificate chain and hostname of solicited routes") {
+		return // Credentials verify the chain, and the node's name in place of the host's
+	}
+	n.l.Warn("nats: " + fmt.Sprintf(f, v...))
+}
+
+func (n natsLog) Fatalf(f string, v ...any) {
+	n.l.Error("nats: " + fmt.Sprintf(f, v...))
+	select {
+	case n.fatal <- fmt.Sprintf(f, v...):
+	default:
+	}
+}
+
+func (n natsLog) Errorf(f string, v ...any) {
+	n.seldom.log(n.l, f, "nats: "+fmt.Sprintf(f, v...))
+}
+
+func (n natsLog) Debugf(string, ...any) {}
+func (n natsLog) Tracef(string, ...any) {}

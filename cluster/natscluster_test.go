@@ -1,0 +1,191 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// natsPeers finds nodes with three free ports in a row.
+func natsPeers(t *testing.T, n int) []Peer {
+	var peers []Peer
+	var held []net.Listener
+	defer func() {
+		for _, l := range held {
+			l.Close()
+		}
+	}()
+	for len(peers) < n {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, ln)
+		p := Peer{fmt.Sprint("node", len(peers)+1), ln.Addr().String()}
+		if checkAddr(p.Addr) != nil {
+			continue
+		}
+		a, errA := net.Listen("tcp", p.RouteAddr())
+		if errA != nil {
+			continue
+		}
+		held = append(held, a)
+		b, errB := net.Listen("tcp", p.NATSAddr())
+		if errB != nil {
+			continue
+		}
+		held = append(held, b)
+		peers = append(peers, p)
+	}
+	return peers
+}
+
+func clusterCredentials(t *testing.T, dir string, nodes ...string) []*Credentials {
+	t.Helper()
+	if err := GenerateCA(dir, "test"); err != nil {
+		t.Fatal(err)
+	}
+	var out []*Credentials
+	for _, n := range nodes {
+		if err := IssueNode(dir, n); err != nil {
+			t.Fatal(err)
+		}
+		c, err := LoadCredentials(filepath.Join(dir, "ca.pem"), filepath.Join(dir, n+".pem"), filepath.Join(dir, n+".key"), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// Three servers over mutual TLS keep a stream of three replicas; one of them stops in
+// the middle of it.
+func TestNATSCluster(t *testing.T) {
+	peers := natsPeers(t, 3)
+	cred := clusterCredentials(t, t.TempDir(), "node1", "node2", "node3", "deliverer1")
+	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}
+	start := func(i int) *NATS {
+		n, err := StartNATS(NATSOptions{Dir: dirs[i], Log: testLog(t).With("at", peers[i].Node), Cluster: &NATSCluster{
+			Name: "test", Node: peers[i].Node, Peers: peers, Credentials: cred[i],
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	servers := []*NATS{start(0), start(1), start(2)}
+	defer func() {
+		for _, s := range servers {
+			s.srv.Shutdown() // without handing over: they all go
+			s.srv.WaitForShutdown()
+		}
+	}()
+	for _, s := range servers {
+		if err := s.Ready(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// One client through memory, and one as a deliverer without a server of its own.
+	inside, err := nats.Connect("", nats.InProcessServer(servers[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inside.Close()
+	outside, err := nats.Connect(strings.Join(ClientURLs(peers), ","), nats.Secure(cred[3].ClientTLS()), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer outside.Close()
+	ask := func(nc *nats.Conn, subject, body string) (reply map[string]any) {
+		t.Helper()
+		for ctx.Err() == nil {
+			m, err := nc.Request(subject, []byte(body), time.Second)
+			if err == nil && !bytes.Contains(m.Data, []byte(`"error"`)) {
+				json.Unmarshal(m.Data, &reply)
+				return reply
+			}
+			time.Sleep(20 * time.Millisecond) // no leader, or the answer went with the old one: repeat
+		}
+		t.Fatalf("%s: no answer", subject)
+		return nil
+	}
+	ask(inside, "$JS.API.STREAM.CREATE.S", `{"name":"S","subjects":["s"],"storage":"file","retention":"limits","num_replicas":3}`)
+	for range 10 {
+		ask(inside, "s", "mail")
+	}
+	led := 0
+	for i, s := range servers {
+		if h := s.Health(); len(h.Streams) == 1 && h.Streams[0].Leader == h.Node {
+			led = i
+			if len(h.Streams[0].Replicas) != 2 {
+				t.Fatalf("the leader knows %d other replicas", len(h.Streams[0].Replicas))
+			}
+		}
+	}
+	if led == 0 { // the in-process client must outlive the stop
+		led = 1
+	}
+	began := time.Now()
+	servers[led].Stop()
+	t.Logf("a stop took %v", time.Since(began))
+	began = time.Now()
+	for range 10 {
+		ask(outside, "s", "mail")
+	}
+	t.Logf("ten messages after it took %v", time.Since(began))
+	h := servers[(led+1)%3].Health()
+	if len(h.Problems) == 0 || !strings.Contains(strings.Join(h.Problems, "; "), peers[led].Node) {
+		t.Errorf("health does not miss %s: %v", peers[led].Node, h.Problems)
+	}
+	servers[led] = start(led)
+	if err := servers[led].Ready(ctx); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the replica is current again", func() bool {
+		h := servers[led].Health()
+		return len(h.Problems) == 0 && len(h.Streams) == 1 && h.Streams[0].Last >= 20 && h.Streams[0].Messages >= 20
+	})
+}
+
+func TestNATSClusterRefusals(t *testing.T) {
+	three := []Peer{{"a", "127.0.0.1:7001"}, {"b", "127.0.0.1:7011"}, {"c", "127.0.0.1:7021"}}
+	far := []Peer{{"a", "127.0.0.1:7001"}, {"b", "mx2.example.net:7011"}, {"c", "127.0.0.1:7021"}}
+	for _, tt := range []struct {
+		name string
+		c    NATSCluster
+		want string
+	}{
+		{"two nodes", NATSCluster{Node: "a", Peers: three[:2]}, "list three"},
+		{"not listed", NATSCluster{Node: "d", Peers: three}, `node "d" is not among the peers`},
+		{"plaintext", NATSCluster{Node: "a", Peers: far}, "mx2.example.net:7012 without TLS"},
+		{"plaintext here", NATSCluster{Node: "a", Peers: three, ClientListen: "0.0.0.0:7003"}, "0.0.0.0:7003 without TLS"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := StartNATS(NATSOptions{Dir: t.TempDir(), Cluster: &tt.c})
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("got %v, want %q in it", err, tt.want)
+			}
+		})
+	}
+	// A port that is taken is said at once.
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	_, err = StartNATS(NATSOptions{Dir: t.TempDir(), Cluster: &NATSCluster{Name: "x", Node: "a", Peers: three, Listen: ln.Addr().String(), ClientListen: "127.0.0.1:0"}})
+	if err == nil || !strings.Contains(err.Error(), "address already in use") {
+		t.Fatalf("got %v", err)
+	}
+}
