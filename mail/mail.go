@@ -30,6 +30,7 @@ type Message struct {
 	Helo     string
 	Protocol string // ESMTP, ESMTPS, ... (RFC 3848)
 	Origin   string // id of the message this one reports on (a DSN), else empty
+	Tenant   string // whose mail it is, as a trusted client said; empty: nobody's in particular
 }
 
 // Recipient is one forward-path with the DSN options its client asked for (RFC 3461).

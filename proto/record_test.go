@@ -39,6 +39,17 @@ func sample() (*mail.Message, []mail.Delivery) {
 
 func mailFrame(t *testing.T) []byte {
 	m, ds := sample()
+	return frameOf(t, m, ds)
+}
+
+// tenantFrame is mailFrame with what has been added to Mail since.
+func tenantFrame(t *testing.T) []byte {
+	m, ds := sample()
+	m.Tenant = "acme"
+	return frameOf(t, m, ds)
+}
+
+func frameOf(t *testing.T, m *mail.Message, ds []mail.Delivery) []byte {
 	head := FromMessage(m)
 	for i := range ds {
 		head.Deliveries = append(head.Deliveries, FromDelivery(&ds[i]))
@@ -64,6 +75,7 @@ func TestGolden(t *testing.T) {
 		kind  Kind
 	}{
 		{"mail.v1", mailFrame(t), &Mail{}, KindMail},
+		{"mail-tenant.v1", tenantFrame(t), &Mail{}, KindMail},
 		{"body.v1", frame(t, KindBody, &BodyChunk{MessageId: "1M803F4PC1Z4V96W481B", Number: 2, StoredUs: 1763762400123456}, []byte("octets")), &BodyChunk{}, KindBody},
 		{"journal.v1", frame(t, KindJournal, &Journal{
 			Node: "mx1", From: 42, ReadySeq: 99, Events: []*Event{
@@ -99,8 +111,9 @@ func TestGolden(t *testing.T) {
 
 func TestRoundTrip(t *testing.T) {
 	m, ds := sample()
+	m.Tenant = "acme"
 	var head Mail
-	if _, err := ReadFrame(mailFrame(t), KindMail, &head); err != nil {
+	if _, err := ReadFrame(tenantFrame(t), KindMail, &head); err != nil {
 		t.Fatal(err)
 	}
 	got := head.Message()

@@ -111,6 +111,7 @@ type Mail struct {
 	Origin        string                 `protobuf:"bytes,12,opt,name=origin,proto3" json:"origin,omitempty"` // message id a DSN reports on
 	Body          *BodyRef               `protobuf:"bytes,13,opt,name=body,proto3" json:"body,omitempty"`     // absent: the octets follow in the frame
 	Deliveries    []*Delivery            `protobuf:"bytes,14,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
+	Tenant        string                 `protobuf:"bytes,15,opt,name=tenant,proto3" json:"tenant,omitempty"` // whose mail it is; empty: nobody's in particular
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -241,6 +242,13 @@ func (x *Mail) GetDeliveries() []*Delivery {
 		return x.Deliveries
 	}
 	return nil
+}
+
+func (x *Mail) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
 }
 
 // BodyRef finds a body that is stored apart, in BODY.
@@ -909,7 +917,7 @@ var File_proto_tarishi_proto protoreflect.FileDescriptor
 const file_proto_tarishi_proto_rawDesc = "" +
 	"\n" +
 	"\x13proto/tarishi.proto\x12\n" +
-	"tarishi.v1\"\x93\x03\n" +
+	"tarishi.v1\"\xab\x03\n" +
 	"\x04Mail\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
 	"\vreceived_us\x18\x02 \x01(\x03R\n" +
@@ -929,7 +937,8 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\x04body\x18\r \x01(\v2\x13.tarishi.v1.BodyRefR\x04body\x124\n" +
 	"\n" +
 	"deliveries\x18\x0e \x03(\v2\x14.tarishi.v1.DeliveryR\n" +
-	"deliveries\"Y\n" +
+	"deliveries\x12\x16\n" +
+	"\x06tenant\x18\x0f \x01(\tR\x06tenant\"Y\n" +
 	"\aBodyRef\x12\x16\n" +
 	"\x06chunks\x18\x01 \x03(\x04R\x06chunks\x12\x16\n" +
 	"\x06crc32c\x18\x02 \x01(\rR\x06crc32c\x12\x1e\n" +
