@@ -13,6 +13,8 @@ import (
 //
 //   - Return-Path fields are dropped: only the final delivery writes one
 //     (RFC 5321 §4.4).
+//   - The tenant's field, if there is one, is dropped, whoever sent it, and read
+//     where its client is trusted: who pays for a message is nobody else's business.
 //   - Received fields are counted; too many are a loop (RFC 5321 §6.3).
 //   - A header block over the size limit is refused.
 //   - The first line that is neither a field, nor the continuation of one, nor
@@ -25,6 +27,8 @@ type headerFilter struct {
 	w           io.Writer
 	maxReceived int
 	maxSize     int64
+	tenantField string // its name in lower case; empty: none
+	readTenant  bool
 
 	received int
 	size     int64 // octets of the header block so far
@@ -32,6 +36,8 @@ type headerFilter struct {
 	field    bool  // a field has been seen: a line that begins with a blank continues it
 	inLine   bool  // in the middle of a line whose kind is known
 	drop     bool  // the current field is dropped
+	catch    bool  // and kept in tenant
+	tenant   []byte
 	held     int   // octets in hold
 	hold     [longestName]byte
 }
@@ -53,7 +59,13 @@ var (
 
 // reset prepares the filter for the next message.
 func (f *headerFilter) reset(w io.Writer, maxReceived int, maxSize int64) {
-	*f = headerFilter{w: w, maxReceived: maxReceived, maxSize: maxSize}
+	*f = headerFilter{w: w, maxReceived: maxReceived, maxSize: maxSize, tenant: f.tenant[:0]}
+}
+
+// lookForTenant makes the filter drop the field of that name (in lower case), and
+// keep what it says if read is set.
+func (f *headerFilter) lookForTenant(name string, read bool) {
+	f.tenantField, f.readTenant = name, read
 }
 
 // Write implements io.Writer. Its errors are a *refusal or those of the Writer behind.
@@ -87,7 +99,7 @@ func (f *headerFilter) Write(p []byte) (int, error) {
 func (f *headerFilter) resume(p []byte) error {
 	n := f.held
 	joined := f.hold[:n+copy(f.hold[n:], p)]
-	k := classify(joined)
+	k := classify(joined, f.tenantField)
 	if k == undecided {
 		f.held = len(joined)
 		return nil
@@ -100,8 +112,11 @@ func (f *headerFilter) resume(p []byte) error {
 		return f.pass(joined[:n])
 	}
 	f.size += int64(n)
-	if err := f.begin(k); err != nil || f.drop {
+	if err := f.begin(k); err != nil {
 		return err
+	}
+	if f.drop {
+		return f.keep(joined[:n])
 	}
 	return f.pass(joined[:n])
 }
@@ -116,6 +131,9 @@ func (f *headerFilter) header(p []byte) (int, error) {
 			if k < 0 {
 				break // the line goes on in the next piece
 			}
+			if err := f.keep(p[i : i+k+1]); err != nil {
+				return i, err
+			}
 			i += k + 1
 			f.inLine = false
 			if f.drop {
@@ -123,12 +141,12 @@ func (f *headerFilter) header(p []byte) (int, error) {
 			}
 			continue
 		}
-		k := classify(p[i:])
+		k := classify(p[i:], f.tenantField)
 		if k == continuation && !f.field {
 			k = noField // it would continue our own Received
 		}
 		switch k {
-		case undecided, returnPath:
+		case undecided, returnPath, tenantField:
 			if err := f.pass(p[from:i]); err != nil {
 				return i, err
 			}
@@ -148,7 +166,7 @@ func (f *headerFilter) header(p []byte) (int, error) {
 		}
 	}
 	if f.drop && f.inLine {
-		return len(p), nil
+		return len(p), f.keep(p[i:])
 	}
 	return len(p), f.pass(p[from:])
 }
@@ -182,7 +200,8 @@ func (f *headerFilter) begin(k lineKind) error {
 	if k == continuation {
 		return nil // it shares the fate of its field
 	}
-	f.field, f.drop = true, k == returnPath
+	f.field, f.drop = true, k == returnPath || k == tenantField
+	f.catch = k == tenantField && f.readTenant
 	if k == received {
 		if f.received++; f.received > f.maxReceived {
 			return looping
@@ -209,12 +228,14 @@ const (
 	otherField
 	received
 	returnPath
+	tenantField
 	noField // no header line at all
 )
 
-// classify looks at the beginning of a line. Like the lenient half of RFC 5322
+// classify looks at the beginning of a line; tenant is the name of the tenant's
+// field in lower case, or empty. Like the lenient half of RFC 5322
 // (§4.5.8) it lets blanks stand between name and colon.
-func classify(b []byte) lineKind {
+func classify(b []byte, tenant string) lineKind {
 	b = b[:min(len(b), longestName)]
 	more := undecided
 	if len(b) == longestName {
@@ -249,6 +270,8 @@ func classify(b []byte) lineKind {
 		return received
 	case n == len("Return-Path") && equalFold(b[:n], "return-path"):
 		return returnPath
+	case n == len(tenant) && equalFold(b[:n], tenant):
+		return tenantField
 	}
 	return otherField
 }

@@ -13,9 +13,17 @@ import (
 // filtered sends text through a headerFilter in pieces of the given sizes (the
 // last size repeats).
 func filtered(text string, maxReceived int, maxSize int64, sizes ...int) (string, error) {
+	out, _, err := filteredFor("", text, maxReceived, maxSize, sizes...)
+	return out, err
+}
+
+// filteredFor is filtered with a field that names the tenant; it also returns what
+// was kept of it.
+func filteredFor(tenant, text string, maxReceived int, maxSize int64, sizes ...int) (string, string, error) {
 	var out bytes.Buffer
 	var f headerFilter
 	f.reset(&out, maxReceived, maxSize)
+	f.lookForTenant(tenant, true)
 	rest := []byte(text)
 	for i := 0; len(rest) > 0; i++ {
 		n := len(rest)
@@ -25,9 +33,9 @@ func filtered(text string, maxReceived int, maxSize int64, sizes ...int) (string
 		// A writer must not keep or change what it is given: a fresh copy each time.
 		piece := bytes.Clone(rest[:n])
 		if m, err := f.Write(piece); err != nil {
-			return out.String(), err
+			return out.String(), "", err
 		} else if m != n {
-			return out.String(), fmt.Errorf("wrote %d of %d", m, n)
+			return out.String(), "", fmt.Errorf("wrote %d of %d", m, n)
 		}
 		for j := range piece {
 			piece[j] = '#'
@@ -35,13 +43,18 @@ func filtered(text string, maxReceived int, maxSize int64, sizes ...int) (string
 		rest = rest[n:]
 	}
 	err := f.finish()
-	return out.String(), err
+	return out.String(), string(f.tenant), err
 }
 
 // naive says the same in the plainest way: the whole message in memory, line by line.
 func naive(text string, maxReceived int) (string, error) {
-	var out strings.Builder
-	fields, dropping, received := 0, false, 0
+	out, _, err := naiveFor("", text, maxReceived)
+	return out, err
+}
+
+func naiveFor(tenant, text string, maxReceived int) (string, string, error) {
+	var out, kept strings.Builder
+	fields, dropping, keeping, received := 0, false, false, 0
 	for text != "" {
 		line := text
 		if i := strings.IndexByte(text, '\n'); i >= 0 {
@@ -52,25 +65,29 @@ func naive(text string, maxReceived int) (string, error) {
 		isField := colon && trimmed != "" && len(name) < longestName && strings.IndexFunc(trimmed, func(r rune) bool { return r <= ' ' || r >= 0x7f }) < 0
 		switch {
 		case line == "\r\n" || line == "\n":
-			return out.String() + text, nil
+			return out.String() + text, kept.String(), nil
 		case fields > 0 && (line[0] == ' ' || line[0] == '\t'):
 		case isField:
 			fields++
-			dropping = strings.EqualFold(trimmed, "return-path")
+			keeping = tenant != "" && strings.EqualFold(trimmed, tenant)
+			dropping = keeping || strings.EqualFold(trimmed, "return-path")
 			if strings.EqualFold(trimmed, "received") {
 				if received++; received > maxReceived {
-					return "", looping
+					return "", "", looping
 				}
 			}
 		default:
-			return out.String() + "\r\n" + text, nil
+			return out.String() + "\r\n" + text, kept.String(), nil
 		}
 		if !dropping {
 			out.WriteString(line)
 		}
+		if keeping {
+			kept.WriteString(line)
+		}
 		text = text[len(line):]
 	}
-	return out.String(), nil
+	return out.String(), kept.String(), nil
 }
 
 func TestH2_header(t *testing.T) {
@@ -205,7 +222,7 @@ func TestG4_headerSize(t *testing.T) {
 
 func TestFilterPieces(t *testing.T) {
 	line := rapid.OneOf(
-		rapid.SampledFrom([]string{"Received: x", "Return-Path: <a>", "return-path :", "Subject: y", " folded", "\tfolded", "", "no field", ":", "\r", "A", "Received", "Return-Path"}),
+		rapid.SampledFrom([]string{"X-Tenant: a", "x-tenant:", "X-Tenant \t: b", "X-Tenant", "X-Tenants: c", "Received: x", "Return-Path: <a>", "return-path :", "Subject: y", " folded", "\tfolded", "", "no field", ":", "\r", "A", "Received", "Return-Path"}),
 		rapid.StringN(0, 300, 400))
 	rapid.Check(t, func(t *rapid.T) {
 		text := strings.Join(rapid.SliceOfN(line, 0, 12).Draw(t, "lines"), "\r\n")
@@ -213,10 +230,10 @@ func TestFilterPieces(t *testing.T) {
 			text += "\r\n"
 		}
 		sizes := rapid.SliceOfN(rapid.IntRange(1, 40), 1, 20).Draw(t, "sizes")
-		want, wantErr := naive(text, 2)
-		got, err := filtered(text, 2, 1<<20, sizes...)
-		if wantErr != err || err == nil && got != want {
-			t.Fatalf("%q in %v: %v\ngot  %q\nwant %q, %v", text, sizes, err, got, want, wantErr)
+		want, wantKept, wantErr := naiveFor("X-Tenant", text, 2)
+		got, kept, err := filteredFor("x-tenant", text, 2, 1<<20, sizes...)
+		if wantErr != err || err == nil && (got != want || kept != wantKept) {
+			t.Fatalf("%q in %v: %v\ngot  %q, %q\nwant %q, %q, %v", text, sizes, err, got, kept, want, wantKept, wantErr)
 		}
 	})
 }

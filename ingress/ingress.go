@@ -17,6 +17,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -50,6 +51,7 @@ type Policy struct {
 	MaxReceived   int            // Received fields of a message; 100; never below 100 (RFC 5321 §6.3)
 	MaxHeader     int64          // octets of the header block; 1 MiB
 	Expire        time.Duration  // age at which a delivery is given up; 5 days
+	TenantHeader  string         // header field that names the tenant, believed of RelayFrom and dropped of all; empty: none
 
 	// ReverseName gives the host name of a client's address for the trace header,
 	// "" when it has none; asked once per connection, before the first message,
@@ -92,6 +94,7 @@ func New(p Policy, store Store) *Handler {
 	if p.Log == nil {
 		p.Log = slog.New(slog.DiscardHandler)
 	}
+	p.TenantHeader = strings.ToLower(p.TenantHeader)
 	return &Handler{p: p, store: store, relay: newRelay(p)}
 }
 
@@ -106,7 +109,7 @@ type Stats struct {
 	BadRecipient  int64 // recipients refused for another permanent reason
 	TooMany       int64 // recipients put off with 452 4.5.3
 	Loops         int64 // messages refused with 554 5.4.6
-	BadHeader     int64 // messages refused for the size of their header block
+	BadHeader     int64 // messages refused for the size of their header block, or for what it says of the tenant
 	Full          int64 // refusals with 452 4.3.1
 	Unavailable   int64 // refusals with 451 4.3.0
 }

@@ -34,7 +34,11 @@ func (s *session) Message(ctx context.Context, body *smtp.Body) mail.Reply {
 	if err := s.copy(w, s.traceFor(m, ds, now), body); err != nil {
 		return s.refuse(ctx, m, err)
 	}
-	m.Received = time.Now()
+	tenant, err := tenantOf(s.filter.tenant)
+	if err != nil {
+		return s.refuse(ctx, m, err)
+	}
+	m.Tenant, m.Received = tenant, time.Now()
 	// The order is the promise: were 250 said before Commit, a crash in between
 	// would lose mail that nobody keeps any more (RFC 5321 §6.1).
 	if err := w.Commit(ctx, m, ds); err != nil {
@@ -50,10 +54,15 @@ func (s *session) Message(ctx context.Context, body *smtp.Body) mail.Reply {
 	c.recipients.Add(int64(n))
 	c.deliveries.Add(int64(len(ds)))
 	if log := s.h.p.Log; log.Enabled(ctx, slog.LevelInfo) {
-		log.LogAttrs(ctx, slog.LevelInfo, "accepted",
+		attrs := []slog.Attr{
 			slog.String("message", m.ID), slog.String("sender", m.Sender.Raw), slog.Int("recipients", n),
 			slog.Int("deliveries", len(ds)), slog.Int64("size", m.Size), slog.String("client", m.ClientIP),
-			slog.String("helo", m.Helo), slog.String("protocol", m.Protocol))
+			slog.String("helo", m.Helo), slog.String("protocol", m.Protocol),
+		}
+		if m.Tenant != "" {
+			attrs = append(attrs, slog.String("tenant", m.Tenant))
+		}
+		log.LogAttrs(ctx, slog.LevelInfo, "accepted", attrs...)
 	}
 	return mail.Reply{Code: 250, Enhanced: mail.EnhancedCode{2, 0, 0}, Text: "Queued as " + m.ID}
 }
@@ -64,6 +73,7 @@ func (s *session) copy(w Writer, trace []byte, body *smtp.Body) error {
 		return err
 	}
 	s.filter.reset(w, s.h.p.MaxReceived, s.h.p.MaxHeader)
+	s.filter.lookForTenant(s.h.p.TenantHeader, s.trusted)
 	if _, err := body.WriteTo(&s.filter); err != nil {
 		return err
 	}

@@ -264,7 +264,7 @@ func newPolicy(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, log *sl
 	return ingress.New(ingress.Policy{
 		Hostname: c.SMTP.Hostname, RelayFrom: c.SMTP.RelayFrom, LocalDomains: c.Local.Domains,
 		Postmaster: c.Local.Postmaster, MaxRecipients: c.SMTP.MaxRecipients, MaxReceived: c.SMTP.MaxReceived,
-		MaxHeader: int64(c.SMTP.MaxHeaderSize), Expire: c.Retry.Expire, Log: log,
+		MaxHeader: int64(c.SMTP.MaxHeaderSize), Expire: c.Retry.Expire, TenantHeader: c.SMTP.TenantHeader, Log: log,
 		ReverseName: func(ctx context.Context, ip netip.Addr) string { return verifiedName(ctx, resolver, ip) },
 	}, ingress.Store{
 		NewWriter: func(id string) ingress.Writer { return q.NewWriter(id) },
