@@ -78,7 +78,7 @@ func TestFolderLock(t *testing.T) {
 	}
 
 	_, err = OpenFolder(dir, Cluster)
-	want = "data folder " + dir + " was made in standalone mode and cannot be opened in cluster mode: its queued mail would be lost; choose another data folder, or go back to standalone"
+	want = "data folder " + dir + " was made by a node on its own, and JetStream would delete its queue in a cluster: give the cluster's node a new data folder, and when the cluster runs move what is in this one with `tarishi migrate --from " + dir + "`"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -20,6 +20,10 @@ type Mode string
 const (
 	Standalone Mode = "standalone"
 	Cluster    Mode = "cluster"
+
+	// What a standalone folder becomes when its content goes into a cluster.
+	moving Mode = "moving"
+	moved  Mode = "moved"
 )
 
 const (
@@ -41,6 +45,18 @@ func OpenFolder(path string, mode Mode) (*Folder, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the data folder %s: %w", path, plain(err))
 	}
+	f, err := lockFolder(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.checkMode(mode); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func lockFolder(path string) (*Folder, error) {
 	lock, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("cannot write to the data folder %s: %w", path, plain(err))
@@ -48,10 +64,6 @@ func OpenFolder(path string, mode Mode) (*Folder, error) {
 	f := &Folder{Path: path, lock: lock}
 	if err := f.take(); err != nil {
 		lock.Close()
-		return nil, err
-	}
-	if err := f.checkMode(mode); err != nil {
-		f.Close()
 		return nil, err
 	}
 	return f, nil
@@ -81,25 +93,46 @@ func (f *Folder) take() error {
 
 // checkMode compares the marker with mode, or writes it in a new folder.
 func (f *Folder) checkMode(mode Mode) error {
+	was, to, err := f.mode()
+	switch {
+	case err != nil:
+		return err
+	case was == "":
+		return f.writeMode(string(mode))
+	case was == mode:
+		return nil
+	case was == moving:
+		return fmt.Errorf("data folder %s is being moved into cluster %s: finish with `tarishi migrate --from %s`; a node must not open it any more", f.Path, to, f.Path)
+	case was == moved:
+		return fmt.Errorf("data folder %s is spent: its mail, limits and history were moved into cluster %s; choose another data folder, and remove this one when you no longer want it", f.Path, to)
+	case mode == Cluster:
+		return fmt.Errorf("data folder %s was made by a node on its own, and JetStream would delete its queue in a cluster: give the cluster's node a new data folder, and when the cluster runs move what is in this one with `tarishi migrate --from %s`", f.Path, f.Path)
+	default:
+		return fmt.Errorf("data folder %s was made in %s mode and cannot be opened in %s mode: its queued mail would be lost; choose another data folder, or put the section cluster back into the configuration", f.Path, was, mode)
+	}
+}
+
+// mode reads the marker: "" in a new folder; to is the cluster that a folder is
+// moved into.
+func (f *Folder) mode() (was Mode, to string, err error) {
 	name := filepath.Join(f.Path, modeName)
 	b, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return f.writeMode(name, mode)
+		return "", "", nil
 	}
 	if err != nil {
-		return fmt.Errorf("cannot read %s: %w", name, plain(err))
+		return "", "", fmt.Errorf("cannot read %s: %w", name, plain(err))
 	}
-	if was := Mode(strings.TrimSpace(string(b))); was != mode {
-		return fmt.Errorf("data folder %s was made in %s mode and cannot be opened in %s mode: its queued mail would be lost; choose another data folder, or go back to %s", f.Path, was, mode, was)
-	}
-	return nil
+	word, to, _ := strings.Cut(strings.TrimSpace(string(b)), " ")
+	return Mode(word), to, nil
 }
 
 // writeMode puts the marker on disk, whole or not at all, before any store can be made.
-func (f *Folder) writeMode(name string, mode Mode) error {
+func (f *Folder) writeMode(mark string) error {
+	name := filepath.Join(f.Path, modeName)
 	tmp, err := os.CreateTemp(f.Path, modeName+".*")
 	if err == nil {
-		_, err = tmp.WriteString(string(mode) + "\n")
+		_, err = tmp.WriteString(mark + "\n")
 		err = errors.Join(err, tmp.Sync(), tmp.Close())
 		if err == nil {
 			err = os.Rename(tmp.Name(), name)
