@@ -16,7 +16,7 @@ import (
 //	mail   nanos  connection  destination  sender  MAIL FROM came in
 //	rcpt   nanos  connection  code  recipient      RCPT TO came in and was answered so
 //	data   nanos  connection  copies  id  trace    the end of DATA (or BDAT LAST) came in, and was answered 250
-//	close  nanos  connection                       the connection is over
+//	close  nanos  connection                       the connection is over: QUIT or its end was read, or the sink ends it
 //
 // The destination is the domain of the first recipient, so a mail line is written when
 // that one is known; it is empty where none came. id is the source's, trace the id that

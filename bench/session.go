@@ -39,6 +39,7 @@ type session struct {
 	sender   []byte
 	rcpts    []byte // the accepted recipients, each ended by a newline
 	accepted int
+	over     int64 // when it was decided that the connection ends, by the record's clock
 	mailAt   int64 // by the record's clock; 0: its line has been written
 	messages int
 	body     body
@@ -59,6 +60,7 @@ func (s *session) run(turnAway bool) {
 		s.sink.count.turnedAway.Add(1)
 		s.reply("421 4.3.2 too many connections")
 		s.touch()
+		s.ends()
 		_ = s.flush()
 		return
 	}
@@ -78,6 +80,7 @@ func (s *session) run(turnAway bool) {
 			return
 		}
 		if err := s.command(line); err != nil {
+			s.ends()
 			_ = s.flush()
 			return
 		}
@@ -88,8 +91,17 @@ func (s *session) run(turnAway bool) {
 	}
 }
 
+// ends marks the end of the connection for the record, before the last reply leaves:
+// whoever has read that may connect again, and that is then another connection.
+func (s *session) ends() {
+	if s.over == 0 {
+		s.over = rawNow()
+	}
+}
+
 // goodbye tells a client that the sink is on its way out, if it is.
 func (s *session) goodbye() {
+	s.ends()
 	if s.sink.stopping() {
 		s.reply("421 4.3.2 the sink is done")
 		_ = s.flush()

@@ -219,13 +219,15 @@ func (s *Sink) accept(ln net.Listener, sessions *sync.WaitGroup) error {
 		}
 		s.enter(conn, turnAway)
 		sessions.Go(func() {
-			newSession(s, conn, id).run(turnAway)
+			se := newSession(s, conn, id)
+			se.run(turnAway)
+			se.ends()
 			s.leave(conn, turnAway)
 			if !turnAway {
 				open.Add(-1)
 			}
 			if s.rec != nil {
-				s.rec.close(rawNow(), id)
+				s.rec.close(se.over, id)
 			}
 		})
 	}
