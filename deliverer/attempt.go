@@ -19,13 +19,19 @@ type attempt struct {
 	notes   []string
 	tls     bool
 	reused  bool
-	release bool // nothing was tried: give back untouched
-	pause   bool // our own side is in trouble; do not hurry
-	lmtp    bool // the last hop: what it takes is delivered, not relayed (RFC 2033)
-	dsn     bool // the host that took it sends DSNs itself (RFC 3461)
+	permit  string // what the last transaction counted under
+	began   int    // transactions
+	release bool   // give back untouched
+	pause   bool   // our own side is in trouble; do not hurry
+	lmtp    bool   // the last hop: what it takes is delivered, not relayed (RFC 2033)
+	dsn     bool   // the host that took it sends DSNs itself (RFC 3461)
 
 	tried []string // addresses that broke in this attempt
 	fault failure  // how the last of them did
+
+	rest  []int // recipients of which nothing was tried, for want of a permit
+	hold  Hold  // and when they may be
+	voids int   // permits that were void when they were to be used
 }
 
 func (a *attempt) note(format string, args ...any) {
@@ -46,7 +52,9 @@ var (
 // attempt tries host after host and transaction after transaction until every
 // recipient has an outcome. A 4yz or 5yz to a recipient is its outcome and no
 // other host is asked; a connection that breaks, or is ended with 421, before the
-// message was completed is the connection's fault, and the next host gets what is open.
+// message was completed is the connection's fault, and the next host gets what is
+// open. Each transaction needs a permit of its own where there is a limit; those
+// for whom none is left stay untried.
 func (c *carrier) attempt(s *start) *attempt {
 	env := s.env
 	a := &attempt{started: time.Now(), outs: make([]mail.Outcome, len(env.Recipients)), reused: c.used > 0}
@@ -55,15 +63,27 @@ func (c *carrier) attempt(s *start) *attempt {
 		a.outs[i].Recipient = r
 		c.left = append(c.left, i)
 	}
-	ctx, cancel := context.WithTimeout(c.d.hard, c.d.c.AttemptTimeout)
+	hard, end := c.cuttable(c.d.hard)
+	defer end()
+	ctx, cancel := context.WithTimeout(hard, c.d.c.AttemptTimeout)
 	defer cancel()
 	c.prepare(ctx, s)
+	c.permit, c.version, c.most = s.permit, s.version, s.most
+	cleared := true // admit has seen to the first
 	for len(c.left) > 0 && !a.release {
-		if c.client == nil && !c.reconnect(ctx, s.lane, a) {
+		if c.client == nil {
+			cleared = c.returnPermit() && cleared
+			if !c.reconnect(ctx, s.line.lane, a) {
+				break
+			}
+		}
+		if !cleared && !c.clear(ctx, s.line, a) {
 			break
 		}
+		cleared = false
 		c.transaction(ctx, s, a)
 	}
+	c.returnPermit()
 	clear(c.t.Recipients)
 	c.t.Bytes, c.t.Data = nil, nil
 	return a
@@ -85,27 +105,35 @@ func (c *carrier) prepare(ctx context.Context, s *start) {
 // and keeps in c.left those that still have no outcome.
 func (c *carrier) transaction(ctx context.Context, s *start, a *attempt) {
 	d := c.d
-	n := min(len(c.left), d.c.MaxRecipients)
-	if m := c.client.Extensions().RcptMax; m > 0 { // RFC 9422 §4.2
-		n = min(n, m)
-	}
+	n := c.fits()
 	batch, rest := c.left[:n], c.left[n:]
 	c.t.Recipients = c.t.Recipients[:0]
 	for _, i := range batch {
 		c.t.Recipients = append(c.t.Recipients, s.env.Recipients[i])
 	}
+	if c.permit != nil {
+		a.permit = c.permit.Limits()
+	}
+	client := c.client
+	res, err := client.Send(ctx, &c.t)
+	if !res.Reusable {
+		c.lost()
+	}
+	var not *smtp.NotStartedError
+	if errors.As(err, &not) {
+		a.voids++
+		c.returnPermit()
+		return
+	}
+	c.returnPermit() // nothing was worth a MAIL
+	a.began++
 	if c.used > 0 {
 		d.met.reused.Add(1)
 	}
 	c.used++
 	a.host, a.lmtp = c.host.label, c.host.lmtp
-	_, a.tls = c.client.TLS()
-	a.dsn = c.client.Extensions().DSN
-
-	res, err := c.client.Send(ctx, &c.t)
-	if !res.Reusable {
-		c.lost()
-	}
+	_, a.tls = client.TLS()
+	a.dsn = client.Extensions().DSN
 	if res.Stale {
 		// It died while it lay idle: nobody's attempt. The new connection is not stale.
 		d.met.stale.Add(1)
@@ -113,6 +141,10 @@ func (c *carrier) transaction(ctx context.Context, s *start, a *attempt) {
 		return
 	}
 	open := c.read(a, batch, &res, err)
+	if open != nil && context.Cause(ctx) == errLeaseOver {
+		// We have cut it ourselves: no host's fault, and nobody's attempt.
+		a.fault, a.tried = failure{}, a.tried[:max(len(a.tried)-1, 0)]
+	}
 	// What stays open moves up to the rest, in place: read has returned a prefix of batch.
 	c.left = append(c.left[:len(open)], rest...)
 	if open != nil && a.fault.host == c.host.label && c.client != nil {
@@ -226,7 +258,7 @@ func causeText(err error) string {
 func (c *carrier) reconnect(ctx context.Context, l *lane, a *attempt) bool {
 	d := c.d
 	status, fail := mail.Deferred, (*failure)(nil)
-	site, targets, err := d.targets(ctx, l.dest)
+	where, err := d.hosts(ctx, l.dest)
 	var no *NoHosts
 	switch {
 	case errors.As(err, &no):
@@ -237,13 +269,16 @@ func (c *carrier) reconnect(ctx context.Context, l *lane, a *attempt) bool {
 	case err != nil:
 		fail = &failure{reply: mail.R(451, "4.4.3", "hosts of the domain could not be looked up: "+err.Error())}
 	default:
-		d.mu.Lock()
-		c.join(l, site)
-		d.mu.Unlock()
-		fail = c.connect(ctx, targets, a.tried)
+		if fail = c.rejoin(l, where); fail == nil {
+			fail = c.connect(ctx, where.targets, a.tried)
+		}
 	}
 	if fail == nil {
 		return true
+	}
+	if fail.ours != nil {
+		c.giveUp(a, fail.ours)
+		return false
 	}
 	if ctx.Err() != nil && d.hard.Err() != nil && len(a.tried) == 0 && !a.anySettled() {
 		a.release = true
@@ -273,6 +308,30 @@ func (c *carrier) reconnect(ctx context.Context, l *lane, a *attempt) bool {
 	d.mu.Unlock()
 	d.shut(dead, fail)
 	return false
+}
+
+// rejoin leads the carrier to where l's mail goes now, and sees to its slot.
+func (c *carrier) rejoin(l *lane, w hosting) *failure {
+	d := c.d
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.keepUp(time.Now())
+	c.join(l, w)
+	a := c.path.account
+	if c.slot != nil && c.slotOf != a {
+		c.dropSlot()
+	}
+	if a != nil && a.slots != nil && c.slot == nil {
+		s, ok := d.slotFor(l, false)
+		if !ok {
+			return &failure{ours: errSlotEnds}
+		}
+		d.give(c, s)
+	}
+	if !c.mayStart() {
+		return &failure{ours: errSlotEnds}
+	}
+	return nil
 }
 
 // beforeDot is the last look before the octets that complete the message leave.

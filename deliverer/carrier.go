@@ -18,22 +18,38 @@ type carrier struct {
 	lane *lane // on whose behalf it connects
 	path *path // nil until the hosts are known
 
-	client *smtp.Client
-	host   target
-	used   int // transactions on this connection
+	client  *smtp.Client
+	host    target
+	used    int // transactions on this connection
+	rcptMax int // recipients the host takes in one; 0: it has not said
 
+	// All guarded by mu; see slot.go and account.go.
+	slot     Slot     // nil: its connection needs none
+	slotOf   *account // whose it is
+	knocking *account // it has no permit for its new connection yet
+	cut      context.CancelCauseFunc
+	slam     bool // sent home without QUIT
+
+	closed  time.Time // when its last connection was
 	rested  time.Time // idle since
 	serving *lane     // whose delivery is under way
 	cur     *held
-	wake    chan start // a delivery for an idle carrier; cap 1
+	wake    chan start // a delivery for an idle carrier, or none: go home; cap 1
 	timer   *time.Timer
 
-	t    smtp.Transaction // reused, with its recipients
-	left []int            // reused: recipients without an outcome
+	t       smtp.Transaction // reused, with its recipients
+	left    []int            // reused: recipients without an outcome
+	permit  Permit           // for the next transaction; nil: none is needed, or none is in hand
+	most    int              // recipients it may have; 0: any number
+	version uint64           // of the rules that say so
+	checked time.Time        // when it was last made sure that the transaction may start
 }
 
 func (c *carrier) run() {
 	c.t.BeforeDot = c.beforeDot
+	if c.d.c.Scheduler != nil {
+		c.t.BeforeMail, c.t.AfterMail = c.beforeMail, c.afterMail
+	}
 	for c.open() {
 		for c.client != nil {
 			s, ok := c.next()
@@ -54,16 +70,18 @@ func (c *carrier) run() {
 // stands, nothing has been started. false: it has left.
 func (c *carrier) open() bool {
 	d, l := c.d, c.lane
-	ctx := d.soft
-	site, targets, err := d.targets(ctx, l.dest)
+	ctx, end := c.cuttable(d.soft)
+	defer end()
+	where, err := d.hosts(ctx, l.dest)
 	if err != nil {
 		c.noHosts(err)
 		return false
 	}
 	d.mu.Lock()
-	c.join(l, site)
-	if c.path.open > l.limit.Connections {
-		// Others were faster: they will take what waits.
+	d.keepUp(time.Now())
+	c.join(l, where)
+	if c.path.open > l.limit.Connections || !c.ready(l) {
+		// Others were faster, and will take what waits; or a limit keeps it waiting.
 		l.opening--
 		d.mu.Unlock()
 		c.leave()
@@ -73,7 +91,7 @@ func (c *carrier) open() bool {
 	d.wake(l, time.Now(), false) // the hosts are known now, so others may follow
 	d.mu.Unlock()
 
-	fail := c.connect(ctx, targets, nil)
+	fail := c.connect(ctx, where.targets, nil)
 
 	now := time.Now()
 	d.mu.Lock()
@@ -92,7 +110,7 @@ func (c *carrier) open() bool {
 		}
 		return true
 	}
-	if d.stopping || ctx.Err() != nil {
+	if d.stopping || ctx.Err() != nil || fail.ours != nil {
 		d.mu.Unlock()
 		c.leave()
 		return false
@@ -103,9 +121,7 @@ func (c *carrier) open() bool {
 		if l.path == c.path {
 			c.path.enlist(l)
 		}
-		if l.len() > 0 {
-			victim, charged = d.start(l, now), true
-		}
+		victim, charged = d.any(l, now)
 	}
 	dead := d.shutPath(c.path, now)
 	d.mu.Unlock()
@@ -117,20 +133,43 @@ func (c *carrier) open() bool {
 	return false
 }
 
+// ready tells whether c may connect for l: there will be something it may carry,
+// and it has the slot it needs. With mu held.
+func (c *carrier) ready(l *lane) bool {
+	d, now := c.d, time.Now()
+	a := c.path.account
+	if c.slot != nil && c.slotOf != a {
+		c.dropSlot()
+	}
+	if a == nil {
+		return true
+	}
+	if !d.live(now) || l.len() == 0 || !d.worthwhile(l, 1, now) {
+		return false
+	}
+	if a.slots != nil && c.slot == nil {
+		s, ok := d.slotFor(l, false)
+		if !ok {
+			return false
+		}
+		d.give(c, s)
+	}
+	c.knock()
+	return a.mayDial(1)
+}
+
 // join leads the carrier and l to the site's path. With mu held.
-func (c *carrier) join(l *lane, site string) {
-	p := c.d.join(l, site)
+func (c *carrier) join(l *lane, w hosting) {
+	p := c.d.join(l, w.site, w.mx)
 	if c.path == p {
 		return
 	}
 	if c.path != nil {
-		c.path.open--
-		if c.client != nil {
-			c.path.connected--
-		}
+		c.path.enter(-1)
 	}
+	c.knocked()
 	c.path = p
-	p.open++
+	p.enter(1)
 }
 
 // noHosts settles what waits for a domain without hosts, and leaves.
@@ -156,11 +195,7 @@ func (c *carrier) noHosts(err error) {
 	now := time.Now()
 	d.mu.Lock()
 	l.opening--
-	var victim start
-	charged := l.len() > 0
-	if charged {
-		victim = d.start(l, now)
-	}
+	victim, charged := d.any(l, now)
 	dead := d.shutLane(l, now)
 	d.mu.Unlock()
 	d.shut(dead, fail)
@@ -177,12 +212,15 @@ func (c *carrier) bounceAll(fail *failure) {
 	for {
 		d.mu.Lock()
 		d.endService(&c.serving)
-		if d.stopping || l.len() == 0 {
+		s, ok := start{}, false
+		if !d.stopping {
+			s, ok = d.any(l, time.Now())
+		}
+		if !ok {
 			l.opening--
 			d.mu.Unlock()
 			return
 		}
-		s := d.start(l, time.Now())
 		d.mu.Unlock()
 		c.charge(&s, fail, mail.Failed)
 	}
@@ -190,7 +228,7 @@ func (c *carrier) bounceAll(fail *failure) {
 
 // charge settles a delivery whose attempt got no further than fail.
 func (c *carrier) charge(s *start, fail *failure, status mail.Status) {
-	c.serving = s.lane
+	c.serving = s.line.lane
 	a := attempt{started: time.Now().Add(-fail.took), host: fail.host, outs: make([]mail.Outcome, len(s.env.Recipients))}
 	for i, r := range s.env.Recipients {
 		a.outs[i] = mail.Outcome{Recipient: r, Status: status, Host: fail.said(), Reply: fail.reply}
@@ -207,26 +245,21 @@ func (c *carrier) next() (start, bool) {
 		c.path.broken = 0 // the connection has survived a transaction
 		d.endService(&c.serving)
 	}
-	if d.stopping {
+	d.keepUp(now)
+	if d.stopping || !c.keeps() {
 		d.mu.Unlock()
 		return start{}, false
 	}
-	if s, ok := d.pick(c.path, now); ok {
-		kick := s.lane.backlog && s.lane.aged <= s.lane.low
-		if kick {
-			s.lane.low = -1 // once, until the queue asks again
-		}
+	if s, ok := d.pick(c, now); ok {
 		d.mu.Unlock()
-		if kick {
-			d.c.Queue.Kick()
-		}
 		return s, true
 	}
 	if d.c.IdleClose < 0 {
 		d.mu.Unlock()
 		return start{}, false
 	}
-	c.path.idle = append(c.path.idle, c)
+	c.path.rest(c)
+	d.tellFree(c.path, now)
 	d.mu.Unlock()
 	c.rested = now
 
@@ -238,7 +271,7 @@ func (c *carrier) next() (start, bool) {
 	select {
 	case s := <-c.wake:
 		c.timer.Stop()
-		return c.awake(s), true
+		return c.awake(s)
 	case <-c.timer.C:
 	case <-d.stop:
 		c.timer.Stop()
@@ -246,11 +279,11 @@ func (c *carrier) next() (start, bool) {
 	d.mu.Lock()
 	i := slices.Index(c.path.idle, c)
 	if i >= 0 {
-		c.path.idle = slices.Delete(c.path.idle, i, i+1)
+		c.path.unrest(i)
 	}
 	d.mu.Unlock()
 	if i < 0 { // somebody was faster: a delivery is on its way
-		return c.awake(<-c.wake), true
+		return c.awake(<-c.wake)
 	}
 	return start{}, false
 }
@@ -258,32 +291,22 @@ func (c *carrier) next() (start, bool) {
 // awake looks whether the connection has survived its rest (I6). After a short one
 // it is not worth the system calls: a host that left meanwhile makes the
 // transaction stale, which costs a connection and no attempt either.
-func (c *carrier) awake(s start) start {
+func (c *carrier) awake(s start) (start, bool) {
+	if s.line == nil {
+		return s, false
+	}
 	if time.Since(c.rested) >= time.Second && !c.client.Usable() {
 		c.lost()
 	}
-	return s
+	return s, true
 }
 
 // work makes one attempt and settles it.
 func (c *carrier) work(s *start) {
 	d := c.d
-	c.serving = s.lane
-	if d.c.Permits != nil {
-		now := time.Now()
-		if p := d.c.Permits.Acquire(s.lane.dest, 1); p.N < 1 {
-			d.mu.Lock()
-			s.lane.gate.hold(p.NotBefore)
-			waiting := s.lane.takeAll(nil)
-			d.mu.Unlock()
-			d.met.refusedPermits.Add(1)
-			until := p.NotBefore
-			if !until.After(now) {
-				until = time.Time{}
-			}
-			d.parkAll(append(waiting, s.held), until)
-			return
-		}
+	c.serving = s.line.lane
+	if s.kick {
+		d.c.Queue.Kick()
 	}
 	c.cur = &s.held
 	a := c.attempt(s)
@@ -293,8 +316,14 @@ func (c *carrier) work(s *start) {
 		// comes again at once.
 		pause(d.soft, time.Second)
 	}
-	d.settle(&s.held, a)
-	if c.client != nil && c.used >= c.mayCarry(s.lane) {
+	if a.untried() {
+		d.mu.Lock()
+		d.putBack(s, time.Now())
+		d.mu.Unlock()
+	} else {
+		d.settle(&s.held, a)
+	}
+	if c.client != nil && c.used >= c.mayCarry(c.serving) {
 		c.hangUp()
 	}
 }
@@ -315,9 +344,11 @@ func (c *carrier) again() bool {
 	d.mu.Lock()
 	d.endService(&c.serving)
 	now := time.Now()
-	if !d.stopping && c.path.open <= c.path.openLimit() {
+	d.keepUp(now)
+	if !d.stopping && d.live(now) && c.path.open <= c.path.openLimit() && (c.slot == nil || c.mayStart()) {
 		for _, l := range c.path.waiting {
-			if _, shut := l.shut(now); l.len() > 0 && !shut && l.opening < l.len() {
+			if _, shut := l.shut(now); l.len() > 0 && !shut && l.opening < l.len() &&
+				(c.path.account == nil || d.worthwhile(l, 1, now)) {
 				c.lane = l
 				l.opening++
 				d.mu.Unlock()
@@ -352,34 +383,55 @@ func (c *carrier) hangUp() {
 	if c.client == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.d.hard), 2*time.Second)
-	_ = c.client.Quit(ctx)
-	cancel()
+	if !c.slam {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.d.hard), 2*time.Second)
+		_ = c.client.Quit(ctx)
+		cancel()
+	}
 	c.lost()
 }
 
-// lost notes that the connection is gone.
+// lost notes that the connection is gone. Its slot stays: see dropSlot.
 func (c *carrier) lost() {
 	_ = c.client.Close()
-	c.client = nil
 	c.d.met.open.Add(-1)
 	c.d.mu.Lock()
-	c.path.connected--
+	c.client = nil
+	c.path.connect(-1)
+	if c.slot != nil {
+		c.slotOf.slotted--
+	}
 	c.d.mu.Unlock()
+	c.closed = time.Now()
 }
 
 // leave ends the carrier: its place is free, and another may be due.
 func (c *carrier) leave() {
-	d := c.d
+	d, now := c.d, time.Now()
 	d.mu.Lock()
 	d.endService(&c.serving)
+	c.knocked()
+	c.dropSlot()
+	d.keepUp(now)
 	if c.path != nil {
-		c.path.open--
+		c.path.enter(-1)
 		for _, l := range slices.Clone(c.path.waiting) {
-			d.wake(l, time.Now(), false)
+			d.wake(l, now, false)
 		}
 	} else if l := c.lane; l.path == nil {
-		d.wake(l, time.Now(), false)
+		d.wake(l, now, false)
 	}
 	d.mu.Unlock()
+}
+
+// tellFree says that a connection of p has become free for what waits for permits. With mu held.
+func (d *Deliverer) tellFree(p *path, now time.Time) {
+	if p.account == nil {
+		return
+	}
+	for _, x := range p.account.purses {
+		if x.jobs > 0 {
+			d.tell(x, now)
+		}
+	}
 }

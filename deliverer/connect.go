@@ -20,33 +20,52 @@ type target struct {
 	lmtp  bool
 }
 
-// targets returns what to dial for a domain, best first, and the name of the set.
-func (d *Deliverer) targets(ctx context.Context, dest mail.Domain) (string, []target, error) {
+// hosting is where mail for a domain goes.
+type hosting struct {
+	site    string   // the name of the set of hosts
+	mx      []string // their names; nil: a route, or the domain's own address
+	targets []target // what to dial, best first
+}
+
+// hosts finds out where mail for a domain goes.
+func (d *Deliverer) hosts(ctx context.Context, dest mail.Domain) (hosting, error) {
 	if r, ok := d.c.Routes.For(dest); ok {
 		// One path a domain, not one a next hop: see path.
-		return "route " + string(dest), []target{r.target}, nil
+		return hosting{site: "route " + string(dest), targets: []target{r.target}}, nil
 	}
 	if d.c.Hosts == nil {
-		return "", nil, &NoHosts{mail.R(550, "5.4.4", "no route to "+string(dest))}
+		return hosting{}, &NoHosts{mail.R(550, "5.4.4", "no route to "+string(dest))}
 	}
 	site, hosts, err := d.c.Hosts.MailHosts(ctx, dest)
 	if err != nil {
-		return "", nil, err
+		return hosting{}, err
 	}
-	var ts []target
+	w := hosting{site: "mx " + site}
+	unreachable := false
 	for _, h := range hosts {
+		w.mx = append(w.mx, h.Name)
 		for _, a := range h.Addrs {
-			ts = append(ts, target{
+			if src := d.c.Source; src.IsValid() && src.Is4() != a.Unmap().Is4() {
+				unreachable = true
+				continue
+			}
+			w.targets = append(w.targets, target{
 				name:  h.Name,
 				addr:  net.JoinHostPort(a.String(), d.c.Port),
 				label: h.Name + "[" + a.String() + "]:" + d.c.Port,
 			})
 		}
 	}
-	if len(ts) == 0 {
-		return "", nil, &NoHosts{mail.R(451, "4.4.3", "no address of a mail host of "+string(dest))}
+	if len(w.mx) == 1 && w.mx[0] == string(dest) {
+		w.mx = nil
 	}
-	return "mx " + site, ts, nil
+	switch {
+	case len(w.targets) > 0:
+		return w, nil
+	case unreachable:
+		return w, &NoHosts{mail.R(451, "4.4.3", "no address of a mail host of "+string(dest)+" can be reached from "+d.c.Source.String())}
+	}
+	return w, &NoHosts{mail.R(451, "4.4.3", "no address of a mail host of "+string(dest))}
 }
 
 // failure is why no host could be talked to.
@@ -54,6 +73,7 @@ type failure struct {
 	reply  mail.Reply
 	host   string        // the last one tried; empty: none
 	remote bool          // the host said so
+	ours   error         // not tried: why we may not; a *notNow, or the end of a lease
 	took   time.Duration // how long it took to find out
 }
 
@@ -77,14 +97,21 @@ func (c *carrier) connect(ctx context.Context, targets []target, skip []string) 
 		}
 		client, err := c.reach(ctx, t)
 		if err == nil {
-			c.client, c.host, c.used = client, t, 0
 			c.d.met.open.Add(1)
 			c.d.met.opened.Add(1)
 			c.d.mu.Lock()
-			c.path.connected++
+			c.client, c.host, c.used = client, t, 0
+			c.rcptMax = client.Extensions().RcptMax
+			c.path.connect(1)
+			if c.slot != nil {
+				c.slotOf.slotted++
+			}
 			delete(c.path.bad, t.addr)
 			c.d.mu.Unlock()
 			return nil
+		}
+		if ours := notOurs(ctx, err); ours != nil {
+			return &failure{ours: ours}
 		}
 		fail = connectFailure(t, err)
 		c.d.met.connectFailures.Add(1)
@@ -160,16 +187,6 @@ func (c *carrier) reach(ctx context.Context, t target) (*smtp.Client, error) {
 	}
 }
 
-func (c *carrier) dial(ctx context.Context, t target, o smtp.ClientOptions) (*smtp.Client, error) {
-	dctx, cancel := context.WithTimeout(ctx, c.d.c.ConnectTimeout)
-	conn, err := c.d.c.Dial(dctx, "tcp", t.addr)
-	cancel()
-	if err != nil {
-		return nil, &dialError{err}
-	}
-	return smtp.NewClient(ctx, conn, o)
-}
-
 type dialError struct{ err error }
 
 func (e *dialError) Error() string { return e.err.Error() }
@@ -197,7 +214,7 @@ func connectFailure(t target, err error) *failure {
 // Replies that are our own words about a host begin with one of these; a stored
 // LastReply is told from a host's words by them.
 var ownWords = []string{"no answer from ", "conversation with ", "no TLS with ", "no reply to the final dot from ",
-	"no further host", "no address of ", "no route to ", "hosts of the domain ", "our own queue "}
+	"no further host", "no address of ", "no route to ", "hosts of the domain ", "our own queue ", "not tried "}
 
 // isOurs tells whether a reply read back from the queue is our own.
 func isOurs(r mail.Reply) bool {

@@ -12,17 +12,13 @@ package deliverer
 
 import (
 	"context"
-	"errors"
 	"io"
-	"log/slog"
-	"net"
 	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/shaping"
-	"github.com/tarishi/tarishi/smtp"
 )
 
 // Job is one claimed delivery. Exactly one of Done, Wait and Release ends it.
@@ -84,7 +80,8 @@ type Host struct {
 }
 
 // Hosts says where mail for a domain goes. site names the set of hosts: domains
-// with the same site share connections. An error is a *NoHosts, or temporary.
+// with the same site share connections. A host without addresses is one of the set
+// and is not dialled. An error is a *NoHosts, or temporary.
 type Hosts interface {
 	MailHosts(ctx context.Context, d mail.Domain) (site string, hosts []Host, err error)
 }
@@ -95,95 +92,6 @@ type NoHosts struct{ Reply mail.Reply }
 
 func (e *NoHosts) Error() string { return e.Reply.String() }
 
-// Permit answers a request to start attempts: N may start now, or none before NotBefore.
-type Permit struct {
-	N         int
-	NotBefore time.Time
-}
-
-// Permits is asked before each attempt. It never blocks.
-type Permits interface {
-	Acquire(d mail.Domain, n int) Permit
-}
-
-// Config is what a Deliverer works with. Queue, Store and Hostname are required;
-// Hosts too unless every destination has a route.
-type Config struct {
-	Hostname string // our FQDN: EHLO, Reporting-MTA, Message-ID
-	Queue    Queue
-	Store    Store
-	Hosts    Hosts
-	Routes   *Routes // before Hosts
-	Rules    *shaping.Rules
-	Retry    shaping.Retry   // zero: shaping.DefaultRetry
-	Backoff  shaping.Backoff // nil: shaping.DefaultBackoff
-	Permits  Permits         // nil: no windows
-	Log      *slog.Logger    // nil: slog.Default
-
-	HandJobs  int   // deliveries held at most; 0: 2,000
-	HandBytes int64 // octets of their messages held at most; 0: 64 MiB
-	// Patience is how long a fetched delivery may wait for a connection before it
-	// is given back. Given back, it is stored again, which costs more than sending
-	// it: a destination that takes its share of the hand within this time is left
-	// to set the pace. 0: 4 s.
-	Patience time.Duration
-	// IdleClose is how long an unused connection is kept; less than what remotes
-	// allow, so that we hang up first. 0: 4 s; negative: not at all.
-	IdleClose      time.Duration
-	ConnectTimeout time.Duration // for one address; 0: 30 s
-	// AttemptTimeout ends an attempt whatever the remote does. 0: 1 h.
-	AttemptTimeout time.Duration
-	DrainTimeout   time.Duration // for open transactions at shutdown; 0: 30 s
-	// ClaimAge is the oldest confirmed claim with which a final dot may be sent:
-	// half the queue's ack wait, or a frozen process could send what another node
-	// was given meanwhile. 0: 15 s.
-	ClaimAge      time.Duration
-	DelayNotice   time.Duration // age at which the sender is told of a delay, once; 0: 4 h; negative: never
-	MaxRecipients int           // in a transaction; 0: 100 (RFC 5321 §4.5.3.1.8)
-	Port          string        // of mail hosts found by Hosts; "": 25
-	Timeouts      smtp.ClientTimeouts
-	TLS           smtp.TLSPolicy
-	// PlaintextAfterTLSFailure is what RFC 7435 asks of opportunistic TLS: a new
-	// connection without it. RequireWorkingTLS turns that off.
-	RequireWorkingTLS bool
-	Dial              func(ctx context.Context, network, addr string) (net.Conn, error)
-	Debug             func(dir, line string) // every line of every dialogue
-}
-
-func (c *Config) setDefaults() {
-	setDefault(&c.HandJobs, 2000)
-	setDefault(&c.HandBytes, 64<<20)
-	setDefault(&c.Patience, 4*time.Second)
-	setDefault(&c.IdleClose, 4*time.Second)
-	setDefault(&c.ConnectTimeout, 30*time.Second)
-	setDefault(&c.AttemptTimeout, time.Hour)
-	setDefault(&c.DrainTimeout, 30*time.Second)
-	setDefault(&c.ClaimAge, 15*time.Second)
-	setDefault(&c.DelayNotice, 4*time.Hour)
-	setDefault(&c.MaxRecipients, 100)
-	setDefault(&c.Port, "25")
-	if len(c.Retry.Schedule) == 0 {
-		c.Retry.Schedule = shaping.DefaultRetry().Schedule
-	}
-	setDefault(&c.Retry.Expire, shaping.DefaultRetry().Expire)
-	if c.Backoff == nil {
-		c.Backoff = shaping.DefaultBackoff()
-	}
-	if c.Log == nil {
-		c.Log = slog.Default()
-	}
-	if c.Dial == nil {
-		c.Dial = new(net.Dialer).DialContext
-	}
-}
-
-func setDefault[T comparable](v *T, to T) {
-	var zero T
-	if *v == zero {
-		*v = to
-	}
-}
-
 // Deliverer sends mail. Make it with New, start it with Run; Bounce and Stats may
 // be called by any goroutine.
 type Deliverer struct {
@@ -192,14 +100,23 @@ type Deliverer struct {
 
 	mu       sync.Mutex // guards all below, lanes and paths too; never held across I/O
 	lanes    map[mail.Domain]*lane
-	paths    map[string]*path
-	hand     int   // deliveries held
-	bytes    int64 // and their octets
-	starving bool  // the fetcher waits for room in the hand
-	refused  bool  // waiting mail was refused because the hand was full
+	paths    map[pathKey]*path
+	accounts map[shaping.Destination]*account
+	limited  map[*account]struct{} // those that something binds
+	slotted  map[*carrier]struct{} // carriers with a slot
+	hand     int                   // deliveries held
+	bytes    int64                 // and their octets
+	starving bool                  // the fetcher waits for room in the hand
+	refused  bool                  // waiting mail was refused because the hand was full
 	stopping bool
 	resting  bool // the ticker sleeps for longer than a tick
+	kickDue  bool // the queue is to be told that there is room
 
+	version   uint64    // of the rules all this follows
+	downSince time.Time // nothing may start: the scheduler's session does not live
+	saidDown  time.Time // as the log knows it
+
+	told     news          // by the scheduler
 	roomy    chan struct{} // the hand has room; cap 1
 	roused   chan struct{} // the ticker is to look; cap 1
 	stop     chan struct{} // closed when stopping
@@ -211,40 +128,36 @@ type Deliverer struct {
 
 // New makes a Deliverer. The error names the missing field of c.
 func New(c Config) (*Deliverer, error) {
-	switch {
-	case c.Queue == nil:
-		return nil, errors.New("deliverer: no queue to take mail from")
-	case c.Store == nil:
-		return nil, errors.New("deliverer: no store for delivery status notifications")
-	case c.Hostname == "":
-		return nil, errors.New("deliverer: no hostname to introduce ourselves with")
+	if err := c.check(); err != nil {
+		return nil, err
 	}
 	c.setDefaults()
 	return &Deliverer{
-		c:      c,
-		lanes:  map[mail.Domain]*lane{},
-		paths:  map[string]*path{},
-		roomy:  make(chan struct{}, 1),
-		roused: make(chan struct{}, 1),
-		stop:   make(chan struct{}),
+		c:        c,
+		lanes:    map[mail.Domain]*lane{},
+		paths:    map[pathKey]*path{},
+		accounts: map[shaping.Destination]*account{},
+		limited:  map[*account]struct{}{},
+		slotted:  map[*carrier]struct{}{},
+		told:     news{of: map[newsKey]struct{}{}, bell: make(chan struct{}, 1)},
+		roomy:    make(chan struct{}, 1),
+		roused:   make(chan struct{}, 1),
+		stop:     make(chan struct{}),
 		// What is being given back is still in the hand, so this never fills up.
 		parking: make(chan parked, 2*c.HandJobs),
 	}, nil
 }
 
-const (
-	fetchBatch = 256
-	parkers    = 8 // giving back may have to store a notice first, which waits for the disk
-	tick       = 250 * time.Millisecond
-	quiet      = time.Minute // a lane without mail is forgotten after that
-)
+// parkers give deliveries back, several at once: each may have to store a notice
+// first, which waits for the disk.
+const parkers = 8
 
 // Run delivers until ctx ends; then it takes no more, gives back what has not
 // started, lets open transactions finish within DrainTimeout, says QUIT and
 // returns nil. Call it once.
 //
-// It owns: the fetcher, the drainer, the ticker, the parkers and one goroutine
-// per connection; all have ended when it returns.
+// It owns: the fetcher, the drainer, the ticker, the reader of news, the parkers
+// and one goroutine per connection; all have ended when it returns.
 func (d *Deliverer) Run(ctx context.Context) error {
 	hard, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
@@ -257,6 +170,9 @@ func (d *Deliverer) Run(ctx context.Context) error {
 	intake.Go(d.fetchLoop)
 	intake.Go(d.drainLoop)
 	intake.Go(d.tickLoop)
+	if d.c.Scheduler != nil {
+		intake.Go(d.newsLoop)
+	}
 
 	<-ctx.Done()
 	intake.Wait()
@@ -282,105 +198,16 @@ func (d *Deliverer) halt() {
 	for _, l := range d.lanes {
 		left = l.takeAll(left)
 	}
+	for a := range d.limited {
+		for _, p := range a.purses {
+			d.tell(p, time.Now())
+		}
+		a.relax()
+	}
 	d.mu.Unlock()
 	for _, h := range left {
 		h.job.Release()
 		d.drop(h)
-	}
-}
-
-func (d *Deliverer) fetchLoop() {
-	ctx := d.soft
-	failing := false
-	for ctx.Err() == nil {
-		n := d.waitForRoom(ctx)
-		if n == 0 {
-			return
-		}
-		jobs, err := d.c.Queue.Fetch(ctx, n)
-		if len(jobs) > 0 {
-			d.take(jobs, false)
-		}
-		if err != nil && ctx.Err() == nil {
-			if !failing {
-				d.c.Log.Error("cannot fetch mail from the queue; trying each second", "error", err)
-			}
-			failing = true
-			pause(ctx, time.Second)
-		} else if failing && err == nil {
-			failing = false
-			d.c.Log.Info("fetching mail from the queue again")
-		}
-	}
-}
-
-func (d *Deliverer) drainLoop() {
-	ctx := d.soft
-	one := make([]Job, 1)
-	for ctx.Err() == nil {
-		err := d.c.Queue.Drain(ctx, d.room, func(j Job) {
-			one[0] = j
-			d.take(one, true)
-		})
-		if err != nil && ctx.Err() == nil {
-			d.c.Log.Error("cannot read waiting mail; trying again in a second", "error", err)
-		}
-		pause(ctx, time.Second)
-	}
-}
-
-// fetchable is how many deliveries the fetcher may take now; 0 until it is worth
-// a fetch. With mu held.
-func (d *Deliverer) fetchable() int {
-	// A quarter is left to mail that has waited before, or a flood of new mail would starve it.
-	ready := max(d.c.HandJobs*3/4, 1)
-	n := min(ready-d.hand, fetchBatch)
-	if n < min(fetchBatch, ready)/4+1 && n < ready || d.bytes >= d.c.HandBytes {
-		return 0
-	}
-	return n
-}
-
-// waitForRoom returns how many deliveries the hand can take, 0 when ctx has ended.
-func (d *Deliverer) waitForRoom(ctx context.Context) int {
-	for {
-		d.mu.Lock()
-		n := d.fetchable()
-		d.starving = n == 0
-		d.mu.Unlock()
-		if n > 0 {
-			return n
-		}
-		select {
-		case <-ctx.Done():
-			return 0
-		case <-d.roomy:
-		}
-	}
-}
-
-// drop takes an ended delivery off the hand.
-func (d *Deliverer) drop(h held) {
-	d.mu.Lock()
-	d.hand--
-	d.bytes -= h.bytes
-	wake := d.starving && d.fetchable() > 0
-	if wake {
-		d.starving = false
-	}
-	kick := d.refused && d.hand <= d.c.HandJobs*3/4 && d.bytes < d.c.HandBytes
-	if kick {
-		d.refused = false
-	}
-	d.mu.Unlock()
-	if kick {
-		d.c.Queue.Kick()
-	}
-	if wake {
-		select {
-		case d.roomy <- struct{}{}:
-		default:
-		}
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -159,29 +158,43 @@ func TestSlowDestinationDoesNotStallOthers(t *testing.T) {
 // What a lane counts of its line must agree with the line, whatever left it and how.
 func TestLaneCountsWhatWaits(t *testing.T) {
 	now := time.Unix(1e9, 0)
+	d := &Deliverer{}
 	l := &lane{}
+	p := &purse{account: &account{}}
+	l.line("a").belong(p)
 	for i := range 10 {
 		until := now.Add(time.Hour)
 		if i%3 == 0 {
 			until = now // overdue
 		}
-		l.push(held{aged: i%2 == 0, until: until})
+		l.line([]string{"a", "b"}[i/6]).push(held{aged: i%2 == 0, until: until, recipients: 2})
 	}
-	check := func(what string, waiting, aged int) {
+	check := func(what string, waiting, aged, spending int) {
 		t.Helper()
-		if l.len() != waiting || l.aged != aged {
-			t.Errorf("%s: %d waiting, %d aged; want %d and %d", what, l.len(), l.aged, waiting, aged)
+		if l.len() != waiting || l.aged != aged || p.jobs != spending || p.recipients != 2*spending || p.account.jobs != spending {
+			t.Errorf("%s: %d waiting, %d aged, %d jobs and %d recipients of the purse; want %d, %d, %d and %d",
+				what, l.len(), l.aged, p.jobs, p.recipients, waiting, aged, spending, 2*spending)
 		}
 	}
-	check("pushed", 10, 5)
-	if back := l.overdue(now, nil); len(back) != 4 {
+	check("pushed", 10, 5, 6)
+	if back := d.overdue(l, now, nil); len(back) != 4 {
 		t.Errorf("%d overdue, want 4", len(back))
 	}
-	check("after the overdue", 6, 3)
-	l.pop()
-	check("after one start", 5, 3)
+	check("after the overdue", 6, 3, 4)
+	h := l.line("a").pop()
+	check("after one start", 5, 3, 3)
+	l.line("a").unpop(h)
+	check("and back", 6, 3, 4)
+	if again := l.line("a").pop(); again != h {
+		t.Error("what was put back is not the first")
+	}
+	l.line("b").belong(p)
+	check("one purse", 5, 3, 5)
+	l.line("a").belong(nil)
+	check("the other line alone", 5, 3, 2)
+	l.line("a").belong(p)
 	l.takeAll(nil)
-	check("emptied", 0, 0)
+	check("emptied", 0, 0, 0)
 }
 
 func TestManySlowDestinationsLeaveRoomForOthers(t *testing.T) {
@@ -328,56 +341,6 @@ func TestShutdown(t *testing.T) {
 		}
 		if cs := sink.Commands(); !strings.Contains(strings.Join(cs, "\n"), "QUIT") {
 			s.Error("no QUIT")
-		}
-	})
-}
-
-type window struct {
-	mu   sync.Mutex
-	next time.Time
-	left int
-}
-
-func (w *window) Acquire(_ mail.Domain, n int) Permit {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.left > 0 {
-		w.left--
-		return Permit{N: 1}
-	}
-	return Permit{NotBefore: w.next}
-}
-
-func TestPermitsParkUntilTheWindowOpens(t *testing.T) {
-	tell(t, func(s *story) {
-		sink := &smtptest.Sink{}
-		defer sink.Close()
-		w := &window{left: 3, next: time.Now().Add(time.Hour)}
-		s.c.Permits = w
-		s.c.Rules = one("*", 1, 0)
-		s.mx("there.test", 1)
-		s.sink(1, sink)
-		s.start()
-		for range 10 {
-			s.send("b@there.test")
-		}
-		s.after(59 * time.Minute)
-		if sink.Count() != 3 {
-			s.Errorf("%d were sent with 3 permits", sink.Count())
-		}
-		s.q.mu.Lock()
-		for _, j := range s.q.waiting {
-			if !j.env.Due.Equal(w.next) || j.env.Attempts != 0 {
-				s.Errorf("parked until %v after %d attempts, want %v after none", j.env.Due, j.env.Attempts, w.next)
-			}
-		}
-		s.q.mu.Unlock()
-		w.mu.Lock()
-		w.left = 100
-		w.mu.Unlock()
-		s.after(2 * time.Minute)
-		if sink.Count() != 10 {
-			s.Errorf("%d of 10 arrived", sink.Count())
 		}
 	})
 }

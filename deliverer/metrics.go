@@ -11,7 +11,8 @@ type Snapshot struct {
 	Expired   uint64 // of those, the ones whose time was up
 
 	Parked         uint64 // deliveries given back without an attempt
-	PermitsRefused uint64
+	PermitsRefused uint64 // of those, the ones whose window was shut
+	Holds          uint64 // times that a window was found shut for long
 	Released       uint64 // deliveries given back untouched: shutdown, a claim lost
 
 	ConnectionsOpen    int64
@@ -22,6 +23,15 @@ type Snapshot struct {
 	Plaintext          uint64 // connections made without TLS after its handshake failed
 	GatesShut          uint64 // destinations found dead, probes included
 	GatesOpened        uint64
+
+	PermitsTaken    uint64 // from the scheduler, for transactions and new connections
+	PermitsUsed     uint64 // of those, begun
+	PermitsReturned uint64 // given back unused
+	PermitsExpired  uint64 // void when they were to be used
+	LateStarts      uint64 // begun, but later than allowed: a limit may have been exceeded
+	SlotsHeld       int    // connections that the scheduler has lent us now
+	LeasesCut       uint64 // connections cut at work because their lease ran out
+	Live            bool   // something may start: there is no scheduler, or its session lives
 
 	Notices       uint64 // DSNs stored: failures and relays
 	DelayNotices  uint64
@@ -35,7 +45,10 @@ type Snapshot struct {
 
 type metrics struct {
 	attempts, delivered, deferred, failed, expired    atomic.Uint64
-	parked, refusedPermits, released                  atomic.Uint64
+	parked, released                                  atomic.Uint64
+	permitsRefused, holds                             atomic.Uint64
+	permitsTaken, permitsUsed, permitsReturned        atomic.Uint64
+	permitsExpired, lateStarts, leasesCut             atomic.Uint64
 	open                                              atomic.Int64
 	opened, connectFailures, reused, stale, plaintext atomic.Uint64
 	shut, reopened                                    atomic.Uint64
@@ -48,7 +61,11 @@ func (d *Deliverer) Stats() Snapshot {
 	s := Snapshot{
 		Attempts: m.attempts.Load(), Delivered: m.delivered.Load(), Deferred: m.deferred.Load(),
 		Failed: m.failed.Load(), Expired: m.expired.Load(),
-		Parked: m.parked.Load(), PermitsRefused: m.refusedPermits.Load(), Released: m.released.Load(),
+		Parked: m.parked.Load(), PermitsRefused: m.permitsRefused.Load(), Holds: m.holds.Load(),
+		PermitsTaken: m.permitsTaken.Load(), PermitsUsed: m.permitsUsed.Load(), PermitsReturned: m.permitsReturned.Load(),
+		PermitsExpired: m.permitsExpired.Load(), LateStarts: m.lateStarts.Load(), LeasesCut: m.leasesCut.Load(),
+		Live:            d.c.Scheduler == nil || d.c.Scheduler.Live(),
+		Released:        m.released.Load(),
 		ConnectionsOpen: m.open.Load(), ConnectionsOpened: m.opened.Load(),
 		ConnectionFailures: m.connectFailures.Load(), Reused: m.reused.Load(), Stale: m.stale.Load(),
 		Plaintext: m.plaintext.Load(), GatesShut: m.shut.Load(), GatesOpened: m.reopened.Load(),
@@ -56,7 +73,7 @@ func (d *Deliverer) Stats() Snapshot {
 		NoticesFailed: m.noticesFailed.Load(), Swallowed: m.swallowed.Load(),
 	}
 	d.mu.Lock()
-	s.Hand, s.HandBytes, s.Lanes = d.hand, d.bytes, len(d.lanes)
+	s.Hand, s.HandBytes, s.Lanes, s.SlotsHeld = d.hand, d.bytes, len(d.lanes), len(d.slotted)
 	d.mu.Unlock()
 	return s
 }

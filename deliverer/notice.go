@@ -141,8 +141,7 @@ func (d *Deliverer) header(ctx context.Context, job Job) []byte {
 // enough. A notice that cannot be stored is left for the next attempt: unlike a
 // failure, nothing is lost without it.
 func (d *Deliverer) noticeDelay(job Job, next *mail.Delivery, now time.Time) {
-	m := next.Message
-	if d.c.DelayNotice < 0 || next.DelayNoticed || m.Sender.IsNull() || now.Sub(m.Received) < d.c.DelayNotice {
+	if !d.owesDelay(next, now) {
 		return
 	}
 	var vs []verdict
@@ -167,6 +166,12 @@ func (d *Deliverer) noticeDelay(job Job, next *mail.Delivery, now time.Time) {
 		d.met.delayNotices.Add(1)
 	}
 	next.DelayNoticed = true
+}
+
+// owesDelay tells whether the sender is to be told that the delivery is late.
+func (d *Deliverer) owesDelay(env *mail.Delivery, now time.Time) bool {
+	m := env.Message
+	return d.c.DelayNotice >= 0 && !env.DelayNoticed && !m.Sender.IsNull() && now.Sub(m.Received) >= d.c.DelayNotice
 }
 
 // Bounce ends a claimed delivery for good on an operator's word: its senders are

@@ -8,12 +8,14 @@ import (
 	"github.com/tarishi/tarishi/shaping"
 )
 
-// path is the way to one set of hosts, shared by all domains that lead there: its
-// connections, and the lanes that wait for one. A route makes a path of its own
-// for each domain, so that one slow destination behind a shared next hop does not
-// take the connections of the others. Guarded by Deliverer.mu.
+// path is the way to one set of hosts of one destination, shared by all domains
+// that lead there: its connections, and the lanes that wait for one. A route makes
+// a path of its own for each domain, so that one slow destination behind a shared
+// next hop does not take the connections of the others. Guarded by Deliverer.mu.
 type path struct {
-	site      string
+	pathKey
+	mx        []string   // the names of its hosts; nil: a route, or the domain's own address
+	account   *account   // what the scheduler lets us have there; nil without one
 	lanes     int        // lanes that lead here
 	waiting   []*lane    // those with deliveries waiting, taken in turn
 	open      int        // carriers, those on their way included
@@ -24,6 +26,13 @@ type path struct {
 	full      time.Time  // a further connection was refused while others stood: no more until then
 	broken    int        // attempts in a row whose connections broke on every host
 	bad       map[string]time.Time
+}
+
+// pathKey tells paths apart: connections never cross destinations, or what is
+// counted for one would be spent by another.
+type pathKey struct {
+	to   shaping.Destination // without a scheduler the zero one
+	site string
 }
 
 const (
@@ -59,6 +68,9 @@ func (l *lane) leave() {
 		return
 	}
 	l.path = nil
+	for _, q := range l.lines {
+		q.belong(nil)
+	}
 	p.lanes--
 	if l.ring {
 		l.ring = false
@@ -66,17 +78,26 @@ func (l *lane) leave() {
 	}
 }
 
-// join leads l to the site's path, made when needed. With mu held.
-func (d *Deliverer) join(l *lane, site string) *path {
-	p := d.paths[site]
+// join leads l to the path of a site, made when needed. With mu held.
+func (d *Deliverer) join(l *lane, site string, mx []string) *path {
+	k := pathKey{site: site}
+	if d.c.Scheduler != nil {
+		k.to = d.c.Scheduler.Destination(l.dest, mx)
+	}
+	p := d.paths[k]
 	if p == nil {
-		p = &path{site: site}
-		d.paths[site] = p
+		p = &path{pathKey: k, mx: mx}
+		d.paths[k] = p
+		if d.c.Scheduler != nil {
+			p.account = d.account(k.to)
+			p.account.paths[p] = struct{}{}
+		}
 	}
 	if l.path != p {
 		l.leave()
 		l.path = p
 		p.lanes++
+		d.settleLane(l, time.Now())
 		if l.len() > 0 {
 			p.enlist(l)
 		}
@@ -84,14 +105,75 @@ func (d *Deliverer) join(l *lane, site string) *path {
 	return p
 }
 
+// settleLane gives l the limits of its path, and each of its lines a purse. With mu held.
+func (d *Deliverer) settleLane(l *lane, now time.Time) {
+	l.limit = d.c.Rules.For(l.dest)
+	if a := l.account(); a != nil {
+		if a.limits.Slots {
+			l.limit.Connections = a.limits.Connections
+		}
+		if a.limits.PerConnection > 0 {
+			l.limit.PerConnection = a.limits.PerConnection
+		}
+	}
+	for _, q := range l.lines {
+		d.settleLine(q, now)
+	}
+}
+
+func (d *Deliverer) settleLine(q *line, now time.Time) {
+	if a := q.lane.account(); a != nil && (q.purse == nil || q.purse.account != a) {
+		q.belong(d.purse(a, q.tenant, now))
+	}
+}
+
+// forget drops a path that nobody uses. With mu held.
+func (d *Deliverer) forget(p *path) {
+	delete(d.paths, p.pathKey)
+	if p.account != nil {
+		delete(p.account.paths, p)
+	}
+}
+
+// enter counts n more carriers of p; the next three keep its account in step too.
+func (p *path) enter(n int) {
+	p.open += n
+	if p.account != nil {
+		p.account.open += n
+	}
+}
+
+func (p *path) connect(n int) {
+	p.connected += n
+	if p.account != nil {
+		p.account.connected += n
+	}
+}
+
+// rest and unrest put a carrier among the idle ones and take one out.
+func (p *path) rest(c *carrier) {
+	p.idle = append(p.idle, c)
+	if p.account != nil {
+		p.account.idle++
+	}
+}
+
+func (p *path) unrest(i int) {
+	p.idle = slices.Delete(p.idle, i, i+1)
+	if p.account != nil {
+		p.account.idle--
+	}
+}
+
 // pick takes the next delivery for a free connection of p: lanes in turn. With mu held.
-func (d *Deliverer) pick(p *path, now time.Time) (start, bool) {
+func (d *Deliverer) pick(c *carrier, now time.Time) (start, bool) {
+	p := c.path
 	for range len(p.waiting) {
 		l := p.waiting[0]
-		full := l.busy >= l.limit.Connections
 		var s start
-		if l.len() > 0 && !full {
-			s = d.start(l, now)
+		ok := false
+		if l.len() > 0 && l.busy < l.limit.Connections {
+			s, ok = d.admit(l, c, now)
 		}
 		switch {
 		case l.len() == 0:
@@ -102,7 +184,7 @@ func (d *Deliverer) pick(p *path, now time.Time) (start, bool) {
 			copy(p.waiting, p.waiting[1:])
 			p.waiting[len(p.waiting)-1] = l
 		}
-		if s.lane != nil {
+		if ok {
 			return s, true
 		}
 	}
@@ -120,14 +202,6 @@ func (g *gate) fail(b shaping.Backoff, key string, now time.Time) {
 	g.failures++
 	g.until = now.Add(b.Pause(key, g.failures))
 	g.told = false
-}
-
-// hold shuts the gate for a reason that is nobody's failure.
-func (g *gate) hold(until time.Time) {
-	if until.After(g.until) {
-		g.until = until
-		g.told = false
-	}
 }
 
 // pass notes that a host answered.

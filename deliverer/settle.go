@@ -3,6 +3,7 @@ package deliverer
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,6 +97,7 @@ func (d *Deliverer) settle(h *held, a *attempt) {
 // between the two would lose a message without telling anyone.
 func (d *Deliverer) finish(job Job, env *mail.Delivery, a *attempt, attempts int) {
 	now := time.Now()
+	a.sayUntried(now)
 	outs := a.outs
 	expired := d.overAge(env, now)
 	var causes []mail.Outcome // what is behind the outcomes we change, by index
@@ -145,23 +147,55 @@ func (d *Deliverer) finish(job Job, env *mail.Delivery, a *attempt, attempts int
 	next.Attempts = attempts
 	next.LastAttempt, next.LastHost = now, a.host
 	next.Recipients = make([]mail.Recipient, 0, open)
-	for i := range outs {
+	for _, i := range a.rest { // first, or they would never have their turn
 		if outs[i].Status == mail.Deferred {
-			if len(next.Recipients) == 0 {
+			next.Recipients = append(next.Recipients, outs[i].Recipient)
+		}
+	}
+	untried := len(next.Recipients)
+	for i := range outs {
+		if outs[i].Status == mail.Deferred && !slices.Contains(a.rest, i) {
+			if len(next.Recipients) == untried {
 				next.LastReply = outs[i].Reply
 			}
 			next.Recipients = append(next.Recipients, outs[i].Recipient)
 		}
 	}
-	if expired {
+	switch {
+	case expired:
 		// Only a notice that could not be stored brings us here.
 		next.Due = now.Add(d.c.Retry.Pause(env.ID(), attempts))
-	} else {
+	case untried > 0:
+		// The attempt is not over before everybody had his turn.
+		next.Attempts = env.Attempts
+		next.Due = time.Time{}
+		if a.hold.NotBefore.After(now.Add(soon)) {
+			next.Due = a.hold.NotBefore
+		}
+		if !env.Expires.IsZero() && next.Due.After(env.Expires) {
+			next.Due = env.Expires
+		}
+	default:
 		next.Due = d.c.Retry.Next(env.ID(), attempts, now, env.Expires)
 	}
 	d.noticeDelay(job, &next, now)
 	d.logAttempt(env, a, outs, attempts, now, next.Due)
 	job.Wait(next, &record)
+}
+
+// sayUntried gives the recipients of whom nothing was tried that as their outcome.
+func (a *attempt) sayUntried(now time.Time) {
+	if len(a.rest) == 0 {
+		return
+	}
+	text := "not tried in this attempt: " + a.hold.Why
+	if a.hold.NotBefore.After(now) {
+		text += ", not before " + a.hold.NotBefore.UTC().Format(time.RFC3339)
+	}
+	for _, i := range a.rest {
+		a.set(i, mail.Deferred, "", mail.R(451, "4.4.5", text))
+	}
+	a.note("%d recipients %s", len(a.rest), text)
 }
 
 // expiredReply is the outcome of a delivery whose time is up: RFC 3463 §3.5, X.4.7.
@@ -235,8 +269,8 @@ func (d *Deliverer) logAttempt(env *mail.Delivery, a *attempt, outs []mail.Outco
 	if !due.IsZero() {
 		at = append(at, slog.Time("next", due))
 	}
-	if d.c.Permits != nil {
-		at = append(at, slog.Bool("permit", true))
+	if a.permit != "" {
+		at = append(at, slog.String("permit", a.permit))
 	}
 	if len(a.notes) > 0 {
 		at = append(at, slog.String("note", strings.Join(a.notes, "; ")))

@@ -1,0 +1,207 @@
+package deliverer
+
+import (
+	"time"
+
+	"github.com/tarishi/tarishi/shaping"
+)
+
+// account is one destination as its limits see it, and what the scheduler lets this
+// process have there. Several paths may lead to it, and several domains. Without a
+// scheduler there is none. Guarded by Deliverer.mu.
+type account struct {
+	to     shaping.Destination
+	limits Limits // what is the same for all tenants
+	purses map[string]*purse
+	paths  map[*path]struct{}
+
+	slots    Slots   // nil: a connection needs none
+	dials    Permits // nil: a new connection needs none
+	asked    int     // slots wanted, as said last
+	dialling int     // new connections wanted, as said last
+
+	jobs      int // in the hand
+	open      int // carriers, those on their way included
+	connected int // of these, those with a connection
+	idle      int // and of these, those with nothing to do
+	held      int // slots of its carriers
+	slotted   int // connected carriers with a slot
+	knocking  int // carriers that have no permit for their new connection yet
+
+	news chan struct{} // closed at the next news of it; nil: nobody waits for that
+}
+
+// account returns the account of a destination, made when needed. With mu held.
+func (d *Deliverer) account(to shaping.Destination) *account {
+	a := d.accounts[to]
+	if a == nil {
+		a = &account{to: to, purses: map[string]*purse{}, paths: map[*path]struct{}{}}
+		d.accounts[to] = a
+		d.refresh(a, time.Now())
+	}
+	return a
+}
+
+// purse returns a tenant's purse, made when needed. With mu held.
+func (d *Deliverer) purse(a *account, tenant string, now time.Time) *purse {
+	p := a.purses[tenant]
+	if p == nil {
+		p = &purse{account: a, tenant: tenant}
+		a.purses[tenant] = p
+		d.refreshPurse(p, now)
+	}
+	return p
+}
+
+// refresh reads the limits of a anew. With mu held.
+func (d *Deliverer) refresh(a *account, now time.Time) {
+	s := d.c.Scheduler
+	a.limits = s.Limits(a.to, "")
+	if a.limits.Slots == (a.slots == nil) {
+		if a.slots != nil {
+			a.slots.Want(0)
+			a.slots = nil
+		} else {
+			a.slots = s.Slots(a.to)
+		}
+		a.asked = 0
+	}
+	if a.limits.Dials == (a.dials == nil) {
+		if a.dials != nil {
+			a.dials.Want(0, 0, 0)
+			a.dials = nil
+		} else {
+			a.dials = s.Dials(a.to)
+		}
+		a.dialling = 0
+	}
+	for _, p := range a.purses {
+		d.refreshPurse(p, now)
+	}
+	if a.slots != nil || a.dials != nil || a.limits.Suspended {
+		d.limited[a] = struct{}{}
+	}
+}
+
+func (d *Deliverer) refreshPurse(p *purse, now time.Time) {
+	a, s := p.account, d.c.Scheduler
+	limits := s.Limits(a.to, p.tenant)
+	p.maxRecipients = limits.MaxRecipients
+	if limits.Permits == (p.permits == nil) {
+		if p.permits != nil {
+			p.permits.Want(0, 0, 0)
+			p.permits = nil
+		} else {
+			p.permits = s.Permits(a.to, p.tenant)
+		}
+		p.told = want{}
+	}
+	p.reopen() // the scheduler will say so if it is still shut
+	if limits.Suspended {
+		until := limits.Until
+		if until.IsZero() || until.After(now.Add(suspendedLook)) {
+			until = now.Add(suspendedLook)
+		}
+		d.hold(p, Hold{NotBefore: until, Why: limits.Why}, now)
+	}
+	if p.permits != nil || limits.Suspended {
+		d.limited[a] = struct{}{}
+	}
+	d.tell(p, now)
+}
+
+// suspendedLook is how often a suspension is asked about again without news.
+const suspendedLook = time.Minute
+
+// coming is how many carriers are on their way to a connection.
+func (a *account) coming() int { return a.open - a.connected }
+
+// bare is how many connections stand without the slot they need: they were opened
+// before there was a limit.
+func (a *account) bare() int {
+	if a.slots == nil {
+		return 0
+	}
+	return a.connected - a.slotted
+}
+
+// short says that n more slots are wanted than there are. With mu held.
+func (a *account) short(n int) {
+	if n = min(a.held+n, a.limits.Connections); n > a.asked {
+		a.asked = n
+		a.slots.Want(n)
+	}
+}
+
+// relax says that no more slots and new connections are wanted when nothing waits
+// for them. With mu held.
+func (a *account) relax() {
+	if a.jobs > 0 {
+		return
+	}
+	for _, p := range a.purses {
+		if len(p.asking) > 0 && p.until.IsZero() {
+			return
+		}
+	}
+	if a.slots != nil && a.asked != a.held {
+		a.asked = a.held
+		a.slots.Want(a.held)
+	}
+	if a.dials != nil && a.dialling > 0 && a.knocking == 0 {
+		a.dialling = 0
+		a.dials.Want(0, 0, 0)
+	}
+}
+
+// mayDial tells whether the destination's window for new connections has room for
+// a carrier beside those that have not dialled yet, own left out. With mu held.
+func (a *account) mayDial(own int) bool {
+	if a == nil || a.dials == nil {
+		return true
+	}
+	others := a.knocking - own
+	if n, _ := a.dials.Ready(); n > others {
+		return true
+	}
+	a.wantDials(others + 1)
+	return false
+}
+
+// knock counts c among the carriers that need a permit to dial. With mu held.
+func (c *carrier) knock() {
+	if a := c.path.account; a != nil && a.dials != nil && c.knocking == nil {
+		c.knocking = a
+		a.knocking++
+	}
+}
+
+// knocked is the end of that: it has one, or needs none any more. With mu held.
+func (c *carrier) knocked() {
+	if a := c.knocking; a != nil {
+		c.knocking = nil
+		a.knocking--
+	}
+}
+
+func (a *account) wantDials(n int) {
+	if n != a.dialling {
+		a.dialling = n
+		a.dials.Want(n, 0, 0)
+	}
+}
+
+// dismiss says that nothing is wanted any more. With mu held.
+func (a *account) dismiss() {
+	if a.slots != nil {
+		a.slots.Want(0)
+	}
+	if a.dials != nil {
+		a.dials.Want(0, 0, 0)
+	}
+	for _, p := range a.purses {
+		if p.limited() {
+			p.permits.Want(0, 0, 0)
+		}
+	}
+}

@@ -1,0 +1,285 @@
+package deliverer
+
+import (
+	"slices"
+	"time"
+)
+
+// purse is what the scheduler gives us to spend on one destination and tenant:
+// permits, if it is limited. It knows all that could be spent on, in the hand and
+// in the queue, and says so to the scheduler. Guarded by Deliverer.mu.
+type purse struct {
+	account *account
+	tenant  string
+
+	permits       Permits // nil: nothing to be asked for
+	maxRecipients int     // in one transaction; 0: any number
+	until         time.Time
+	why           string    // nothing may start before until
+	dry           time.Time // no permit is in hand: not worth another look before
+
+	lines      int     // that spend from it
+	waiting    []*line // those with something in the hand, in turn
+	jobs       int     // in the hand
+	recipients int     // and theirs
+	urgent     int     // carriers in the middle of an attempt that wait for a permit
+
+	asking     []*line // those with more in the queue, the one served longest ago first
+	promised   int     // how many the queue may still be reading for them
+	promisedAt time.Time
+	low        int       // so few in the hand: tell the queue that there is room; -1: it knows
+	kicked     time.Time // it was told last
+
+	rate rate
+	told want
+}
+
+// want is what was said of the demand last.
+type want struct{ n, recipients, head int }
+
+const (
+	// soon is how long something may wait in the hand for a permit: a window that
+	// opens later is no reason to hold on to it.
+	soon = time.Second
+	// lead is how long before a window opens its mail is looked for.
+	lead = 200 * time.Millisecond
+	// askingFor bounds how long the queue's word that more of a lane waits is
+	// believed: it asks for room more often than that.
+	askingFor = 15 * time.Second
+	// answerTime is within which the queue asks for room when it is told that there is some.
+	answerTime = 2 * time.Second
+	// promiseTime is within which the queue reads what it found room for.
+	promiseTime = 500 * time.Millisecond
+)
+
+// limited tells whether transactions need a permit.
+func (p *purse) limited() bool { return p != nil && p.permits != nil }
+
+// held tells whether its window is shut for longer than anything should wait for it.
+func (p *purse) held(now time.Time) bool { return p != nil && now.Before(p.until) }
+
+// open tells whether it is worth asking for a permit.
+func (p *purse) open(now time.Time) bool {
+	return p == nil || !now.Before(p.until) && !now.Before(p.dry)
+}
+
+// count notes that n deliveries came into q, or left it.
+func (p *purse) count(q *line, n, recipients int) {
+	p.jobs += n
+	p.recipients += recipients
+	p.account.jobs += n
+	if n > 0 && !q.enlisted {
+		q.enlisted = true
+		p.waiting = append(p.waiting, q)
+	}
+}
+
+// next is the line whose turn it is, nil when nothing waits.
+func (p *purse) next() *line {
+	for len(p.waiting) > 0 {
+		q := p.waiting[0]
+		if q.len() > 0 {
+			copy(p.waiting, p.waiting[1:])
+			p.waiting[len(p.waiting)-1] = q
+			return q
+		}
+		q.enlisted = false
+		p.waiting = slices.Delete(p.waiting, 0, 1)
+	}
+	return nil
+}
+
+// belong makes q spend from p; nil: from none, until its destination is known.
+func (q *line) belong(p *purse) {
+	if old := q.purse; old != nil {
+		n, r := q.sums()
+		old.count(q, -n, -r)
+		old.lines--
+		old.waiting = slices.DeleteFunc(old.waiting, func(x *line) bool { return x == q })
+		old.unask(q)
+	}
+	q.purse, q.enlisted = p, false
+	if p != nil {
+		p.lines++
+		if n, r := q.sums(); n > 0 {
+			p.count(q, n, r)
+		}
+	}
+}
+
+func (q *line) sums() (jobs, recipients int) {
+	for i := range q.q[q.at:] {
+		recipients += q.q[q.at+i].recipients
+	}
+	return q.len(), recipients
+}
+
+// able is how many could start before the next permits come: what connections are
+// free for now and shortly. More would lapse in our hand, and others could have
+// used them.
+func (p *purse) able(now time.Time) int {
+	return 1 + p.account.idle + p.rate.recent(now)/4
+}
+
+// tell says how many could start. With mu held.
+func (d *Deliverer) tell(p *purse, now time.Time) {
+	if !p.limited() {
+		return
+	}
+	var w want
+	if !d.stopping && !p.account.limits.Suspended {
+		able := p.able(now)
+		w.n = min(p.jobs, able)
+		if len(p.asking) > 0 {
+			w.n = able
+		}
+		w.n += p.urgent
+	}
+	if w.n > 0 {
+		w.recipients, w.head = w.n, 1
+		if p.maxRecipients > 0 && p.jobs > 0 {
+			w.head = p.head(d)
+			w.recipients = max(w.n, w.head, p.recipients*min(w.n, p.jobs)/p.jobs)
+		}
+	}
+	if w != p.told {
+		p.told = w
+		p.permits.Want(w.n, w.recipients, w.head)
+	}
+}
+
+// head is the most recipients that a transaction which could be the next one has.
+func (p *purse) head(d *Deliverer) int {
+	most := 1
+	for _, q := range p.waiting[:min(len(p.waiting), 8)] {
+		if q.len() > 0 {
+			most = max(most, d.batch(q.q[q.at].recipients, p, nil))
+		}
+	}
+	return most
+}
+
+// batch is how many of so many recipients fit into one transaction.
+func (d *Deliverer) batch(recipients int, p *purse, c *carrier) int {
+	n := min(recipients, d.c.MaxRecipients)
+	if p != nil && p.maxRecipients > 0 {
+		n = min(n, p.maxRecipients)
+	}
+	if c != nil && c.rcptMax > 0 { // RFC 9422 §4.2
+		n = min(n, c.rcptMax)
+	}
+	return n
+}
+
+// dried notes that p has no permit, and what the scheduler said of the next one.
+// A window that is shut for long has its mail given back. With mu held.
+func (d *Deliverer) dried(p *purse, h Hold, now time.Time) {
+	if h.NotBefore.After(now.Add(soon)) {
+		d.hold(p, h, now)
+		return
+	}
+	if p.dry = h.NotBefore; !p.dry.After(now) {
+		p.dry = now.Add(tick) // news will come first
+	}
+	d.tell(p, now)
+}
+
+// hold gives back what waits for p: nothing may start before h. With mu held.
+func (d *Deliverer) hold(p *purse, h Hold, now time.Time) {
+	if !p.held(now) {
+		d.met.holds.Add(1)
+	}
+	p.until, p.why = h.NotBefore, h.Why
+	// What was read from the queue for a permit that did not come costs less to keep
+	// for a moment than to store once more.
+	short := h.NotBefore.Before(now.Add(5 * time.Second))
+	var back []held
+	for _, q := range p.waiting {
+		back = q.takeIf(back, func(h *held) bool { return !short || !h.aged })
+	}
+	d.met.permitsRefused.Add(uint64(len(back)))
+	d.parkAll(back, time.Time{})
+	d.tell(p, now)
+	d.rouse()
+}
+
+// reopen ends a hold. With mu held.
+func (p *purse) reopen() { p.until, p.why, p.dry = time.Time{}, "", time.Time{} }
+
+// ask notes that the queue has more of q.
+func (p *purse) ask(q *line) {
+	if !q.asking {
+		q.asking = true
+		p.asking = append(p.asking, q)
+	}
+}
+
+func (p *purse) unask(q *line) {
+	p.promised -= q.promised
+	q.promised = 0
+	if q.asking {
+		q.asking = false
+		p.asking = slices.DeleteFunc(p.asking, func(x *line) bool { return x == q })
+	}
+}
+
+// room is how many of q's mail may be read from the queue: as many as there are
+// permits in hand, and what its rate says will come. The lines take turns. With mu held.
+func (d *Deliverer) roomFor(p *purse, q *line, now time.Time) int {
+	p.ask(q)
+	if now.Sub(p.promisedAt) > promiseTime && p.promised > 0 {
+		for _, x := range p.asking {
+			x.promised = 0
+		}
+		p.promised = 0
+	}
+	if q.promised > 0 {
+		return q.promised // the queue asks twice before it reads
+	}
+	free := d.spendable(p, now) - p.jobs - p.promised
+	if free <= 0 {
+		return 0
+	}
+	for len(p.asking) > 1 && now.Sub(p.asking[0].lane.asked) > time.Second {
+		p.unask(p.asking[0]) // not in this round; it asks again when it has more
+	}
+	i := slices.Index(p.asking[:min(free, len(p.asking))], q)
+	if i < 0 {
+		return 0
+	}
+	n := max(free/len(p.asking), 1)
+	p.asking = append(slices.Delete(p.asking, i, i+1), q)
+	p.promised += n
+	q.promised = n
+	p.promisedAt = now
+	p.low = (p.jobs + p.promised) / 2
+	return n
+}
+
+// spendable is how many deliveries could start within about half a second. With mu held.
+func (d *Deliverer) spendable(p *purse, now time.Time) int {
+	recent := p.rate.recent(now)
+	n := d.c.HandJobs
+	if p.limited() {
+		ready, hold := p.permits.Ready()
+		if ready == 0 {
+			d.dried(p, hold, now)
+			if p.held(now.Add(lead)) {
+				return 0
+			}
+			if hold.NotBefore.After(now) {
+				ready = 1 // it is coming
+			}
+		}
+		n = ready + recent/2
+	}
+	if a := p.account; a.slots != nil {
+		have := a.held + a.slots.Ready()
+		if have == 0 {
+			a.short(1)
+			return 0
+		}
+		n = min(n, max(2*(have-(a.connected-a.idle)), 1)+recent/4)
+	}
+	return n
+}

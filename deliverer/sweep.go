@@ -1,0 +1,204 @@
+package deliverer
+
+import (
+	"slices"
+	"time"
+)
+
+const (
+	tick  = 250 * time.Millisecond
+	quiet = time.Minute // a lane without mail is forgotten after that
+)
+
+// tickLoop gives back what has waited too long, opens connections where patience
+// runs out, cuts those whose lease ends, and forgets what has gone quiet. It rests
+// while nothing waits.
+func (d *Deliverer) tickLoop() {
+	t := time.NewTimer(tick)
+	defer t.Stop()
+	for {
+		select {
+		case <-d.soft.Done():
+			return
+		case <-d.roused:
+		case <-t.C:
+		}
+		t.Reset(d.sweep(time.Now()))
+	}
+}
+
+// rouse has the ticker look at once. With or without mu.
+func (d *Deliverer) rouse() {
+	select {
+	case d.roused <- struct{}{}:
+	default:
+	}
+}
+
+// sweep returns when to look again.
+func (d *Deliverer) sweep(now time.Time) time.Duration {
+	var back []parked
+	next := quiet
+	kick := false
+	look := func(g *gate) {
+		kick = g.reopened(now) || kick
+		if now.Before(g.until) {
+			next = min(next, g.until.Sub(now))
+		}
+	}
+	d.mu.Lock()
+	d.keepUp(now)
+	kick, d.kickDue = d.kickDue, false
+	if d.down() || len(d.slotted) > 0 {
+		next = tick
+	}
+	d.cutLeases(now)
+	for dest, l := range d.lanes {
+		if l.len() > 0 {
+			back = d.overdue(l, now, back)
+			d.wake(l, now, true)
+		}
+		if l.len() > 0 {
+			next = min(next, tick)
+		}
+		look(&l.gate)
+		l.prune()
+		if l.len() == 0 && l.busy == 0 && l.opening == 0 && now.Sub(l.lively) >= quiet && !l.probing() && !l.waitsElsewhere(now) {
+			l.leave()
+			delete(d.lanes, dest)
+		}
+	}
+	for _, p := range d.paths {
+		look(&p.gate)
+		if p.open == 0 && p.lanes == 0 {
+			d.forget(p)
+		}
+	}
+	for a := range d.limited {
+		more, soonest := d.tend(a, now)
+		kick = kick || more
+		next = min(next, soonest)
+	}
+	for to, a := range d.accounts {
+		if len(a.paths) == 0 && a.held == 0 {
+			a.dismiss()
+			delete(d.accounts, to)
+			delete(d.limited, a)
+		}
+	}
+	d.resting = next > tick
+	say := d.change(now)
+	d.mu.Unlock()
+	say()
+	d.park(back)
+	if kick {
+		d.c.Queue.Kick()
+	}
+	return max(next, time.Millisecond)
+}
+
+// prune forgets the lines of tenants that have nothing in the hand, nor in the queue.
+func (l *lane) prune() {
+	if len(l.lines) < 2 {
+		return
+	}
+	l.lines = slices.DeleteFunc(l.lines, func(q *line) bool {
+		if q.len() > 0 || q.asking {
+			return false
+		}
+		q.belong(nil)
+		return true
+	})
+}
+
+// waitsElsewhere tells whether the queue has spoken lately of more mail that limits keep there.
+func (l *lane) waitsElsewhere(now time.Time) bool {
+	return now.Sub(l.asked) < askingFor && slices.ContainsFunc(l.lines, func(q *line) bool { return q.asking || q.purse.held(now) })
+}
+
+// overdue takes out what has waited for longer than its patience.
+func (d *Deliverer) overdue(l *lane, now time.Time, back []parked) []parked {
+	if d.down() {
+		return d.overdueDown(l, now, back)
+	}
+	var due time.Time
+	if l.probing() {
+		// The probe may take minutes; what is given back meanwhile must not come again at once.
+		due = now.Add(probePause)
+	}
+	for _, q := range l.lines {
+		for _, h := range q.takeIf(nil, func(h *held) bool { return !now.Before(h.until) }) {
+			back = append(back, parked{held: h, due: due})
+		}
+	}
+	return back
+}
+
+// tend looks after what a limit keeps waiting at one destination. It tells whether
+// the queue is to be asked for more, and when to look again. With mu held.
+func (d *Deliverer) tend(a *account, now time.Time) (kick bool, next time.Duration) {
+	next = quiet
+	idle := a.slots == nil && a.dials == nil && !a.limits.Suspended
+	for tenant, p := range a.purses {
+		if !p.until.IsZero() && !p.held(now.Add(lead)) {
+			if a.limits.Suspended {
+				d.refreshPurse(p, now)
+			} else {
+				p.reopen()
+			}
+			if !p.held(now) {
+				kick = kick || len(p.asking) > 0
+				p.kicked = now
+			}
+		}
+		p.asking = slices.DeleteFunc(p.asking, func(q *line) bool {
+			old := now.Sub(q.lane.asked) > askingFor
+			if silent := q.lane.asked.Before(p.kicked) && now.Sub(p.kicked) > answerTime; !old && !silent {
+				return false
+			}
+			p.promised -= q.promised
+			q.asking, q.promised = false, 0
+			return true
+		})
+		switch {
+		case p.held(now.Add(lead)):
+			next = min(next, p.until.Add(-lead).Sub(now))
+		case p.jobs > 0 || len(p.asking) > 0:
+			next = min(next, tick)
+			kick = d.serve(p, now) || kick
+		}
+		d.tell(p, now)
+		idle = idle && !p.limited()
+		if p.lines == 0 && p.urgent == 0 && !p.held(now) {
+			if p.limited() {
+				p.permits.Want(0, 0, 0)
+			}
+			delete(a.purses, tenant)
+		}
+	}
+	a.relax()
+	if idle {
+		delete(d.limited, a)
+	}
+	return kick, next
+}
+
+// serve spends what p has on what waits for it, and tells whether the queue is to
+// be asked for more. With mu held.
+func (d *Deliverer) serve(p *purse, now time.Time) (kick bool) {
+	for range len(p.waiting) {
+		q := p.next()
+		if q == nil || !p.open(now) {
+			break
+		}
+		d.wake(q.lane, now, false)
+	}
+	if len(p.asking) == 0 || p.held(now.Add(lead)) || d.spendable(p, now) <= p.jobs+p.promised {
+		return false
+	}
+	if now.Sub(p.kicked) < promiseTime && p.promised > 0 {
+		return false
+	}
+	p.kicked = now
+	return true
+}
