@@ -50,7 +50,7 @@ func (r *CheckReport) String() string {
 }
 
 // Check reads the source's file and the sinks'. Lines are "id" or
-// "id<TAB>unix_nanos<TAB>rcpt"; a last line without its end was cut off by a crash and
+// "id<TAB>unix_nanos<TAB>rcpt" and perhaps more; a last line without its end was cut off by a crash and
 // does not count. Recipients are compared without regard to case. Memory is a map
 // entry of about 150 B for each copy.
 func Check(sent io.Reader, received ...io.Reader) (*CheckReport, error) {
@@ -130,6 +130,7 @@ func readEvidence(r io.Reader, each func(id, rcpt string)) error {
 		}
 		id, rest, _ := bytes.Cut(line, []byte("\t"))
 		_, rcpt, _ := bytes.Cut(rest, []byte("\t"))
+		rcpt, _, _ = bytes.Cut(rcpt, []byte("\t"))
 		each(string(id), string(bytes.ToLower(rcpt)))
 	}
 }

@@ -174,7 +174,7 @@ func (c *client) read(at stage, see func([]byte)) (reply, error) {
 			continue
 		}
 		r := reply{code: int(line[0]-'0')*100 + int(line[1]-'0')*10 + int(line[2]-'0')}
-		if r.code >= 400 || at == atConnect || at == atHello {
+		if r.code >= 400 || at == atConnect || at == atHello || at == atDot && c.w.keep != nil {
 			r.text = strings.TrimRight(string(line), "\r\n")
 		}
 		c.w.count(at, r)

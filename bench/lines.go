@@ -61,7 +61,7 @@ func (l *lineFile) close() error {
 	return l.err
 }
 
-// appendEvidence writes "id<TAB>unix_nanos<TAB>rcpt", the line both ends share.
+// appendEvidence writes "id<TAB>unix_nanos<TAB>rcpt", which both ends' lines begin with.
 func appendEvidence(dst, id []byte, at time.Time, rcpt []byte) []byte {
 	dst = append(dst, id...)
 	dst = append(dst, '\t')

@@ -31,7 +31,7 @@ type Source struct {
 	NullSender            bool          // MAIL FROM:<>
 	Helo                  string        // default source.test
 	Hash                  bool          // put the body's SHA-256 in each header, for the sink to verify
-	KeepIDs               string        // file to append "id<TAB>unix_nanos<TAB>rcpt" to, once acknowledged, each line written at once
+	KeepIDs               string        // file to append "id<TAB>unix_nanos<TAB>rcpt<TAB>reply" to, once acknowledged, each line written at once
 	Retry                 bool          // connect again after 421, EOF or refusal, with a growing pause of up to a second
 	Timeout               time.Duration // for each step of a dialogue; default 60 s
 	Run                   string        // first part of each id; default: made from the clock

@@ -98,6 +98,13 @@ func checkFiles(t *testing.T, sent, got string, copies int) {
 		t.Fatal(err)
 	}
 	defer b.Close()
+	text, err := os.ReadFile(sent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(text), "\t250 2.0.0 taken\n"); n != copies {
+		t.Errorf("%d of %d lines end with the reply", n, copies)
+	}
 	r, err := Check(a, b)
 	if err != nil || r.Sent != copies || r.Received != copies || r.Lost+r.Duplicates+r.Unasked != 0 {
 		t.Errorf("%v%v", r, err)

@@ -47,7 +47,7 @@ func (c *client) send(n uint64) (fate, error) {
 	now := time.Now()
 	c.w.latency.add(now.Sub(begin))
 	c.w.lastAck.Store(now.UnixNano())
-	c.keep(n, now)
+	c.keep(n, now, r.text)
 	return acknowledged, nil
 }
 
@@ -171,8 +171,9 @@ func (c *client) writeMessage(n uint64) error {
 	return err
 }
 
-// keep writes the evidence of an acknowledged message, a line for each recipient.
-func (c *client) keep(n uint64, at time.Time) {
+// keep writes the evidence of an acknowledged message, a line for each recipient, with
+// the reply's text, which often names the message as the server knows it.
+func (c *client) keep(n uint64, at time.Time, reply string) {
 	if c.w.keep == nil {
 		return
 	}
@@ -181,7 +182,8 @@ func (c *client) keep(n uint64, at time.Time) {
 		rest = tail
 		c.w.keep.add(func(dst []byte) []byte {
 			c.scratch = c.w.text.appendID(c.scratch[:0], n)
-			return appendEvidence(dst, c.scratch, at, rcpt)
+			dst = append(appendEvidence(dst, c.scratch, at, rcpt), '\t')
+			return appendField(dst, []byte(reply))
 		})
 	}
 }

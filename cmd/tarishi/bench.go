@@ -74,7 +74,7 @@ func benchSource() *cobra.Command {
 	f.StringVar(&s.Sender, "sender", "bench@source.test", `reverse-path; "" is the null one`)
 	f.StringVar(&s.Helo, "helo", "source.test", "name to greet with")
 	f.BoolVar(&s.Hash, "hash", false, "put the body's SHA-256 in the header for the sink to verify")
-	f.StringVar(&s.KeepIDs, "keep-ids", "", "append each acknowledged id, time and recipient to this `file`")
+	f.StringVar(&s.KeepIDs, "keep-ids", "", "append id, time, recipient and reply of each acknowledged message to this `file`")
 	f.BoolVar(&s.Retry, "retry", false, "connect again after 421, EOF or a refused connection")
 	f.DurationVar(&s.Timeout, "timeout", 0, "for each step of a dialogue (default 1m)")
 	f.StringVar(&s.Run, "run", "", "first part of each id (default: made from the clock)")
