@@ -237,3 +237,11 @@ func counter(f Field, d Destination, p Per, source, tenant string) string {
 	}
 	return s
 }
+
+// SplitCounter takes a counter's name apart again.
+func SplitCounter(s string) (f Field, d Destination, source, tenant string) {
+	head, tenant, _ := strings.Cut(s, " tenant=")
+	head, source, _ = strings.Cut(head, " source=")
+	field, key, _ := strings.Cut(head, " ")
+	return Field(field), Destination{Key: key}, source, tenant
+}

@@ -163,6 +163,19 @@ func show(b Bounds) string {
 	return out.String()
 }
 
+func TestCountersAreTakenApartAgain(t *testing.T) {
+	for _, x := range []struct {
+		p              Per
+		source, tenant string
+	}{{0, "", ""}, {Source, "192.0.2.1", ""}, {Source, "", ""}, {Tenant, "", "acme"}, {Tenant, "", "a source=b tenant=c"}, {Source | Tenant, "::1", "x y"}} {
+		name := counter(Recipients, Destination{Key: "site:mx.test,mx2.test"}, x.p, x.source, x.tenant)
+		f, d, source, tenant := SplitCounter(name)
+		if f != Recipients || d.Key != "site:mx.test,mx2.test" || source != x.source || tenant != x.tenant {
+			t.Errorf("%q: %s %s %q %q", name, f, d.Key, source, tenant)
+		}
+	}
+}
+
 func TestNothingBoundsWithoutRules(t *testing.T) {
 	tab := tableOf(t, &Book{File: []Rule{{To: "a.net", PerConnection: num(3)}}})
 	for key, free := range map[string]bool{"domain:b.net": true, "domain:a.net": true, "site:mx.net": true} {
