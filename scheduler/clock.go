@@ -1,7 +1,7 @@
 package scheduler
 
-// LeaderClock is the cluster clock of one leader, run by its own local clock
-// (BootTime). It is a value; the copy reads the same.
+// LeaderClock is the cluster clock of one leader, run by its own local clock. It is a
+// value; a copy reads the same.
 type LeaderClock struct {
 	base  Time
 	local int64
@@ -26,18 +26,33 @@ type Follower struct {
 	stamp Time
 	local int64
 	term  uint64
-	set   bool
+	known bool
 }
 
 // At is the bound at an instant of the local clock.
 func (c *Follower) At(p Params, local int64) Time {
-	if !c.set {
+	if !c.known {
 		return 0
 	}
 	return c.stamp + Time(float64(local-c.local)*(1-2*p.Rho))
 }
 
 // Observe works in a stamp (see FSM.Stamp) that is known since local. It returns by
-// how much the bound was ahead of the stamp, of the same term: more than some 20 ms
-// says that the leader's clock has stood still, and it must abdicate.
-func (c *Follower) Observe(p Params, term uint64, stamp Time, local int64) (ahead Time) { return 0 }
+// how much the bound of the same term was ahead of the stamp: more than some 20 ms
+// beyond the time that an entry takes says that the leader's clock has stood still,
+// and it must abdicate.
+func (c *Follower) Observe(p Params, term uint64, stamp Time, local int64) (ahead Time) {
+	mixed := p.broken == clockMax
+	if c.known && term < c.term && !mixed {
+		return 0
+	}
+	now := c.At(p, local)
+	if c.known && term == c.term {
+		ahead = max(0, now-stamp)
+	}
+	if !c.known || term > c.term && !mixed || stamp > now {
+		c.stamp, c.local, c.known = stamp, local, true
+	}
+	c.term = max(term, c.term)
+	return ahead
+}

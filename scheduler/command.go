@@ -46,25 +46,18 @@ type Command struct {
 	Horizon Time        // Tick: no permit lives past it
 	Lease   Time        // Tick: no session works past it
 	Recs    []Rec       // Tick: of counters, by ID
-	Slots   []SlotRec   // Tick: of slot counters
+	Slots   []SlotRec   // Tick: of counters of connections
 	Leaves  []SessionID // Tick: sessions that have lapsed or said bye
 }
-
-// Append appends the command's encoding to b.
-func (c *Command) Append(b []byte) []byte { return b }
-
-// ParseCommand reads what Append wrote. A damaged command is refused; so is one of a
-// newer version (ErrNewer).
-func ParseCommand(b []byte) (*Command, error) { return nil, nil }
 
 // Rec is what a Tick says of one counter. The leader numbers the counters.
 type Rec struct {
 	ID     uint64
-	Name   string // of a counter that is new; else empty
-	Keep   Time   // how long its history is kept; 0: as before
-	Add    int64  // so many starts more are reserved, or given back
-	Close  []Start
-	Forget bool // nothing is reserved, and the history is too old to matter
+	Name   string  // of a counter that is new; else empty
+	Keep   Time    // how long its history is kept; 0: as before
+	Add    int64   // so many starts more are reserved, or given back
+	Close  []Start // reserved before, and known now
+	Forget bool    // nothing is reserved, and the history is too old to matter
 }
 
 // Start is N starts, the last of which was at At or before.
@@ -76,7 +69,12 @@ type Start struct {
 // SlotRec says how many slots of a counter a session holds at most.
 type SlotRec struct {
 	ID      uint64 // of the counter, numbered as in Rec
-	Name    string
+	Name    string // if the counter is new
 	Session SessionID
 	Most    int
 }
+
+// Times are written in whole units. Rounding goes to the safe side: what bounds from
+// above (clock, horizon, lease) goes down, a start that occupies a window goes up.
+func down(t, unit Time) Time { return t / unit * unit }
+func up(t, unit Time) Time   { return (t + unit - 1) / unit * unit }

@@ -1,66 +1,168 @@
 package scheduler
 
+import "github.com/tarishi/tarishi/shaping"
+
 // Leader decides. One goroutine drives it, with the time of its clock in hand. It
 // reads the FSM and changes it never; what must be known to the next leader goes
 // through Tick.
+//
+// Why no window is ever exceeded: every start that is granted counts as made at the
+// grant's end until a session says when it was, and in the log it is reserved before
+// it is granted. So a later leader finds each start of older terms in the history, or
+// counts the whole reservation as used at the horizon, which no grant outlives.
 type Leader struct {
-	p Params
-	f *FSM
+	p       Params
+	f       *FSM
+	term    uint64
+	start   Time
+	table   *shaping.Table
+	version uint64
+	drained bool // nothing is handed out any more
+
+	horizon     Time // committed: no grant outlives it
+	horizonSent Time // in an entry under way
+	lease       Time // committed: no session's lease outlives it
+	leaseSent   Time
+	oldLease    Time // leases of older terms are over then, on this leader's clock
+
+	lanes     map[Lane]*lane
+	laneList  []*lane
+	sweptLane int
+	counters  map[string]*counter
+	list      []*counter
+	swept     int
+	sweptPast int
+
+	forgetting map[uint64]bool // counters of the log: an entry that forgets them is under way
+
+	nextCounter uint64
+	nextGrant   GrantID
+	nextSlot    SlotID
+	nextEpoch   uint64
+	grants      grantRing
+
+	ready     []*lane  // may be served now, in turn
+	sleep     sleepers // full windows with waiting lanes, by when room appears
+	touched   []*counter
+	noHorizon []*lane // waiting for a later horizon
+	rehold    []*want
+	demand    Time // when something was last granted, or wanted a horizon
+
+	dirty    []*counter // to be written
+	hungry   bool       // somebody waits for the log
+	pool     []*counter // with something reserved
+	flights  []flight   // entries under way, oldest first
+	seq      uint64
+	written  Time // when the last entry was built
+	checked  Time // when idle reservations were last looked for
+	leavers  []SessionID
+	sessions map[SessionID]*session
+	roll     []*session // the same, in the order of joining
+	versions []effect
+
+	slots slotDesk
+	parts partDesk
+
+	emit func(SessionID, Order) // during Turn
+
+	granted, starts, late, batches int64
+}
+
+// effect says when grants given under older rules than version are dead.
+type effect struct {
+	version uint64
+	dead    Time
 }
 
 // NewLeader begins a term, once this node's own TermStart has been applied to f and
 // returned term. now is the leader's clock (see LeaderClock).
-func NewLeader(p Params, f *FSM, term uint64, now Time) *Leader { return &Leader{p: p, f: f} }
+func NewLeader(p Params, f *FSM, term uint64, now Time) *Leader {
+	l := &Leader{
+		p: p, f: f, term: term, start: now, table: f.table, version: f.book.Version,
+		lanes: map[Lane]*lane{}, counters: map[string]*counter{}, sessions: map[SessionID]*session{},
+		forgetting: map[uint64]bool{}, nextCounter: f.lastCounter, lease: f.lease,
+		// In this term's name, so that no id is ever given twice.
+		nextGrant: GrantID(term << 40), nextSlot: SlotID(term << 40), nextEpoch: term << 32,
+	}
+	// Grants and leases of older terms end on the clocks of those terms, which may
+	// come to lag behind this one while the grant or the lease lasts.
+	l.oldLease = f.oldLease + p.drift(p.Lease+Second)
+	l.versions = []effect{{l.version, f.oldHorizon + p.drift(p.Horizon+Second)}}
+	l.grants.base = l.nextGrant + 1
+	l.slots.init()
+	l.parts.init(p)
+	for _, s := range f.Sessions() {
+		l.join(s.ID, true)
+	}
+	return l
+}
 
 // Term is the leader's. Every order is of it.
-func (l *Leader) Term() uint64 { return 0 }
-
-// Hello opens a session's connection. False: the session is not known (any more) and
-// must join anew, or the Hello is for another term.
-func (l *Leader) Hello(now Time, h Hello) bool { return false }
-
-// Beat works in what a session says. A session that is not known, or has not said
-// Hello, is ignored.
-func (l *Leader) Beat(now Time, b Beat) {}
-
-// Cut says that a session's connection is broken: what it wanted is dropped, what it
-// holds stands until it comes back or its lease is over.
-func (l *Leader) Cut(now Time, s SessionID, conn uint64) {}
-
-// Bye ends a session that holds nothing any more.
-func (l *Leader) Bye(now Time, s SessionID) {}
+func (l *Leader) Term() uint64 { return l.term }
 
 // Turn hands out what there is. It is called every 10 ms, and may be sooner when
 // something came in. Orders go to the session's newest connection, in their order.
-func (l *Leader) Turn(now Time, emit func(SessionID, Order)) {}
-
-// Tick returns the next entry for the log, or nil when there is nothing to write. It
-// is called after every Turn. When the entry can not be committed (any error), this
-// Leader is of no use any more: begin a new term, or step down.
-func (l *Leader) Tick(now Time) *Command { return nil }
-
-// Committed says that a Tick's entry has been applied here without error.
-func (l *Leader) Committed(now Time, c *Command) {}
+func (l *Leader) Turn(now Time, emit func(SessionID, Order)) {
+	l.emit = emit
+	defer func() { l.emit = nil }()
+	l.lapse(now)
+	if l.drained {
+		return
+	}
+	l.rekey(now)
+	for len(l.sleep) > 0 && l.sleep[0].wake <= now+l.p.Lookahead {
+		l.wake(l.sleep.pop(), now)
+	}
+	for i := 0; i < len(l.ready); i++ {
+		ln := l.ready[i]
+		l.ready[i] = nil
+		ln.state = laneIdle
+		l.serve(ln, nil, now)
+	}
+	l.ready = l.ready[:0]
+	for _, w := range l.rehold {
+		w.stale = false
+		if w.ln != nil && w.ln.state == laneWaiting {
+			l.hold(w, w.ln.on, w.ln.on.wake, now)
+		}
+	}
+	l.rehold = l.rehold[:0]
+	l.turnSlots(now)
+	l.turnParts(now)
+}
 
 // Changed says that the Book, or the set of sessions, has changed by an applied entry
 // that is no Tick.
-func (l *Leader) Changed(now Time) {}
-
-// Lease renews nothing: it is until when the session may work. Every answer to a
-// session carries it. 0: the session is not known and must join anew.
-func (l *Leader) Lease(s SessionID) Time { return 0 }
-
-// InForce tells whether every start from now on obeys the rules of that version: all
-// sessions work by them or have lapsed, permits of older rules are dead, and no
-// limit of connections is exceeded. waiting are the sessions it waits for.
-func (l *Leader) InForce(version uint64, now Time) (done bool, waiting []SessionID) {
-	return false, nil
+func (l *Leader) Changed(now Time) {
+	if len(l.f.sessions) != len(l.sessions) {
+		for _, s := range l.f.Sessions() {
+			if l.sessions[s.ID] == nil {
+				l.join(s.ID, false).born = now
+			}
+		}
+	}
+	if l.f.book.Version == l.version {
+		return
+	}
+	l.table, l.version = l.f.table, l.f.book.Version
+	// Grants out under the old rules die with their ends; what sessions want they say
+	// anew, once they work by the new ones.
+	l.versions = append(l.versions, effect{l.version, min(l.horizon, now+l.p.Lookahead+l.p.Life)})
+	if n := len(l.versions); n > 64 && l.versions[n-2].dead <= now {
+		l.versions = append(l.versions[:0], l.versions[n-1])
+	}
+	l.forgetWants()
+	l.rebindSlots(now)
 }
-
-// Live lists the windows and connection limits that are in use.
-func (l *Leader) Live(now Time) []Live { return nil }
 
 // Drain stops all handing out, before the leadership is given away. It is called
 // again and again, with Turn and Tick going on, until it returns true: then nothing
 // is outstanding and the log is exact, so that the next leader need not wait.
-func (l *Leader) Drain(now Time) bool { return true }
+func (l *Leader) Drain(now Time) bool {
+	if !l.drained {
+		l.drained = true
+		l.forgetWants()
+		l.checked = 0
+	}
+	return len(l.flights) == 0 && len(l.pool) == 0 && len(l.dirty) == 0
+}

@@ -1,0 +1,269 @@
+package scheduler
+
+import (
+	"container/heap"
+
+	"github.com/tarishi/tarishi/shaping"
+)
+
+// counter is one counter as the leader knows it: the past, the windows on it, and
+// what of it is reserved in the log.
+type counter struct {
+	ledger
+	name    string
+	id      uint64 // in the log; 0: not there yet
+	unit    shaping.Field
+	version uint64 // of the rules its windows are of
+	keep    Time
+	tailed  bool // older terms may have used more than the history tells
+
+	open    int64  // reserved, committed, and not known to have started when
+	inUse   int64  // granted out of open
+	out     int64  // granted, and nobody has reported on it
+	asked   int64  // reserved in entries under way
+	pending []cell // started, and not in the log yet
+	flights int    // entries under way that speak of it
+	rate    float64
+	count   int64 // granted since
+	since   Time
+	last    Time  // when something was last granted
+	keepLog Time  // what the log knows of keep
+	logGrid uint8 // how exactly the log needs to know starts, as a power of two
+
+	queue   laneQueue // lanes that found it full, in turn
+	wake    Time      // when the first of them may go on
+	index   int       // in Leader.sleep; -1: not there
+	touched bool      // a report made room
+	starved bool      // the first of the queue waits for a reservation
+	short   int64     // of so many
+	dirty   bool
+	pooled  bool
+	at      int // in Leader.list
+	lanes   int // bound by it
+	from    shaping.RuleRef
+}
+
+// counterFor finds the counter of a bound, with the windows of the rules in force.
+func (l *Leader) counterFor(b *shaping.Bound, now Time) *counter {
+	c := l.counters[b.Counter]
+	if c == nil {
+		c = l.loadCounter(b.Counter, b.Unit, now)
+	}
+	fresh := c.version != l.version || len(c.windows) == 0
+	var ws []window
+	if !fresh {
+		// The same counter may be bounded by several rules (of destinations that
+		// differ in the name alone); all of them hold.
+		ws = c.windows
+	} else if l.p.broken == lostHistory {
+		c.cells = nil
+	}
+	n := len(ws)
+	for _, w := range b.Windows {
+		ws = l.merge(c, ws, w)
+	}
+	if fresh || len(ws) != n {
+		c.version = l.version
+		l.setBounds(c, ws, now)
+	}
+	return c
+}
+
+// loadCounter begins with what the log knows.
+func (l *Leader) loadCounter(name string, unit shaping.Field, now Time) *counter {
+	c := &counter{name: name, unit: unit, index: -1, at: len(l.list), since: now, keep: l.p.Keep}
+	if h := l.f.byName[name]; h != nil && !l.forgetting[h.id] {
+		c.name, c.id, c.tailed, c.keepLog = h.name, h.id, h.tailed, h.keep
+		c.cells = append(make([]cell, 0, len(h.cells)+4), h.cells...)
+	}
+	l.counters[c.name] = c
+	l.list = append(l.list, c)
+	return c
+}
+
+// merge adds a window; of two of the same length the smaller counts.
+func (l *Leader) merge(c *counter, ws []window, b shaping.Window) []window {
+	length := Time(b.Length)
+	for i := range ws {
+		if ws[i].length == length {
+			ws[i].max = min(ws[i].max, int64(b.Max))
+			return ws
+		}
+	}
+	w := window{max: int64(b.Max), length: length, wide: l.p.widened(length)}
+	// A short window is finer than the log is kept. Where something was reserved when
+	// the term began, it is full until the last grant of older terms has left it.
+	if length <= l.p.ShortWindow && c.tailed && l.p.broken != noShortWait {
+		w.shut = l.f.oldHorizon + w.wide
+	}
+	return append(ws, w)
+}
+
+func (l *Leader) setBounds(c *counter, ws []window, now Time) {
+	c.setWindows(ws, now)
+	c.keep, c.logGrid = l.p.Keep, 28 // a quarter of a second
+	for i := len(c.windows) - 1; i >= 0; i-- {
+		w := &c.windows[i]
+		if w.length > l.p.ShortWindow {
+			c.logGrid = w.grid
+		}
+		c.keep = max(c.keep, up(w.wide+5*Second, Second))
+		if l.p.broken == noShortWait && w.length <= l.p.ShortWindow && c.tailed && c.last == 0 {
+			w.first, w.count = len(c.cells), 0
+		}
+	}
+}
+
+// free is how many starts may be granted before more must be reserved.
+func (c *counter) free(p Params) int64 {
+	if p.broken == grantUncommitted {
+		return c.open + c.asked - c.inUse
+	}
+	return c.open - c.inUse
+}
+
+// target is how many reservations are good to have: enough for the time until more
+// are committed, few enough that a new leader, who must count them as used, loses
+// little of the window.
+func (c *counter) target(p Params) int64 {
+	span, most := 2500*Millisecond, int64(1<<40)
+	for i := range c.windows {
+		if w := &c.windows[i]; w.length > p.ShortWindow {
+			span, most = min(max(w.length/512, 500*Millisecond), 10*Second), w.max
+			break
+		}
+	}
+	small := most
+	for i := range c.windows {
+		small = min(small, c.windows[i].max)
+	}
+	return min(int64(1.5*c.rate*float64(span))+max(1, min(16, small/64)), most)
+}
+
+// mark has the next entry speak of the counter.
+func (l *Leader) mark(c *counter) {
+	if !c.dirty {
+		c.dirty = true
+		l.dirty = append(l.dirty, c)
+	}
+}
+
+// starve makes the counter wait for a reservation.
+func (l *Leader) starve(c *counter, need int64) {
+	c.starved, c.short = true, need
+	l.mark(c)
+	l.hungry = true
+	if c.index >= 0 {
+		heap.Remove(&l.sleep, c.index)
+	}
+}
+
+// doze has the counter woken when room appears for the first in its queue.
+func (l *Leader) doze(c *counter, at Time) {
+	c.wake = at
+	switch {
+	case c.starved:
+		if c.index >= 0 {
+			heap.Remove(&l.sleep, c.index)
+		}
+	case c.index >= 0:
+		heap.Fix(&l.sleep, c.index)
+	default:
+		heap.Push(&l.sleep, c)
+	}
+}
+
+// rekey finds anew when those counters have room in which a report changed something.
+func (l *Leader) rekey(now Time) {
+	for _, c := range l.touched {
+		c.touched = false
+		if w := c.head(); w != nil && !c.starved {
+			c.advance(now, c.keep)
+			l.doze(c, c.earliest(now, c.need(w)))
+		}
+	}
+	l.touched = l.touched[:0]
+}
+
+// touch remembers that a report made room.
+func (l *Leader) touch(c *counter) {
+	if !c.touched && c.queue.len() > 0 {
+		c.touched = true
+		l.touched = append(l.touched, c)
+	}
+}
+
+// head is the demand of the first lane in the queue; lanes without one leave it.
+func (c *counter) head() *want {
+	for c.queue.len() > 0 {
+		ln := c.queue.first()
+		if w := ln.peek(); w != nil {
+			return w
+		}
+		c.queue.pop()
+		ln.state, ln.on = laneIdle, nil
+	}
+	return nil
+}
+
+// need is how much of the counter the demand's first transaction takes.
+func (c *counter) need(w *want) int64 {
+	if c.unit == shaping.Recipients {
+		return int64(max(1, w.head))
+	}
+	return 1
+}
+
+// wake serves the queue of a counter as long as there is room, each lane in turn.
+func (l *Leader) wake(c *counter, now Time) {
+	c.advance(now, c.keep)
+	for {
+		w := c.head()
+		if w == nil {
+			return
+		}
+		need := c.need(w)
+		at := c.earliest(now, need)
+		if at == never {
+			ln := c.queue.pop()
+			ln.state, ln.on = laneIdle, nil
+			l.refuse(w, c, now)
+			continue
+		}
+		if at > now+l.p.Lookahead {
+			l.doze(c, at)
+			return
+		}
+		if c.free(l.p) < need {
+			l.starve(c, need)
+			return
+		}
+		ln := c.queue.pop()
+		ln.state, ln.on = laneIdle, nil
+		l.serve(ln, c, now)
+	}
+}
+
+// sleepers is a heap by wake.
+type sleepers []*counter
+
+func (h sleepers) Len() int           { return len(h) }
+func (h sleepers) Less(i, j int) bool { return h[i].wake < h[j].wake }
+func (h sleepers) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+func (h *sleepers) Push(x any) {
+	c := x.(*counter)
+	c.index = len(*h)
+	*h = append(*h, c)
+}
+func (h *sleepers) Pop() any {
+	old := *h
+	c := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	c.index = -1
+	return c
+}
+func (h *sleepers) pop() *counter { return heap.Pop(h).(*counter) }

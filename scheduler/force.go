@@ -1,0 +1,43 @@
+package scheduler
+
+// InForce tells whether every start from now on obeys the rules of that version: all
+// sessions work by them or have lapsed, grants of older rules are dead, and no limit
+// of connections is exceeded. waiting are the sessions it waits for.
+//
+// The promise, then: every window that ends later holds no more than the rules allow,
+// with all starts in it that were counted before, whatever limits they were made
+// under. Of a destination that had no limit, starts are counted from now on.
+func (l *Leader) InForce(version uint64, now Time) (done bool, waiting []SessionID) {
+	if version > l.version {
+		return false, nil
+	}
+	done = true
+	for _, e := range l.versions {
+		if e.version >= version {
+			done = now > e.dead
+			break
+		}
+	}
+	for _, s := range l.roll {
+		switch {
+		case s.over:
+		case !s.heard && !s.old: // it has no lease, or none any more
+		case !s.heard, s.version < version && l.p.broken != forceEarly, s.excess():
+			waiting = append(waiting, s.id)
+		}
+	}
+	return done && len(waiting) == 0, waiting
+}
+
+// excess tells whether the session holds a slot that it was asked to end because a
+// limit has come down.
+func (s *session) excess() bool {
+	for _, x := range s.slots {
+		for _, c := range x.bound {
+			if x.ending && c.max >= 0 && len(c.held) > c.max {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,56 @@
+package scheduler
+
+import (
+	"errors"
+	"fmt"
+)
+
+// takeOver makes the state of a single node that has stopped the state of this
+// cluster: the limits set at run time, and the history of every counter. Sessions and
+// what they held are over with the node.
+//
+// The history is moved so that the node's last stamp lies now: it stopped after that
+// stamp, so that everything seems younger than it is, never older.
+//
+// It ends the term: the present leader, if there is one, knows nothing of this and
+// must begin another.
+func (f *FSM) takeOver(c *Command) error {
+	if len(f.counters) > 0 || len(f.book.Set) > 0 || len(f.book.Suspensions) > 0 {
+		return errors.New("this cluster has limits set at run time, or has sent mail to limited destinations; " +
+			"a one-node state can only be taken over by a cluster that has not")
+	}
+	old, err := Restore(f.p, c.Snapshot)
+	if err != nil {
+		return fmt.Errorf("the one-node state: %w", err)
+	}
+	book := *old.book
+	if f.book.FileHash != "" { // this cluster's own file is newer than the node's
+		book.File, book.Destinations = f.book.File, f.book.Destinations
+		book.FileHash, book.FileHashes = f.book.FileHash, f.book.FileHashes
+	}
+	book.Version = max(f.book.Version, old.book.Version) + 1
+	if err := f.setBook(&book); err != nil {
+		return fmt.Errorf("the limits set at run time on the one node do not fit this cluster's configuration file: %w", err)
+	}
+	shift := down(c.Clock, Microsecond) - old.clock
+	for _, h := range old.order {
+		if h.open > 0 {
+			h.cells = addStart(h.cells, old.horizon, h.open)
+		}
+		h.open, h.held, h.tailed = 0, 0, false
+		for i := range h.cells {
+			h.cells[i].at += shift
+		}
+		if len(h.cells) == 0 {
+			continue // a limit of connections
+		}
+		f.counters[h.id], f.byName[h.name] = h, h
+		f.order = append(f.order, h)
+	}
+	f.lastCounter = max(f.lastCounter, old.lastCounter)
+	f.term++
+	f.clock = max(f.clock, c.Clock)
+	// A permit of the old node may be used up to its horizon.
+	f.horizon = max(f.horizon, old.horizon+shift)
+	return nil
+}

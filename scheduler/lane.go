@@ -1,0 +1,220 @@
+package scheduler
+
+import "github.com/tarishi/tarishi/shaping"
+
+// States of a lane.
+const (
+	laneIdle    = iota // nobody wants anything, or it is being served
+	laneReady          // in Leader.ready
+	laneWaiting        // in the queue of the counter on
+	laneLater          // in Leader.noHorizon
+	laneShut           // gets nothing as long as these rules and demands stand
+)
+
+// lane is one Lane with demand.
+type lane struct {
+	Lane
+	bind    *binding
+	wants   []*want // of the sessions, in turn
+	next    int
+	quantum int64
+	state   uint8
+	on      *counter // the one it waits for
+	at      int      // in Leader.laneList
+	used    Time     // when it last had a demand
+}
+
+// binding is what bounds a lane under one version of the rules. Grants keep theirs:
+// they are settled where they were counted.
+type binding struct {
+	version  uint64
+	counters []*counter
+	shut     string // why nothing may be sent; empty: it may
+}
+
+// want is the demand of one session in one lane.
+type want struct {
+	s          *session
+	ln         *lane // nil: over
+	n          int
+	recipients int
+	head       int
+	refused    int  // a head that no window ever has room for; 0: none was refused
+	held       Time // NotBefore of the last Hold
+	stale      bool // in Leader.rehold
+	inLane     int  // positions in ln.wants and s.wants
+	inSession  int
+}
+
+// laneFor finds a lane and binds it by the rules in force.
+func (l *Leader) laneFor(key Lane, now Time) *lane {
+	ln := l.lanes[key]
+	if ln == nil {
+		ln = &lane{Lane: key, at: len(l.laneList)}
+		l.lanes[key] = ln
+		l.laneList = append(l.laneList, ln)
+	}
+	if ln.bind == nil || ln.bind.version != l.version {
+		l.bind(ln, now)
+	}
+	return ln
+}
+
+func (l *Leader) bind(ln *lane, now Time) {
+	bounds := l.table.Bounds(ln.Dest, ln.Source, ln.Tenant)
+	b := &binding{version: l.version}
+	ln.unbind()
+	ln.quantum = 32
+	for i := range bounds.Counters {
+		x := &bounds.Counters[i]
+		if (x.Unit == shaping.NewConnections) != (ln.Kind == Connection) {
+			continue
+		}
+		c := l.counterFor(x, now)
+		c.lanes++
+		c.from = x.From
+		b.counters = append(b.counters, c)
+		if x.Unit == shaping.Recipients {
+			continue
+		}
+		// Lanes that share a small window take small turns.
+		for k := range c.windows {
+			ln.quantum = min(ln.quantum, max(1, c.windows[k].max/16))
+		}
+	}
+	if s := bounds.Suspended; s != nil {
+		b.shut = "suspended"
+		if s.Reason != "" {
+			b.shut += ": " + s.Reason
+		}
+	}
+	ln.bind = b
+}
+
+// unbind lets the lane's counters be forgotten.
+func (ln *lane) unbind() {
+	if ln.bind != nil {
+		for _, c := range ln.bind.counters {
+			c.lanes--
+		}
+	}
+}
+
+// want sets what a session wants of a lane.
+func (l *Leader) want(s *session, x *Want, now Time) {
+	ln := l.laneFor(x.Lane, now)
+	ln.used = now
+	var w *want
+	for _, o := range ln.wants {
+		if o.s == s {
+			w = o
+			break
+		}
+	}
+	if w == nil {
+		if x.N <= 0 {
+			return
+		}
+		w = &want{s: s, ln: ln, inLane: len(ln.wants), inSession: len(s.wants)}
+		ln.wants = append(ln.wants, w)
+		s.wants = append(s.wants, w)
+	}
+	w.n, w.recipients, w.head = max(0, x.N), max(x.Recipients, x.N), max(x.Head, 1)
+	if w.refused > 0 && w.head >= w.refused {
+		w.n = 0
+	}
+	switch {
+	case w.n == 0:
+		if ln.state == laneWaiting {
+			l.touch(ln.on) // it may have been the first of the queue
+		}
+	case ln.state == laneIdle, ln.state == laneShut:
+		l.push(ln)
+	case ln.state == laneWaiting && w.held <= now && !w.stale:
+		w.stale = true
+		l.rehold = append(l.rehold, w)
+	}
+}
+
+// push has the lane served in the next Turn.
+func (l *Leader) push(ln *lane) {
+	ln.state = laneReady
+	l.ready = append(l.ready, ln)
+}
+
+// peek is the demand that comes next; nil: there is none.
+func (ln *lane) peek() *want {
+	for range ln.wants {
+		if ln.next >= len(ln.wants) {
+			ln.next = 0
+		}
+		if w := ln.wants[ln.next]; w.n > 0 {
+			return w
+		}
+		ln.next++
+	}
+	return nil
+}
+
+// drop takes a demand out of its lane and session.
+func (w *want) drop() {
+	ln, s := w.ln, w.s
+	last := ln.wants[len(ln.wants)-1]
+	ln.wants[w.inLane], last.inLane = last, w.inLane
+	ln.wants[len(ln.wants)-1] = nil
+	ln.wants = ln.wants[:len(ln.wants)-1]
+	last = s.wants[len(s.wants)-1]
+	s.wants[w.inSession], last.inSession = last, w.inSession
+	s.wants[len(s.wants)-1] = nil
+	s.wants = s.wants[:len(s.wants)-1]
+	w.n, w.ln = 0, nil
+}
+
+// forgetWants drops all demands; who still wants something says so anew.
+func (l *Leader) forgetWants() {
+	for _, s := range l.roll {
+		for len(s.wants) > 0 {
+			s.wants[len(s.wants)-1].drop()
+		}
+		for _, w := range s.slotWants {
+			l.setSlotWant(w, 0)
+		}
+	}
+	for _, ln := range l.laneList {
+		ln.state, ln.on = laneIdle, nil
+	}
+	for _, c := range l.list {
+		c.queue, c.starved, c.index = laneQueue{}, false, -1
+	}
+	clear(l.sleep)
+	clear(l.ready)
+	clear(l.noHorizon)
+	l.sleep, l.ready, l.noHorizon, l.rehold = l.sleep[:0], l.ready[:0], l.noHorizon[:0], l.rehold[:0]
+}
+
+// laneQueue is first in, first out.
+type laneQueue struct {
+	lanes []*lane
+	from  int
+}
+
+func (q *laneQueue) len() int     { return len(q.lanes) - q.from }
+func (q *laneQueue) first() *lane { return q.lanes[q.from] }
+
+func (q *laneQueue) push(ln *lane) {
+	if q.from > 32 && q.from > len(q.lanes)/2 {
+		n := copy(q.lanes, q.lanes[q.from:])
+		clear(q.lanes[n:])
+		q.lanes, q.from = q.lanes[:n], 0
+	}
+	q.lanes = append(q.lanes, ln)
+}
+
+func (q *laneQueue) pop() *lane {
+	ln := q.lanes[q.from]
+	q.lanes[q.from] = nil
+	if q.from++; q.from == len(q.lanes) {
+		q.lanes, q.from = q.lanes[:0], 0
+	}
+	return ln
+}

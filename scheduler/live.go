@@ -1,0 +1,66 @@
+package scheduler
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/tarishi/tarishi/shaping"
+)
+
+// Live lists the windows and connection limits that are in use, by counter.
+func (l *Leader) Live(now Time) []Live {
+	waiting := map[*counter]int{}
+	for _, ln := range l.laneList {
+		n := 0
+		recipients := 0
+		for _, w := range ln.wants {
+			n += w.n
+			if w.n > 0 {
+				recipients += w.recipients
+			}
+		}
+		for _, c := range ln.bind.counters {
+			if c.unit == shaping.Recipients {
+				waiting[c] += recipients
+			} else {
+				waiting[c] += n
+			}
+		}
+	}
+	var out []Live
+	for _, c := range l.list {
+		if c.version != l.version {
+			continue
+		}
+		c.advance(now, c.keep)
+		for i := range c.windows {
+			w := &c.windows[i]
+			x := Live{
+				Counter: c.name, Unit: c.unit, Max: int(w.max), Length: w.length, From: c.from,
+				Used: int(max(0, w.count-c.out)), InFlight: int(c.out), Waiting: waiting[c],
+			}
+			one := ledger{cells: c.cells, windows: c.windows[i : i+1]}
+			if t := one.earliest(now, 1); t > now {
+				x.Next = t
+			}
+			out = append(out, x)
+		}
+	}
+	for _, c := range l.slots.counters {
+		if c.max < 0 || c.taken() == 0 && len(c.waiting) == 0 {
+			continue
+		}
+		x := Live{Counter: c.name, Unit: shaping.Connections, Max: c.max, Used: len(c.held), InFlight: c.resting + c.unheard, From: c.from}
+		for _, w := range c.waiting {
+			x.Waiting += w.n - w.held
+		}
+		if !c.room() {
+			x.Next = never
+		}
+		out = append(out, x)
+	}
+	slices.SortStableFunc(out, func(a, b Live) int {
+		return cmp.Or(cmp.Compare(a.Counter, b.Counter), cmp.Compare(a.Length, b.Length))
+	})
+	return out
+}

@@ -1,0 +1,190 @@
+package scheduler
+
+import "slices"
+
+// session is one session as this leader knows it.
+type session struct {
+	id       SessionID
+	old      bool // joined before this term, and not heard of since: may hold what the log allows
+	heard    bool // has said Hello in this term
+	over     bool // lapsed or gone; the log is still to say so
+	cut      bool // its connection is broken
+	conn     uint64
+	seq      uint64
+	version  uint64
+	born     Time
+	lease    Time // it may hold what it has until then
+	promised Time // by this leader, within what the log says; 0: nothing
+	draining bool
+
+	wants     []*want
+	slots     map[SlotID]*slot
+	slotWants []*slotWant
+	shares    map[*slotCounter]*slotShare
+
+	drains bool // it takes partitions of WAIT
+	parts  int
+}
+
+// join adds a session of the log.
+func (l *Leader) join(id SessionID, old bool) *session {
+	s := &session{id: id, old: old, born: l.start, slots: map[SlotID]*slot{}, shares: map[*slotCounter]*slotShare{}}
+	l.sessions[id] = s
+	l.roll = append(l.roll, s)
+	if old {
+		// An older leader may have promised it as much.
+		s.lease = l.oldLease
+		l.loadShares(s)
+	}
+	return s
+}
+
+// Hello opens a session's connection. False: the session is not known (any more) and
+// must join anew, or the Hello is for another term.
+func (l *Leader) Hello(now Time, h Hello) bool {
+	s := l.sessions[h.Session]
+	if s == nil || s.over || h.Term != l.term || s.heard && h.Conn <= s.conn {
+		return false
+	}
+	l.dropWants(s)
+	s.conn, s.seq, s.version, s.cut = h.Conn, 0, h.Version, false
+	l.claimSlots(s, h.Slots, now)
+	l.claimParts(s, h.Parts)
+	s.old, s.heard = false, true
+	l.renew(s, now)
+	return true
+}
+
+// renew prolongs the lease of a session that works by the rules in force; one that
+// does not take them lapses, so that a change comes into force in any case.
+//
+// A lease never goes beyond what the log says: a leader that comes after this one
+// waits as long for those it does not hear of.
+func (l *Leader) renew(s *session, now Time) {
+	if s.version == l.version || l.p.broken == forceEarly {
+		s.promised = max(s.promised, min(now+l.p.Lease, l.lease))
+		s.lease = max(s.lease, s.promised)
+	}
+}
+
+// live finds a session that has said Hello.
+func (l *Leader) live(id SessionID) *session {
+	if s := l.sessions[id]; s != nil && s.heard && !s.over {
+		return s
+	}
+	return nil
+}
+
+// Beat works in what a session says. A session that is not known, or has not said
+// Hello, is ignored.
+func (l *Leader) Beat(now Time, b Beat) {
+	s := l.live(b.Session)
+	if s == nil || b.Conn != s.conn || b.Seq <= s.seq && l.p.broken != dupReturn {
+		return
+	}
+	s.seq = max(s.seq, b.Seq)
+	s.version = max(s.version, b.Version)
+	l.renew(s, now)
+	for i := range b.Uses {
+		l.use(&b.Uses[i])
+	}
+	for _, id := range b.Closed {
+		if x := s.slots[id]; x != nil {
+			l.closeSlot(x, now, true)
+		}
+	}
+	for _, p := range b.Gone {
+		l.partGone(s, p)
+	}
+	s.draining = b.Draining
+	s.drains = b.Parts && !b.Draining
+	if l.drained || s.version != l.version || s.draining {
+		// Its wants are of other rules, under which the same lane may be bounded by
+		// something else.
+		l.dropWants(s)
+		return
+	}
+	for i := range b.Wants {
+		l.want(s, &b.Wants[i], now)
+	}
+	for _, w := range b.Slots {
+		l.wantSlots(s, w, now)
+	}
+}
+
+// dropWants drops all that a session wants.
+func (l *Leader) dropWants(s *session) {
+	for len(s.wants) > 0 {
+		w := s.wants[len(s.wants)-1]
+		if w.ln.state == laneWaiting {
+			l.touch(w.ln.on)
+		}
+		w.drop()
+	}
+	for _, w := range s.slotWants {
+		l.setSlotWant(w, 0)
+	}
+}
+
+// Cut says that a session's connection is broken: what it wanted is dropped, what it
+// holds stands until it comes back or its lease is over.
+func (l *Leader) Cut(now Time, id SessionID, conn uint64) {
+	if s := l.live(id); s != nil && s.conn == conn {
+		s.cut = true
+		l.dropWants(s)
+	}
+}
+
+// Bye ends a session that holds nothing any more.
+func (l *Leader) Bye(now Time, id SessionID) {
+	if s := l.live(id); s != nil {
+		l.end(s, now, true)
+	}
+}
+
+// end takes everything back from a session. closed tells that its connections are
+// closed for certain, by its own word.
+func (l *Leader) end(s *session, now Time, closed bool) {
+	s.over = true
+	l.dropWants(s)
+	l.endSlots(s, now, closed)
+	l.endParts(s)
+	l.leavers = append(l.leavers, s.id)
+}
+
+// lapse ends the sessions whose lease is over. One that never said Hello gets the
+// time of a lease to do so.
+func (l *Leader) lapse(now Time) {
+	for _, s := range l.roll {
+		switch {
+		case s.over:
+		case !s.heard && now < s.born+l.p.Lease:
+			// What it may have held is free when its old lease is over, all the same.
+			if s.old && now > s.lease {
+				l.endSlots(s, now, false)
+				s.old = false
+			}
+		case s.lease == 0 && now < s.born+l.p.Lease: // it has yet to take the rules
+		case now > s.lease:
+			l.end(s, now, false)
+		}
+	}
+}
+
+// removed says that the log knows the session no more.
+func (l *Leader) removed(id SessionID) {
+	if s := l.sessions[id]; s != nil && s.over {
+		delete(l.sessions, id)
+		l.roll = slices.DeleteFunc(l.roll, func(o *session) bool { return o == s })
+	}
+}
+
+// Lease renews nothing: it is until when the session may work. Every answer to a
+// session carries it. 0: the session is not known and must join anew. 1: it may not
+// work yet; it gets a lease once it works by the rules in force.
+func (l *Leader) Lease(id SessionID) Time {
+	if s := l.live(id); s != nil {
+		return max(s.promised, 1)
+	}
+	return 0
+}
