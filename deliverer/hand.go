@@ -179,8 +179,8 @@ func (d *Deliverer) heldBack(q *line, h held, now time.Time) parked {
 	switch {
 	case !h.aged:
 		return parked{held: h}
-	case !l.held(now):
-		// Other tenants' mail of the same lane may go, and lies behind it: out of its way.
+	case q.purse.account.limits.Tenants:
+		// Other tenants' mail of the same lane may go, and lie behind it: out of its way.
 		due := q.purse.until
 		if most := now.Add(inspectPause); due.After(most) {
 			due = most
@@ -243,8 +243,13 @@ func (l *lane) limited() bool {
 	return false
 }
 
-// scouts are read of a lane whose hosts are not known, to find out what binds it.
-const scouts = 4
+const (
+	// scouts are read of a lane whose hosts are not known, to find out what binds it.
+	scouts = 4
+	// tenantScouts are read in a second of a lane while the windows of all tenants we
+	// know of are shut: there may be others' mail behind it.
+	tenantScouts = 64
+)
 
 // room says how many deliveries that waited may be read for a destination now.
 func (d *Deliverer) room(dest mail.Domain) int {
@@ -298,7 +303,14 @@ func (d *Deliverer) roomWithin(l *lane, now time.Time) int {
 		n += d.roomFor(p, q, now)
 		d.tell(p, now)
 	}
-	if n == 0 && l.held(now.Add(lead)) {
+	switch {
+	case n > 0 || !l.held(now.Add(lead)):
+	case l.account().limits.Tenants:
+		if now.Sub(l.scouted) >= time.Second {
+			l.scouted = now
+			return tenantScouts
+		}
+	default:
 		if l.inspect.IsZero() {
 			l.inspect = now.Add(inspectPause)
 		}

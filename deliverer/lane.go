@@ -30,6 +30,7 @@ type lane struct {
 	backlog bool      // more of it waits in the queue
 	asked   time.Time // the queue asked for room last: it has some that is due
 	low     int       // at this length the queue is told that there is room; -1: it knows
+	scouted time.Time // for other tenants' mail, last
 	inspect time.Time // while its windows are shut: when to look for what is too old
 	rate    rate
 }
@@ -230,7 +231,7 @@ func (d *Deliverer) afford(q *line, c *carrier, s *start, now time.Time) bool {
 	}
 	permit, h := p.permits.Take(d.batch(q.q[q.at].recipients, p, c))
 	if permit == nil {
-		d.dried(p, h, now)
+		d.lacking(p, h, now)
 		return false
 	}
 	d.met.permitsTaken.Add(1)

@@ -49,9 +49,10 @@ func (c *carrier) clear(ctx context.Context, q *line, a *attempt) bool {
 		wait := hold != nil && now.Before(until) && !hold.NotBefore.After(until)
 		if wait {
 			p.urgent++
-			d.tell(p, now)
+			p.urgentHead = max(p.urgentHead, d.batch(len(c.left), p, c))
+			d.lacking(p, *hold, now)
 		} else if hold != nil && !p.held(now) {
-			d.dried(p, *hold, now)
+			d.lacking(p, *hold, now)
 		}
 		d.mu.Unlock()
 		switch {
@@ -69,7 +70,9 @@ func (c *carrier) clear(ctx context.Context, q *line, a *attempt) bool {
 		}
 		d.await(ctx, p.account, earlier(until, hold.NotBefore, now))
 		d.mu.Lock()
-		p.urgent--
+		if p.urgent--; p.urgent == 0 {
+			p.urgentHead = 0
+		}
 		d.mu.Unlock()
 	}
 }

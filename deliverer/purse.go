@@ -23,6 +23,7 @@ type purse struct {
 	jobs       int     // in the hand
 	recipients int     // and theirs
 	urgent     int     // carriers in the middle of an attempt that wait for a permit
+	urgentHead int     // the most recipients that one of these has
 
 	asking     []*line // those with more in the queue, the one served longest ago first
 	promised   int     // how many the queue may still be reading for them
@@ -136,10 +137,10 @@ func (d *Deliverer) tell(p *purse, now time.Time) {
 		w.n += p.urgent
 	}
 	if w.n > 0 {
-		w.recipients, w.head = w.n, 1
-		if p.maxRecipients > 0 && p.jobs > 0 {
-			w.head = p.head(d)
-			w.recipients = max(w.n, w.head, p.recipients*min(w.n, p.jobs)/p.jobs)
+		w.head = p.head(d)
+		w.recipients = max(w.n, w.head)
+		if p.jobs > 0 {
+			w.recipients = max(w.recipients, p.recipients*min(w.n, p.jobs)/p.jobs)
 		}
 	}
 	if w != p.told {
@@ -150,7 +151,7 @@ func (d *Deliverer) tell(p *purse, now time.Time) {
 
 // head is the most recipients that a transaction which could be the next one has.
 func (p *purse) head(d *Deliverer) int {
-	most := 1
+	most := max(p.urgentHead, 1)
 	for _, q := range p.waiting[:min(len(p.waiting), 8)] {
 		if q.len() > 0 {
 			most = max(most, d.batch(q.q[q.at].recipients, p, nil))
@@ -169,6 +170,16 @@ func (d *Deliverer) batch(recipients int, p *purse, c *carrier) int {
 		n = min(n, c.rcptMax)
 	}
 	return n
+}
+
+// lacking is dried after a permit was not to be had for so many recipients: if there
+// are any, they are too small for what comes next, and go back. With mu held.
+func (d *Deliverer) lacking(p *purse, h Hold, now time.Time) {
+	if n, _ := p.permits.Ready(); n > 0 {
+		p.permits.Want(0, 0, 0)
+		p.told = want{}
+	}
+	d.dried(p, h, now)
 }
 
 // dried notes that p has no permit, and what the scheduler said of the next one.

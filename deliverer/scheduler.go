@@ -34,6 +34,7 @@ type Scheduler interface {
 // shared by tenants: what is said of them is the same for all.
 type Limits struct {
 	Permits bool // a transaction needs a permit
+	Tenants bool // permits count by tenant: while one's window is shut, another's may be open
 	Dials   bool // a new connection needs a permit
 	Slots   bool // a connection needs a slot as long as it stands
 

@@ -34,6 +34,7 @@ type memQueue struct {
 	ended   []ending
 	hand    int
 	peak    int
+	reads   int // from what waits
 	dotErr  error
 	putErr  error
 	notices []stored
@@ -166,6 +167,7 @@ func (q *memQueue) takeDue(dest mail.Domain, now time.Time) *memJob {
 	}
 	j := q.waiting[i]
 	q.waiting = slices.Delete(q.waiting, i, i+1)
+	q.reads++
 	j.claim = now
 	q.hand++
 	q.peak = max(q.peak, q.hand)
@@ -280,6 +282,7 @@ type world struct {
 	remotes map[string]func() (net.Conn, error)
 	domains map[mail.Domain]domain
 	dialled []string
+	taps    *wiretap
 }
 
 type domain struct {
@@ -307,6 +310,9 @@ func (w *world) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	}()
 	select {
 	case r := <-got:
+		if r.err == nil && w.taps != nil {
+			return w.taps.wrap(r.c, addr), nil
+		}
 		return r.c, r.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -424,6 +430,11 @@ func (s *story) start() {
 		defer d.mu.Unlock()
 		if d.hand != 0 || d.bytes != 0 || d.met.open.Load() != 0 {
 			s.Errorf("after Run: %d deliveries and %d octets in the hand, %d connections open", d.hand, d.bytes, d.met.open.Load())
+		}
+		for _, a := range d.accounts {
+			if a.open != 0 || a.connected != 0 || a.idle != 0 || a.held != 0 || a.slotted != 0 || a.knocking != 0 || a.jobs != 0 {
+				s.Errorf("after Run: account %s: %+v", a.to, *a)
+			}
 		}
 		for _, p := range d.paths {
 			if p.open != 0 || p.connected != 0 || p.opening != 0 || len(p.idle) != 0 {

@@ -1,0 +1,644 @@
+package deliverer
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/shaping"
+)
+
+// memScheduler is the scheduler in memory: exact sliding windows, permits that
+// live for a moment, slots with a lease. It answers after rtt and checks that what
+// it gave is used as it must be.
+type memScheduler struct {
+	t   testing.TB
+	out func() *Deliverer
+	rtt time.Duration
+	// life is how long a permit may be begun.
+	life time.Duration
+
+	mu      sync.Mutex
+	down    bool
+	version uint64
+	key     func(mail.Domain, []string) shaping.Destination
+	rules   map[string]memRule // by key; "*" for all others
+	lanes   map[memKey]*memPermits
+	slots   map[shaping.Destination]*memSlots
+	turning bool
+	frozen  bool // grants nothing and says nothing
+}
+
+// memRule is what limits one destination.
+type memRule struct {
+	messages, recipients, dials []memWindow
+	perTenant                   bool
+	connections, perConnection  int
+	suspended                   bool
+}
+
+type memWindow struct {
+	max    int
+	length time.Duration
+}
+
+type memKey struct {
+	to     shaping.Destination
+	tenant string
+	dial   bool
+}
+
+// memUse is one start as it was reported.
+type memUse struct {
+	at         time.Time
+	recipients int
+	tenant     string
+}
+
+type memPermits struct {
+	s     *memScheduler
+	k     memKey
+	want  want
+	wants []want
+	free  []*memPermit
+	hold  Hold
+	uses  []memUse
+	late  int
+	void  int // begun too late, and refused
+	back  int // given back, or lapsed
+	last  int // grants so far
+}
+
+type memPermit struct {
+	p          *memPermits
+	recipients int
+	until      time.Time
+	state      string // free, taken, begun, used, void, back
+}
+
+func newMemScheduler(t testing.TB) *memScheduler {
+	return &memScheduler{t: t, rtt: 10 * time.Millisecond, life: 300 * time.Millisecond, version: 1,
+		rules: map[string]memRule{}, lanes: map[memKey]*memPermits{}, slots: map[shaping.Destination]*memSlots{},
+		key: func(d mail.Domain, mx []string) shaping.Destination {
+			if mx == nil {
+				return shaping.Destination{Key: "domain:" + string(d)}
+			}
+			return shaping.Destination{Key: "site:" + strings.Join(mx, ",")}
+		}}
+}
+
+func (s *memScheduler) Live() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.down
+}
+
+func (s *memScheduler) Version() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.version
+}
+
+func (s *memScheduler) Destination(d mail.Domain, mx []string) shaping.Destination {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.key(d, mx)
+}
+
+func (s *memScheduler) rule(to shaping.Destination) memRule {
+	if r, ok := s.rules[to.Key]; ok {
+		return r
+	}
+	return s.rules["*"]
+}
+
+func (s *memScheduler) Limits(to shaping.Destination, tenant string) Limits {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.rule(to)
+	l := Limits{Permits: len(r.messages)+len(r.recipients) > 0, Tenants: r.perTenant, Dials: len(r.dials) > 0, Slots: r.connections > 0,
+		Connections: r.connections, PerConnection: r.perConnection, Suspended: r.suspended}
+	for _, w := range r.recipients {
+		if l.MaxRecipients == 0 || w.max < l.MaxRecipients {
+			l.MaxRecipients = w.max
+		}
+	}
+	if r.suspended {
+		l.Why = "suspended"
+	}
+	return l
+}
+
+func (s *memScheduler) lane(k memKey) *memPermits {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.lanes[k]
+	if p == nil {
+		p = &memPermits{s: s, k: k}
+		s.lanes[k] = p
+	}
+	return p
+}
+
+func (s *memScheduler) Permits(to shaping.Destination, tenant string) Permits {
+	return s.lane(memKey{to, tenant, false})
+}
+
+func (s *memScheduler) Dials(to shaping.Destination) Permits { return s.lane(memKey{to, "", true}) }
+
+func (s *memScheduler) Slots(to shaping.Destination) Slots {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.slots[to]
+	if x == nil {
+		x = &memSlots{s: s, to: to}
+		s.slots[to] = x
+	}
+	return x
+}
+
+// set changes the rule of a key and tells the deliverer.
+func (s *memScheduler) set(key string, r memRule) {
+	s.mu.Lock()
+	s.rules[key] = r
+	s.version++
+	s.mu.Unlock()
+	if d := s.out(); d != nil {
+		d.RulesChanged()
+	}
+	s.poke()
+}
+
+// live sets whether the session lives.
+func (s *memScheduler) live(yes bool) {
+	s.mu.Lock()
+	s.down = !yes
+	s.mu.Unlock()
+	s.poke()
+}
+
+// poke has the scheduler take its turn after rtt.
+func (s *memScheduler) poke() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pokeIn(s.rtt)
+}
+
+func (s *memScheduler) pokeIn(t time.Duration) {
+	if !s.turning {
+		s.turning = true
+		time.AfterFunc(t, s.turn)
+	}
+}
+
+// turn grants what windows and slots have room for.
+func (s *memScheduler) turn() {
+	now := time.Now()
+	var news []memKey
+	s.mu.Lock()
+	s.turning = false
+	if !s.down && !s.frozen {
+		keys := make([]memKey, 0, len(s.lanes))
+		for k := range s.lanes {
+			keys = append(keys, k)
+		}
+		slices.SortFunc(keys, func(a, b memKey) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+		again := time.Time{}
+		for _, k := range keys {
+			p := s.lanes[k]
+			p.lapse(now)
+			told := false
+			for p.want.n > len(p.free) {
+				next, why := s.room(p, now)
+				if !next.After(now) {
+					n := max(p.want.head, 1)
+					p.free = append(p.free, &memPermit{p: p, recipients: n, until: now.Add(s.life), state: "free"})
+					p.hold = Hold{}
+					p.last++
+					told = true
+					continue
+				}
+				if !next.Equal(p.hold.NotBefore) {
+					p.hold = Hold{NotBefore: next, Why: why}
+					told = true
+				}
+				if again.IsZero() || next.Before(again) {
+					again = next
+				}
+				break
+			}
+			if told {
+				news = append(news, k)
+			}
+		}
+		for to, x := range s.slots {
+			if x.grant() {
+				news = append(news, memKey{to: to})
+			}
+		}
+		if !again.IsZero() {
+			time.AfterFunc(max(again.Sub(now), time.Millisecond), s.poke)
+		}
+	}
+	s.mu.Unlock()
+	if d := s.out(); d != nil {
+		for _, k := range news {
+			d.News(k.to, k.tenant)
+		}
+	}
+}
+
+// room is when the next permit of a lane may be given.
+func (s *memScheduler) room(p *memPermits, now time.Time) (next time.Time, why string) {
+	r := s.rule(p.k.to)
+	next = now
+	check := func(ws []memWindow, need int, dial bool, count func(memUse) int) {
+		for _, w := range ws {
+			var uses []memUse
+			for k, x := range s.lanes {
+				if k.to != p.k.to || k.dial != dial || r.perTenant && k.tenant != p.k.tenant {
+					continue
+				}
+				uses = append(uses, x.uses...)
+				for _, f := range x.out(now) {
+					uses = append(uses, memUse{at: f.until, recipients: f.recipients}) // the worst case
+				}
+			}
+			slices.SortFunc(uses, func(a, b memUse) int { return b.at.Compare(a.at) })
+			sum := need
+			for _, u := range uses {
+				if sum += count(u); sum > w.max && u.at.Add(w.length).After(now) {
+					if free := u.at.Add(w.length + time.Millisecond); free.After(next) {
+						next, why = free, fmt.Sprintf("%d/%s", w.max, w.length)
+					}
+					break
+				}
+			}
+		}
+	}
+	one := func(memUse) int { return 1 }
+	if p.k.dial {
+		check(r.dials, 1, true, one)
+		return next, why
+	}
+	check(r.messages, 1, false, one)
+	check(r.recipients, max(p.want.head, 1), false, func(u memUse) int { return u.recipients })
+	return next, why
+}
+
+// out lists the permits that may still be used.
+func (p *memPermits) out(now time.Time) (fs []*memPermit) {
+	return p.free
+}
+
+// lapse drops permits that nobody took in time.
+func (p *memPermits) lapse(now time.Time) {
+	p.free = slices.DeleteFunc(p.free, func(f *memPermit) bool {
+		old := !now.Before(f.until) && f.state != "begun"
+		if old {
+			f.state = "lapsed"
+			p.back++
+		}
+		return old
+	})
+}
+
+func (p *memPermits) Want(n, recipients, head int) {
+	s := p.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.want = want{n, recipients, head}
+	p.wants = append(p.wants, p.want)
+	for len(p.free) > n {
+		last := len(p.free) - 1
+		if p.free[last].state == "taken" {
+			break
+		}
+		p.free[last].state = "back"
+		p.back++
+		p.free = p.free[:last]
+	}
+	s.pokeIn(s.rtt)
+}
+
+func (p *memPermits) Ready() (int, Hold) {
+	s := p.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.lapse(time.Now())
+	n := 0
+	for _, f := range p.free {
+		if f.state == "free" {
+			n++
+		}
+	}
+	return n, p.hold
+}
+
+func (p *memPermits) Take(recipients int) (Permit, Hold) {
+	s := p.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.lapse(time.Now())
+	for _, f := range p.free {
+		if f.state == "free" && f.recipients >= recipients {
+			f.state = "taken"
+			return f, Hold{}
+		}
+	}
+	s.pokeIn(s.rtt)
+	return nil, p.hold
+}
+
+func (f *memPermit) leave(state string) {
+	f.state = state
+	f.p.free = slices.DeleteFunc(f.p.free, func(x *memPermit) bool { return x == f })
+}
+
+func (f *memPermit) Begin() error {
+	s := f.p.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.state != "taken" && f.state != "lapsed" {
+		s.t.Errorf("a permit that is %s is begun", f.state)
+	}
+	if f.state == "lapsed" || !time.Now().Before(f.until) || s.down {
+		f.leave("void")
+		f.p.void++
+		s.pokeIn(s.rtt)
+		return errors.New("expired")
+	}
+	f.state = "begun"
+	return nil
+}
+
+func (f *memPermit) Began() bool {
+	s := f.p.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.state != "begun" {
+		s.t.Errorf("the use of a permit that is %s is reported", f.state)
+	}
+	f.leave("used")
+	now := time.Now()
+	f.p.uses = append(f.p.uses, memUse{now, f.recipients, f.p.k.tenant})
+	s.pokeIn(s.rtt)
+	if late := now.After(f.until.Add(beganWithin)); late {
+		f.p.late++
+		return true
+	}
+	return false
+}
+
+func (f *memPermit) Return() {
+	s := f.p.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.state != "taken" && f.state != "lapsed" {
+		s.t.Errorf("a permit that is %s is given back", f.state)
+	}
+	f.leave("back")
+	f.p.back++
+	s.pokeIn(s.rtt)
+}
+
+func (f *memPermit) Limits() string { return "of " + f.p.k.to.Key }
+
+type memSlots struct {
+	s     *memScheduler
+	to    shaping.Destination
+	want  int
+	other int // held by others
+	all   []*memSlot
+	rest  []time.Time // closed lately: free again a second later
+}
+
+type memSlot struct {
+	x        *memSlots
+	taken    bool
+	ending   bool
+	stale    bool // the lease leaves no time for another transaction
+	deadline time.Time
+}
+
+func (x *memSlots) grant() (told bool) {
+	now := time.Now()
+	x.rest = slices.DeleteFunc(x.rest, func(t time.Time) bool { return !now.Before(t.Add(time.Second)) })
+	for len(x.all) < x.want && len(x.all)+x.other+len(x.rest) < x.s.rule(x.to).connections {
+		x.all = append(x.all, &memSlot{x: x})
+		told = true
+	}
+	if len(x.rest) > 0 {
+		time.AfterFunc(x.rest[0].Add(time.Second).Sub(now), x.s.poke)
+	}
+	return told
+}
+
+func (x *memSlots) Want(n int) {
+	x.s.mu.Lock()
+	defer x.s.mu.Unlock()
+	x.want = n
+	for i := len(x.all) - 1; i >= 0 && len(x.all) > n; i-- {
+		if !x.all[i].taken {
+			x.all = slices.Delete(x.all, i, i+1)
+		}
+	}
+	x.s.pokeIn(x.s.rtt)
+}
+
+func (x *memSlots) Ready() (n int) {
+	x.s.mu.Lock()
+	defer x.s.mu.Unlock()
+	for _, s := range x.all {
+		if !s.taken {
+			n++
+		}
+	}
+	return n
+}
+
+func (x *memSlots) Take() Slot {
+	x.s.mu.Lock()
+	defer x.s.mu.Unlock()
+	for _, s := range x.all {
+		if !s.taken {
+			s.taken = true
+			return s
+		}
+	}
+	return nil
+}
+
+func (x *memSlots) held() (n int) {
+	x.s.mu.Lock()
+	defer x.s.mu.Unlock()
+	return len(x.all)
+}
+
+// each changes every slot held.
+func (x *memSlots) each(f func(*memSlot)) {
+	x.s.mu.Lock()
+	for _, s := range x.all {
+		f(s)
+	}
+	x.s.mu.Unlock()
+	x.s.out().News(x.to, "")
+}
+
+func (s *memSlot) MayStart() bool {
+	s.x.s.mu.Lock()
+	defer s.x.s.mu.Unlock()
+	return !s.stale
+}
+
+func (s *memSlot) Ending() bool {
+	s.x.s.mu.Lock()
+	defer s.x.s.mu.Unlock()
+	return s.ending
+}
+
+func (s *memSlot) Deadline() time.Time {
+	s.x.s.mu.Lock()
+	defer s.x.s.mu.Unlock()
+	if s.deadline.IsZero() {
+		return time.Now().Add(30 * time.Second) // renewed all the time
+	}
+	return s.deadline
+}
+
+func (s *memSlot) Close() {
+	x := s.x
+	x.s.mu.Lock()
+	defer x.s.mu.Unlock()
+	if i := slices.Index(x.all, s); i < 0 {
+		x.s.t.Error("a slot is closed twice")
+	} else {
+		x.all = slices.Delete(x.all, i, i+1)
+	}
+	x.rest = append(x.rest, time.Now())
+	x.s.pokeIn(x.s.rtt)
+}
+
+// wiretap records what leaves to a host, and when connections stand.
+type wiretap struct {
+	mu    sync.Mutex
+	mails []tapped
+	open  int
+	peak  int
+}
+
+type tapped struct {
+	at         time.Time
+	addr       string
+	from       string
+	recipients int
+}
+
+type tappedConn struct {
+	net.Conn
+	w      *wiretap
+	addr   string
+	closed bool
+}
+
+func (c *tappedConn) Write(b []byte) (int, error) {
+	c.w.mu.Lock()
+	for line := range bytes.Lines(b) {
+		if from, ok := strings.CutPrefix(string(line), "MAIL FROM:<"); ok {
+			from, _, _ = strings.Cut(from, ">")
+			c.w.mails = append(c.w.mails, tapped{at: time.Now(), addr: c.addr, from: from})
+		}
+		if bytes.HasPrefix(line, []byte("RCPT TO:")) && len(c.w.mails) > 0 {
+			c.w.mails[len(c.w.mails)-1].recipients++
+		}
+	}
+	c.w.mu.Unlock()
+	return c.Conn.Write(b)
+}
+
+func (c *tappedConn) Close() error {
+	c.w.mu.Lock()
+	if !c.closed {
+		c.closed = true
+		c.w.open--
+	}
+	c.w.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// tap has all connections of the world written down.
+func (w *world) tap() *wiretap {
+	w.taps = &wiretap{}
+	return w.taps
+}
+
+func (w *wiretap) wrap(c net.Conn, addr string) net.Conn {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.open++
+	w.peak = max(w.peak, w.open)
+	return &tappedConn{Conn: c, w: w, addr: addr}
+}
+
+func (w *wiretap) starts() []tapped {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.mails)
+}
+
+func (w *wiretap) connections() (open, peak int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.open, w.peak
+}
+
+// exact fails the test when more than max starts lie within any window.
+func exact(t testing.TB, what string, ms []tapped, w memWindow, size func(tapped) int) {
+	t.Helper()
+	for i := range ms {
+		n := 0
+		for _, m := range ms[i:] {
+			if m.at.Sub(ms[i].at) < w.length {
+				n += size(m)
+			}
+		}
+		if n > w.max {
+			t.Errorf("%s: %d within %v, allowed are %d", what, n, w.length, w.max)
+			return
+		}
+	}
+}
+
+func each(tapped) int { return 1 }
+
+// under has the story's deliverer work under a scheduler with these rules.
+func (s *story) under(rules map[string]memRule) *memScheduler {
+	m := newMemScheduler(s.T)
+	m.out = func() *Deliverer { return s.d }
+	for k, r := range rules {
+		m.rules[k] = r
+	}
+	s.c.Scheduler = m
+	s.tap()
+	return m
+}
+
+// spent compares the permits that were used for a destination with what left.
+func (m *memScheduler) spent(t testing.TB, key string) (used int) {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for k, p := range m.lanes {
+		if k.to.Key == key && !k.dial {
+			used += len(p.uses)
+		}
+	}
+	return used
+}
