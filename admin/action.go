@@ -147,6 +147,28 @@ func readOrder(w http.ResponseWriter, r *http.Request) (Order, Filter, error) {
 // progressEvery is how often a running action tells how far it is.
 const progressEvery = 500 * time.Millisecond
 
+// lines answers with one JSON value a line, each sent at once.
+type lines struct {
+	w     http.ResponseWriter
+	begun bool // the status has been sent
+}
+
+func newLines(w http.ResponseWriter) *lines { return &lines{w: w} }
+
+func (l *lines) line(v any) {
+	if !l.begun {
+		l.begun = true
+		h := l.w.Header()
+		h.Set("Content-Type", "application/x-ndjson")
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		l.w.WriteHeader(http.StatusOK)
+	}
+	extend(l.w)
+	_ = json.NewEncoder(l.w).Encode(v) // a client that went away ends its request's context
+	_ = http.NewResponseController(l.w).Flush()
+}
+
 // act is POST /v1/queue/<action>. It answers with one JSON line about every half
 // second and a final one. When the client goes away the action stops between two
 // deliveries; what is done stays done.
@@ -190,25 +212,13 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, a Action) {
 	so := func() Progress {
 		return Progress{Action: a, Matched: int(matched.Load()), Changed: int(changed.Load()), Unchanged: int(unchanged.Load())}
 	}
-	begun := false
-	line := func(p Progress) {
-		if !begun {
-			begun = true
-			w.Header().Set("Content-Type", "application/x-ndjson")
-			w.Header().Set("Cache-Control", "no-store")
-			w.Header().Set("X-Content-Type-Options", "nosniff")
-			w.WriteHeader(http.StatusOK)
-		}
-		extend(w)
-		_ = json.NewEncoder(w).Encode(p) // a client that went away ends ctx
-		_ = http.NewResponseController(w).Flush()
-	}
+	out := newLines(w)
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			line(so())
+			out.line(so())
 		case e := <-ended:
 			p := so()
 			p.Matched, p.Busy, p.Final = max(e.sel.Matched, p.Matched+e.sel.Busy), e.sel.Busy, true
@@ -218,12 +228,12 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, a Action) {
 			} else {
 				log.Error("queue action stopped half-way", "error", e.err)
 				p.Error = fmt.Sprintf("%s stopped after %d: %v; what was done stays done, and it may be asked again", a, p.Changed, e.err)
-				if !begun && p.Changed == 0 {
+				if !out.begun && p.Changed == 0 {
 					fail(w, http.StatusServiceUnavailable, p.Error)
 					return
 				}
 			}
-			line(p)
+			out.line(p)
 			return
 		}
 	}

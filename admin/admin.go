@@ -1,10 +1,11 @@
 // Package admin answers the operator: is this node alive, is it ready, is mail
-// moving, what waits for whom, and do this to that part of the queue. It serves
-// the HTTP API, the metrics and the status page on the admin port, and holds the
-// Client that the command line speaks through.
+// moving, what waits for whom, and do this to that part of the queue, to a limit or
+// to a node. It serves the HTTP API, the metrics and the status page on the admin
+// port, and holds the Client that the command line speaks through.
 //
 // It decides only what an operator's verb means for one delivery (see action.go);
-// everything else it asks of the parts behind the small interfaces in ports.go.
+// everything else it asks of the parts behind the small interfaces in ports.go and
+// limitports.go.
 // There are no passwords here: whoever reaches the port may act, so it listens on
 // loopback by default, and guard.go keeps web pages of others from reaching it.
 // It never touches mail by itself: no request, no change.
@@ -33,7 +34,11 @@ type Config struct {
 	// port: the hostname, a service name. Addresses and localhost always may.
 	Hosts []string
 
-	Queue  Queue
+	Queue    Queue
+	Limits   Limits    // nil: this node cannot ask who keeps them
+	Defaults *Defaults // of a destination without limits; nil: not known here
+	Cluster  Cluster   // nil: likewise
+
 	Stats  func() Stats // nil: no counters. Called for every scrape and status: must be cheap
 	Checks []Check      // all must pass for /readyz
 
@@ -53,7 +58,8 @@ type Server struct {
 	c       Config
 	hosts   map[string]bool
 	handler http.Handler
-	lanes   *laneCache
+	lanes   *shared[Overview]
+	live    *shared[liveList]
 	page    page
 }
 
@@ -71,7 +77,11 @@ func New(c Config) *Server {
 	if c.Stats == nil {
 		c.Stats = func() Stats { return Stats{} }
 	}
-	s := &Server{c: c, hosts: map[string]bool{}, lanes: newLaneCache(c.Queue, c.Now), page: newPage()}
+	s := &Server{
+		c: c, hosts: map[string]bool{}, page: newPage(),
+		lanes: &shared[Overview]{now: c.Now, ask: func(ctx context.Context) (Overview, error) { return c.Queue.Lanes(ctx, maxRows) }},
+		live:  &shared[liveList]{now: c.Now, ask: func(ctx context.Context) (liveList, error) { return askLive(ctx, c.Limits) }},
+	}
 	for _, h := range append([]string{c.Node}, c.Hosts...) {
 		if h != "" {
 			s.hosts[strings.ToLower(strings.TrimSuffix(h, "."))] = true
@@ -101,8 +111,22 @@ func (s *Server) routes() http.Handler {
 			s.act(w, r, a)
 		})))
 	}
+	mux.Handle("/v1/limits", s.guarded(get(s.withLimits(s.listLimits))))
+	mux.Handle("/v1/limits/explain", s.guarded(get(s.withLimits(s.explainLimits))))
+	mux.Handle("/v1/limits/history", s.guarded(get(s.withLimits(s.limitHistory))))
+	mux.Handle("/v1/limits/diff", s.guarded(post(s.withLimits(s.diffLimits))))
+	for v := range limitKeys {
+		if v != diffVerb {
+			mux.Handle("/v1/limits/"+string(v), s.guarded(post(s.withLimits(func(w http.ResponseWriter, r *http.Request) {
+				s.changeLimits(w, r, v)
+			}))))
+		}
+	}
+	mux.Handle("/v1/nodes", s.guarded(get(s.withCluster(s.listNodes))))
+	mux.Handle("/v1/nodes/remove", s.guarded(post(s.withCluster(s.removeNode))))
+	mux.Handle("/v1/nodes/transfer", s.guarded(post(s.withCluster(s.transfer))))
 	mux.Handle("/v1/", s.guarded(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fail(w, http.StatusNotFound, fmt.Sprintf("there is no %s here; the API begins at /v1/status and /v1/queue", r.URL.Path))
+		fail(w, http.StatusNotFound, fmt.Sprintf("there is no %s here; the API begins at /v1/status, /v1/queue, /v1/limits and /v1/nodes", r.URL.Path))
 	})))
 	// What a developer asks for when a node is slow: `go tool pprof http://…/debug/pprof/profile`.
 	mux.Handle("/debug/pprof/", s.guarded(get(pprof.Index)))

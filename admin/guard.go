@@ -80,7 +80,7 @@ func post(h http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", "POST")
-			fail(w, http.StatusMethodNotAllowed, fmt.Sprintf("%s changes the queue and is asked with POST, not %s", r.URL.Path, r.Method))
+			fail(w, http.StatusMethodNotAllowed, fmt.Sprintf("%s is asked with POST, not %s", r.URL.Path, r.Method))
 			return
 		}
 		// A form of a foreign page can only send three simple types; JSON makes the

@@ -1,14 +1,11 @@
 package admin
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strconv"
-	"sync"
-	"time"
 )
 
 // Bounds of a listing: the default, and the most that one answer holds. Every
@@ -203,64 +200,4 @@ func (s *Server) queueFailed(w http.ResponseWriter, r *http.Request, err error) 
 	}
 	s.c.Log.Error("queue did not answer the operator", "path", r.URL.Path, "error", err)
 	fail(w, http.StatusServiceUnavailable, fmt.Sprintf("the queue could not answer: %v; see /readyz", err))
-}
-
-// laneCache shares one listing of the lanes among all who ask within a second:
-// a listing pages through the store, and every open dashboard polls it.
-type laneCache struct {
-	queue Queue
-	now   func() time.Time
-
-	mu      sync.Mutex
-	last    Overview
-	at      time.Time
-	running chan struct{} // closed when the listing under way has ended; nil: none is
-	err     error         // of the last listing
-}
-
-const laneAge = time.Second
-
-func newLaneCache(q Queue, now func() time.Time) *laneCache { return &laneCache{queue: q, now: now} }
-
-// get returns a listing no older than laneAge and when it was made.
-func (c *laneCache) get(ctx context.Context) (Overview, time.Time, error) {
-	c.mu.Lock()
-	if age := c.now().Sub(c.at); !c.at.IsZero() && age >= 0 && age < laneAge {
-		defer c.mu.Unlock()
-		return c.last, c.at, nil
-	}
-	wait := c.running
-	if wait == nil {
-		wait = make(chan struct{})
-		c.running = wait
-		// The listing belongs to all who wait for it: the first one's leaving must
-		// not end it for the others.
-		go c.list(context.WithoutCancel(ctx), wait)
-	}
-	c.mu.Unlock()
-	select {
-	case <-wait:
-	case <-ctx.Done():
-		return Overview{}, time.Time{}, ctx.Err()
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.last, c.at, c.err
-}
-
-// listTime bounds one listing.
-const listTime = 20 * time.Second
-
-func (c *laneCache) list(ctx context.Context, done chan struct{}) {
-	ctx, cancel := context.WithTimeout(ctx, listTime)
-	defer cancel()
-	o, err := c.queue.Lanes(ctx, maxRows)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.last, c.err, c.running = o, err, nil
-	c.at = c.now()
-	if err != nil {
-		c.at = time.Time{} // the next one asks again
-	}
-	close(done)
 }

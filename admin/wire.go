@@ -62,6 +62,7 @@ type Delivery struct {
 	SMTPUTF8     bool   `json:"smtputf8,omitempty"`
 	EnvelopeID   string `json:"envid,omitempty"`
 	Ret          string `json:"ret,omitempty"`
+	Tenant       string `json:"tenant,omitempty"`
 }
 
 // Messages answers GET /v1/queue/messages. More tells that the list was cut off.
@@ -177,7 +178,7 @@ func wireDelivery(e Entry) Delivery {
 		Received: utc(m.Received), Attempts: e.Attempts, LastAttempt: utc(e.LastAttempt),
 		LastHost: e.LastHost, LastReply: wireReply(e.LastReply), Due: utc(e.Due), Expires: utc(e.Expires),
 		DelayNoticed: e.DelayNoticed, ClientIP: m.ClientIP, Helo: m.Helo, Protocol: m.Protocol,
-		Origin: m.Origin, Body: string(m.Body), SMTPUTF8: m.SMTPUTF8, EnvelopeID: m.EnvelopeID, Ret: m.Ret,
+		Origin: m.Origin, Body: string(m.Body), SMTPUTF8: m.SMTPUTF8, EnvelopeID: m.EnvelopeID, Ret: m.Ret, Tenant: m.Tenant,
 	}
 	for i, r := range e.Recipients {
 		d.Recipients[i] = Recipient{Address: r.Raw, Notify: r.Notify, ORcpt: r.ORcpt}
