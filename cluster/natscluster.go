@@ -22,10 +22,7 @@ type NATSCluster struct {
 	Node  string // this node; JetStream knows replicas by it, so it never changes
 	Peers []Peer // the same list on all nodes, this one included; two ports follow each port P
 
-	// Listen and ClientListen are where routes (P+1) and clients (P+2) are accepted;
-	// empty: at this node's address in Peers.
-	Listen       string
-	ClientListen string
+	Listen string // where port P is accepted, when that is not this node's address in Peers
 
 	Credentials   *Credentials // nil: plaintext, on loopback addresses only
 	AllowInsecure bool         // see TransportOptions
@@ -70,13 +67,14 @@ func (c *NATSCluster) apply(o *server.Options) error {
 		// A cluster of one cannot elect a leader, one of two stands still without either.
 		return fmt.Errorf("streams that survive a node need three nodes, and %d are listed (%s): list three, or leave the cluster section out", len(c.Peers), listPeers(c.Peers))
 	}
-	if c.Listen == "" {
-		c.Listen = c.Peers[i].RouteAddr()
+	here := c.Peers[i]
+	if c.Listen != "" {
+		if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+			return fmt.Errorf("listen address %q: want host:port", c.Listen)
+		}
+		here.Addr = c.Listen
 	}
-	if c.ClientListen == "" {
-		c.ClientListen = c.Peers[i].NATSAddr()
-	}
-	addrs := []string{c.Listen, c.ClientListen}
+	addrs := []string{here.RouteAddr(), here.NATSAddr()}
 	for _, p := range c.Peers {
 		addrs = append(addrs, p.RouteAddr())
 	}
@@ -89,11 +87,11 @@ func (c *NATSCluster) apply(o *server.Options) error {
 	o.SyncAlways = !c.Replicated
 	o.DontListen = false
 	var err error
-	if o.Host, o.Port, err = hostPort(c.ClientListen); err != nil {
+	if o.Host, o.Port, err = hostPort(here.NATSAddr()); err != nil {
 		return err
 	}
 	o.Cluster.Name = c.Name
-	if o.Cluster.Host, o.Cluster.Port, err = hostPort(c.Listen); err != nil {
+	if o.Cluster.Host, o.Cluster.Port, err = hostPort(here.RouteAddr()); err != nil {
 		return err
 	}
 	// All nodes are listed; addresses learnt from others would be those of containers.
@@ -133,7 +131,7 @@ func (c *NATSCluster) plaintextAllowed(addr string) error {
 	if c.Credentials != nil || c.AllowInsecure || host == "localhost" || ip != nil && ip.IsLoopback() {
 		return nil
 	}
-	return fmt.Errorf("will not use %s without TLS: it is not a loopback address, and whoever reaches the port could read and delete mail; see cluster.tls and cluster.allow_insecure", addr)
+	return fmt.Errorf("will not use %s without TLS: it is not a loopback address, and whoever reaches the port could read and delete mail; see cluster.tls and cluster.insecure", addr)
 }
 
 func hostPort(addr string) (string, int, error) {

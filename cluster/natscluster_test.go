@@ -169,7 +169,7 @@ func TestNATSClusterRefusals(t *testing.T) {
 		{"two nodes", NATSCluster{Node: "a", Peers: three[:2]}, "list three"},
 		{"not listed", NATSCluster{Node: "d", Peers: three}, `node "d" is not among the peers`},
 		{"plaintext", NATSCluster{Node: "a", Peers: far}, "mx2.example.net:7012 without TLS"},
-		{"plaintext here", NATSCluster{Node: "a", Peers: three, ClientListen: "0.0.0.0:7003"}, "0.0.0.0:7003 without TLS"},
+		{"plaintext here", NATSCluster{Node: "a", Peers: three, Listen: ":7001"}, "without TLS"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := StartNATS(NATSOptions{Dir: t.TempDir(), Cluster: &tt.c})
@@ -179,12 +179,13 @@ func TestNATSClusterRefusals(t *testing.T) {
 		})
 	}
 	// A port that is taken is said at once.
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	peers := natsPeers(t, 3)
+	ln, err := net.Listen("tcp", peers[0].RouteAddr())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	_, err = StartNATS(NATSOptions{Dir: t.TempDir(), Cluster: &NATSCluster{Name: "x", Node: "a", Peers: three, Listen: ln.Addr().String(), ClientListen: "127.0.0.1:0"}})
+	_, err = StartNATS(NATSOptions{Dir: t.TempDir(), Cluster: &NATSCluster{Name: "x", Node: "node1", Peers: peers}})
 	if err == nil || !strings.Contains(err.Error(), "address already in use") {
 		t.Fatalf("got %v", err)
 	}

@@ -110,7 +110,7 @@ func (t *Transport) plaintextAllowed(addr net.Addr, verb string) error {
 		return nil
 	}
 	return fmt.Errorf("will not %s %s without TLS: it is not a loopback address, and whoever reaches the port could change limits and read mail. "+
-		"Make certificates (`tarishi cluster ca`, `tarishi cluster cert`) and set cluster.tls, or set cluster.allow_insecure on a network that is yours alone", verb, addr)
+		"Make certificates (`tarishi cluster ca`, `tarishi cluster cert`) and set cluster.tls, or set cluster.insecure on a network that is yours alone", verb, addr)
 }
 
 // Addr is where the node listens; nil when it only dials.

@@ -93,21 +93,29 @@ func (c *acceptedConn) Close() error {
 	return err
 }
 
-// raftWire is raft's transport. It differs from NetworkTransport in that addresses
-// carry the server's id, and that a vote is asked for again when a pooled connection
+// raftWire is raft's transport. It differs from NetworkTransport in three ways.
+// Addresses carry the server's id. A vote is asked for again when a pooled connection
 // turns out to be dead, as all of them are after the other node's restart: a vote that
-// is lost costs the cluster another election.
+// is lost costs the cluster another election. And entries for a node that does not
+// answer are offered again by us: raft itself would wait up to ten seconds more each
+// time, while heartbeats already tell it that the node is back, so that a leader whose
+// other follower fails then would lead and commit nothing.
 type raftWire struct {
 	*raft.NetworkTransport
 	self raft.ServerAddress
+	// wanted tells whether this node still leads in the term and has the server in its
+	// configuration.
+	wanted func(id raft.ServerID, term uint64) bool
+	ctx    context.Context
 }
 
 const (
 	raftPool    = 3
 	raftTimeout = 4 * time.Second // of one request; snapshots have more by their size
+	offerAgain  = 200 * time.Millisecond
 )
 
-func newRaftWire(s *streamLayer, id identity, addr string, log *raftLog) *raftWire {
+func newRaftWire(ctx context.Context, s *streamLayer, id identity, addr string, log *raftLog, wanted func(raft.ServerID, uint64) bool) *raftWire {
 	return &raftWire{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Stream:          s,
@@ -116,7 +124,9 @@ func newRaftWire(s *streamLayer, id identity, addr string, log *raftLog) *raftWi
 			Timeout:         raftTimeout,
 			Logger:          log,
 		}),
-		self: wireAddr(raft.ServerID(id.Server), raft.ServerAddress(addr)),
+		self:   wireAddr(raft.ServerID(id.Server), raft.ServerAddress(addr)),
+		wanted: wanted,
+		ctx:    ctx,
 	}
 }
 
@@ -134,7 +144,18 @@ func (w *raftWire) EncodePeer(id raft.ServerID, addr raft.ServerAddress) []byte 
 
 // AppendEntries is part of raft.Transport.
 func (w *raftWire) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) error {
-	return w.NetworkTransport.AppendEntries(id, wireAddr(id, to), q, a)
+	heartbeat := len(q.Entries) == 0 && q.PrevLogEntry == 0 && q.LeaderCommitIndex == 0
+	for {
+		err := w.NetworkTransport.AppendEntries(id, wireAddr(id, to), q, a)
+		if err == nil || heartbeat || !w.wanted(id, q.Term) {
+			return err
+		}
+		select {
+		case <-time.After(offerAgain):
+		case <-w.ctx.Done():
+			return err
+		}
+	}
 }
 
 // InstallSnapshot is part of raft.Transport.

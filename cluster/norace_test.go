@@ -1,0 +1,7 @@
+//go:build !race
+
+package cluster
+
+import "time"
+
+const hourLength = time.Hour
