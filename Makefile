@@ -1,5 +1,5 @@
 # Everything here is also plain Go; `make help` lists the targets.
-.PHONY: build test race check soak fuzz bench proto help
+.PHONY: build test race check soak lab fuzz bench proto help
 
 build: ## the binary, in ./tarishi
 	go build -o tarishi ./cmd/tarishi
@@ -13,8 +13,11 @@ race: ## all tests under the race detector
 check: ## what CI runs
 	bash .ci/run
 
-soak: ## the long ones: 50 kills under load, power cuts, random receivers
-	go test -tags soak -timeout 60m -v ./crashtest/... ./cmd/tarishi
+soak: ## the long ones: 50 kills under load, power cuts, random receivers, a cluster under a nemesis
+	go test -p 1 -tags soak -timeout 90m -v ./crashtest/... ./cmd/tarishi
+
+lab: ## a cluster in network namespaces: what `make soak` does of it; STEPS of the nemesis, RUN a test's name (needs root, ip, iptables)
+	go test -tags soak -timeout 12h -v -run '$(or $(RUN),.)' ./crashtest/netlab -netlab.steps $(or $(STEPS),40) $(if $(SEED),-netlab.seed $(SEED))
 
 fuzz: ## each fuzz target for FUZZTIME (default 1m)
 	@for p in $$(go list ./...); do \

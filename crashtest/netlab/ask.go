@@ -53,7 +53,7 @@ func (c *Cluster) Doubts() ([]Doubt, error) {
 	}
 	seen := map[line]bool{}
 	var doubts []Doubt
-	for _, n := range c.Nodes() {
+	for _, n := range c.alive() {
 		out, err := n.Command("queue", "doubts", "--json")
 		if err != nil && ExitCode(err) != 1 { // 1: there are none
 			return nil, err

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,7 +18,10 @@ import (
 type Doubt struct{ Message, Domain string }
 
 // compare holds what all sources were promised against what all sinks took so far.
-func (l *Lab) compare() (*bench.CheckReport, error) {
+func (l *Lab) compare() (*bench.CheckReport, error) { return l.compareUntil(time.Time{}) }
+
+// compareUntil does so for the promises made before a moment; zero: for all.
+func (l *Lab) compareUntil(moment time.Time) (*bench.CheckReport, error) {
 	var files []*os.File
 	defer func() {
 		for _, f := range files {
@@ -40,6 +44,11 @@ func (l *Lab) compare() (*bench.CheckReport, error) {
 		if err != nil {
 			return nil, err
 		}
+		if !moment.IsZero() {
+			if r, err = before(r, moment); err != nil {
+				return nil, err
+			}
+		}
 		sent = append(sent, r)
 	}
 	for _, s := range l.sinks {
@@ -50,6 +59,20 @@ func (l *Lab) compare() (*bench.CheckReport, error) {
 		got = append(got, r)
 	}
 	return bench.Check(io.MultiReader(sent...), got...)
+}
+
+// before leaves the lines of a source's file that are older than the moment.
+func before(r io.Reader, moment time.Time) (io.Reader, error) {
+	text, err := io.ReadAll(r)
+	var old strings.Builder
+	for line := range strings.Lines(string(text)) {
+		_, rest, _ := strings.Cut(line, "\t")
+		nanos, _, _ := strings.Cut(rest, "\t")
+		if at, err := strconv.ParseInt(nanos, 10, 64); err == nil && at < moment.UnixNano() {
+			old.WriteString(line)
+		}
+	}
+	return strings.NewReader(old.String()), err
 }
 
 // Arrived tells whether all that was acknowledged so far has been delivered, and what is missing.

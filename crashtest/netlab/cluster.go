@@ -15,6 +15,7 @@ type Plan struct {
 	Config     string   // YAML for every node: limits, retry and the like
 	NATS       *NATS    // the queue is kept there; nil: in the core nodes
 	Disks      bool     // core nodes on disks that can be slow, full or stalled
+	Apart      bool     // the core nodes know nothing of each other: no cluster at all, which a judge must notice
 }
 
 // Cluster is three core nodes and any number of deliverers.
@@ -74,6 +75,9 @@ func (c *Cluster) config(n *Node) string {
 		peers = append(peers, fmt.Sprintf("%s=%s:%d", p.Name, p.Addr, clusterPort))
 	}
 	var b strings.Builder
+	if c.plan.Apart {
+		return "queue: {max_bytes: 2GiB}\n" + c.Routes() + c.plan.Config
+	}
 	fmt.Fprintf(&b, "cluster:\n  node: %s\n  peers: [%s]\n  insecure: true\n", n.Name, strings.Join(peers, ", "))
 	if c.plan.NATS != nil {
 		fmt.Fprintf(&b, "  %s\n", c.plan.NATS.Config())
@@ -89,6 +93,16 @@ func (c *Cluster) Nodes() []*Node {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append(append([]*Node(nil), c.Core...), c.deliverers[:c.running]...)
+}
+
+// alive are those of them that run.
+func (c *Cluster) alive() (out []*Node) {
+	for _, n := range c.Nodes() {
+		if n.Running() {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 // Deliverers are those in use.

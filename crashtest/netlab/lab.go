@@ -20,6 +20,7 @@ type Lab struct {
 	exe   string
 	hosts []*Host
 	sinks []*Sink
+	begun int64 // when the lab was made, by the clock of the sinks' records
 
 	addresses int      // given to sinks so far
 	routes    []string // that lead to them
@@ -52,7 +53,7 @@ func New(t testing.TB) *Lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &Lab{t: t, dir: dir, exe: os.Getenv(envProgram)}
+	l := &Lab{t: t, dir: dir, exe: os.Getenv(envProgram), begun: Now()}
 	t.Cleanup(l.close)
 	for _, args := range [][]string{
 		{"link", "add", "name", bridge, "type", "bridge"},
