@@ -27,17 +27,18 @@ const (
 )
 
 // NodeFrame goes from a node to the leader. The first one of a stream carries
-// hello or call.
+// open, which the leader answers with its term, or call.
 type NodeFrame struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Lanes         *LaneTable             `protobuf:"bytes,1,opt,name=lanes,proto3" json:"lanes,omitempty"`                        // lanes that this frame is the first to number
 	SentNs        int64                  `protobuf:"fixed64,2,opt,name=sent_ns,json=sentNs,proto3" json:"sent_ns,omitempty"`      // the node's own clock when it sent this; comes back as echo_ns
 	Seen          uint64                 `protobuf:"varint,3,opt,name=seen,proto3" json:"seen,omitempty"`                         // number of the last leader's frame it has worked in
 	BehindNs      int64                  `protobuf:"varint,4,opt,name=behind_ns,json=behindNs,proto3" json:"behind_ns,omitempty"` // how far the leader's clock lags behind what its earlier frames prove
-	Hello         *NodeHello             `protobuf:"bytes,5,opt,name=hello,proto3" json:"hello,omitempty"`
-	Beat          *NodeBeat              `protobuf:"bytes,6,opt,name=beat,proto3" json:"beat,omitempty"`
-	Bye           bool                   `protobuf:"varint,7,opt,name=bye,proto3" json:"bye,omitempty"` // it holds nothing any more and goes
-	Call          *OperatorCall          `protobuf:"bytes,8,opt,name=call,proto3" json:"call,omitempty"`
+	Open          *NodeOpen              `protobuf:"bytes,5,opt,name=open,proto3" json:"open,omitempty"`
+	Hello         *NodeHello             `protobuf:"bytes,6,opt,name=hello,proto3" json:"hello,omitempty"`
+	Beat          *NodeBeat              `protobuf:"bytes,7,opt,name=beat,proto3" json:"beat,omitempty"`
+	Bye           bool                   `protobuf:"varint,8,opt,name=bye,proto3" json:"bye,omitempty"` // it holds nothing any more and goes
+	Call          *OperatorCall          `protobuf:"bytes,9,opt,name=call,proto3" json:"call,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -98,6 +99,13 @@ func (x *NodeFrame) GetBehindNs() int64 {
 		return x.BehindNs
 	}
 	return 0
+}
+
+func (x *NodeFrame) GetOpen() *NodeOpen {
+	if x != nil {
+		return x.Open
+	}
+	return nil
 }
 
 func (x *NodeFrame) GetHello() *NodeHello {
@@ -258,23 +266,86 @@ func (x *LaneName) GetKind() uint32 {
 	return 0
 }
 
-// NodeHello opens a session, or goes on with one that another leader, or another
-// stream, had before.
-type NodeHello struct {
+// NodeOpen is answered by a frame with the leader's term and the session, or by a
+// redirect.
+type NodeOpen struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Protocol      uint32                 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"` // 1
 	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
-	Session       uint64                 `protobuf:"varint,3,opt,name=session,proto3" json:"session,omitempty"` // 0: a new one
-	Rules         uint64                 `protobuf:"varint,4,opt,name=rules,proto3" json:"rules,omitempty"`     // version of the rules it works by
-	Slots         []*SlotClaim           `protobuf:"bytes,5,rep,name=slots,proto3" json:"slots,omitempty"`
-	Parts         []*PartClaim           `protobuf:"bytes,6,rep,name=parts,proto3" json:"parts,omitempty"`
+	Session       uint64                 `protobuf:"varint,3,opt,name=session,proto3" json:"session,omitempty"` // 0: a new one is to begin
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeOpen) Reset() {
+	*x = NodeOpen{}
+	mi := &file_proto_scheduler_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeOpen) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeOpen) ProtoMessage() {}
+
+func (x *NodeOpen) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_scheduler_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeOpen.ProtoReflect.Descriptor instead.
+func (*NodeOpen) Descriptor() ([]byte, []int) {
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *NodeOpen) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *NodeOpen) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *NodeOpen) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+// NodeHello says what a session holds; another leader, or another stream, may have
+// had it before. It takes nothing of an older term from then on.
+type NodeHello struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`                          // as the leader said
+	Conn          uint64                 `protobuf:"varint,3,opt,name=conn,proto3" json:"conn,omitempty"`                          // counts the session's streams
+	Rules         uint64                 `protobuf:"varint,4,opt,name=rules,proto3" json:"rules,omitempty"`                        // version of the rules it works by
+	RulesSum      uint64                 `protobuf:"fixed64,5,opt,name=rules_sum,json=rulesSum,proto3" json:"rules_sum,omitempty"` // names their content
+	Slots         []*SlotClaim           `protobuf:"bytes,6,rep,name=slots,proto3" json:"slots,omitempty"`
+	Parts         []*PartClaim           `protobuf:"bytes,7,rep,name=parts,proto3" json:"parts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeHello) Reset() {
 	*x = NodeHello{}
-	mi := &file_proto_scheduler_proto_msgTypes[3]
+	mi := &file_proto_scheduler_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -286,7 +357,7 @@ func (x *NodeHello) String() string {
 func (*NodeHello) ProtoMessage() {}
 
 func (x *NodeHello) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[3]
+	mi := &file_proto_scheduler_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -299,21 +370,7 @@ func (x *NodeHello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeHello.ProtoReflect.Descriptor instead.
 func (*NodeHello) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{3}
-}
-
-func (x *NodeHello) GetProtocol() uint32 {
-	if x != nil {
-		return x.Protocol
-	}
-	return 0
-}
-
-func (x *NodeHello) GetNode() string {
-	if x != nil {
-		return x.Node
-	}
-	return ""
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *NodeHello) GetSession() uint64 {
@@ -323,9 +380,30 @@ func (x *NodeHello) GetSession() uint64 {
 	return 0
 }
 
+func (x *NodeHello) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *NodeHello) GetConn() uint64 {
+	if x != nil {
+		return x.Conn
+	}
+	return 0
+}
+
 func (x *NodeHello) GetRules() uint64 {
 	if x != nil {
 		return x.Rules
+	}
+	return 0
+}
+
+func (x *NodeHello) GetRulesSum() uint64 {
+	if x != nil {
+		return x.RulesSum
 	}
 	return 0
 }
@@ -354,7 +432,7 @@ type SlotClaim struct {
 
 func (x *SlotClaim) Reset() {
 	*x = SlotClaim{}
-	mi := &file_proto_scheduler_proto_msgTypes[4]
+	mi := &file_proto_scheduler_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -366,7 +444,7 @@ func (x *SlotClaim) String() string {
 func (*SlotClaim) ProtoMessage() {}
 
 func (x *SlotClaim) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[4]
+	mi := &file_proto_scheduler_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -379,7 +457,7 @@ func (x *SlotClaim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotClaim.ProtoReflect.Descriptor instead.
 func (*SlotClaim) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{4}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SlotClaim) GetId() uint64 {
@@ -406,7 +484,7 @@ type PartClaim struct {
 
 func (x *PartClaim) Reset() {
 	*x = PartClaim{}
-	mi := &file_proto_scheduler_proto_msgTypes[5]
+	mi := &file_proto_scheduler_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -418,7 +496,7 @@ func (x *PartClaim) String() string {
 func (*PartClaim) ProtoMessage() {}
 
 func (x *PartClaim) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[5]
+	mi := &file_proto_scheduler_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -431,7 +509,7 @@ func (x *PartClaim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartClaim.ProtoReflect.Descriptor instead.
 func (*PartClaim) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{5}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PartClaim) GetPart() uint32 {
@@ -452,14 +530,14 @@ func (x *PartClaim) GetEpoch() uint64 {
 // it wants is absolute and stands until it is said anew.
 type NodeBeat struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"` // uses of a seq that was seen before are not counted again
+	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
 	Rules         uint64                 `protobuf:"varint,2,opt,name=rules,proto3" json:"rules,omitempty"`
 	Wants         []*Want                `protobuf:"bytes,3,rep,name=wants,proto3" json:"wants,omitempty"`
 	Uses          []*Use                 `protobuf:"bytes,4,rep,name=uses,proto3" json:"uses,omitempty"`
 	SlotWants     []*SlotWant            `protobuf:"bytes,5,rep,name=slot_wants,json=slotWants,proto3" json:"slot_wants,omitempty"`
 	SlotsClosed   []uint64               `protobuf:"varint,6,rep,packed,name=slots_closed,json=slotsClosed,proto3" json:"slots_closed,omitempty"`
 	Parts         bool                   `protobuf:"varint,7,opt,name=parts,proto3" json:"parts,omitempty"` // it drains WAIT and wants its share of partitions
-	PartsGone     []uint32               `protobuf:"varint,8,rep,packed,name=parts_gone,json=partsGone,proto3" json:"parts_gone,omitempty"`
+	PartsGone     []*PartClaim           `protobuf:"bytes,8,rep,name=parts_gone,json=partsGone,proto3" json:"parts_gone,omitempty"`
 	Draining      bool                   `protobuf:"varint,9,opt,name=draining,proto3" json:"draining,omitempty"`
 	Busy          bool                   `protobuf:"varint,10,opt,name=busy,proto3" json:"busy,omitempty"` // it has mail that waits for the leader, or permits in hand
 	unknownFields protoimpl.UnknownFields
@@ -468,7 +546,7 @@ type NodeBeat struct {
 
 func (x *NodeBeat) Reset() {
 	*x = NodeBeat{}
-	mi := &file_proto_scheduler_proto_msgTypes[6]
+	mi := &file_proto_scheduler_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -480,7 +558,7 @@ func (x *NodeBeat) String() string {
 func (*NodeBeat) ProtoMessage() {}
 
 func (x *NodeBeat) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[6]
+	mi := &file_proto_scheduler_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -493,7 +571,7 @@ func (x *NodeBeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeBeat.ProtoReflect.Descriptor instead.
 func (*NodeBeat) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{6}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *NodeBeat) GetSeq() uint64 {
@@ -545,7 +623,7 @@ func (x *NodeBeat) GetParts() bool {
 	return false
 }
 
-func (x *NodeBeat) GetPartsGone() []uint32 {
+func (x *NodeBeat) GetPartsGone() []*PartClaim {
 	if x != nil {
 		return x.PartsGone
 	}
@@ -578,7 +656,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_proto_scheduler_proto_msgTypes[7]
+	mi := &file_proto_scheduler_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -590,7 +668,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[7]
+	mi := &file_proto_scheduler_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -603,7 +681,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{7}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Want) GetLane() uint32 {
@@ -644,7 +722,7 @@ type SlotWant struct {
 
 func (x *SlotWant) Reset() {
 	*x = SlotWant{}
-	mi := &file_proto_scheduler_proto_msgTypes[8]
+	mi := &file_proto_scheduler_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -656,7 +734,7 @@ func (x *SlotWant) String() string {
 func (*SlotWant) ProtoMessage() {}
 
 func (x *SlotWant) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[8]
+	mi := &file_proto_scheduler_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -669,7 +747,7 @@ func (x *SlotWant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotWant.ProtoReflect.Descriptor instead.
 func (*SlotWant) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{8}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SlotWant) GetLane() uint32 {
@@ -701,7 +779,7 @@ type Use struct {
 
 func (x *Use) Reset() {
 	*x = Use{}
-	mi := &file_proto_scheduler_proto_msgTypes[9]
+	mi := &file_proto_scheduler_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -713,7 +791,7 @@ func (x *Use) String() string {
 func (*Use) ProtoMessage() {}
 
 func (x *Use) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[9]
+	mi := &file_proto_scheduler_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -726,7 +804,7 @@ func (x *Use) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Use.ProtoReflect.Descriptor instead.
 func (*Use) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{9}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Use) GetGrant() uint64 {
@@ -805,7 +883,7 @@ type LeaderFrame struct {
 
 func (x *LeaderFrame) Reset() {
 	*x = LeaderFrame{}
-	mi := &file_proto_scheduler_proto_msgTypes[10]
+	mi := &file_proto_scheduler_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -817,7 +895,7 @@ func (x *LeaderFrame) String() string {
 func (*LeaderFrame) ProtoMessage() {}
 
 func (x *LeaderFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[10]
+	mi := &file_proto_scheduler_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -830,7 +908,7 @@ func (x *LeaderFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaderFrame.ProtoReflect.Descriptor instead.
 func (*LeaderFrame) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{10}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *LeaderFrame) GetLanes() *LaneTable {
@@ -969,7 +1047,7 @@ type SessionRules struct {
 
 func (x *SessionRules) Reset() {
 	*x = SessionRules{}
-	mi := &file_proto_scheduler_proto_msgTypes[11]
+	mi := &file_proto_scheduler_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -981,7 +1059,7 @@ func (x *SessionRules) String() string {
 func (*SessionRules) ProtoMessage() {}
 
 func (x *SessionRules) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[11]
+	mi := &file_proto_scheduler_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -994,7 +1072,7 @@ func (x *SessionRules) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRules.ProtoReflect.Descriptor instead.
 func (*SessionRules) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{11}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SessionRules) GetVersion() uint64 {
@@ -1025,7 +1103,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_proto_scheduler_proto_msgTypes[12]
+	mi := &file_proto_scheduler_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1037,7 +1115,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[12]
+	mi := &file_proto_scheduler_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1050,7 +1128,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{12}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Grant) GetId() uint64 {
@@ -1105,7 +1183,7 @@ type SlotGrant struct {
 
 func (x *SlotGrant) Reset() {
 	*x = SlotGrant{}
-	mi := &file_proto_scheduler_proto_msgTypes[13]
+	mi := &file_proto_scheduler_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1195,7 @@ func (x *SlotGrant) String() string {
 func (*SlotGrant) ProtoMessage() {}
 
 func (x *SlotGrant) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[13]
+	mi := &file_proto_scheduler_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1208,7 @@ func (x *SlotGrant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotGrant.ProtoReflect.Descriptor instead.
 func (*SlotGrant) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{13}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SlotGrant) GetId() uint64 {
@@ -1158,7 +1236,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_proto_scheduler_proto_msgTypes[14]
+	mi := &file_proto_scheduler_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1170,7 +1248,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[14]
+	mi := &file_proto_scheduler_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1183,7 +1261,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{14}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Hold) GetLane() uint32 {
@@ -1219,7 +1297,7 @@ type Redirect struct {
 
 func (x *Redirect) Reset() {
 	*x = Redirect{}
-	mi := &file_proto_scheduler_proto_msgTypes[15]
+	mi := &file_proto_scheduler_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1231,7 +1309,7 @@ func (x *Redirect) String() string {
 func (*Redirect) ProtoMessage() {}
 
 func (x *Redirect) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[15]
+	mi := &file_proto_scheduler_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1244,7 +1322,7 @@ func (x *Redirect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redirect.ProtoReflect.Descriptor instead.
 func (*Redirect) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{15}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Redirect) GetNode() string {
@@ -1279,7 +1357,7 @@ type OperatorCall struct {
 
 func (x *OperatorCall) Reset() {
 	*x = OperatorCall{}
-	mi := &file_proto_scheduler_proto_msgTypes[16]
+	mi := &file_proto_scheduler_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1291,7 +1369,7 @@ func (x *OperatorCall) String() string {
 func (*OperatorCall) ProtoMessage() {}
 
 func (x *OperatorCall) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[16]
+	mi := &file_proto_scheduler_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1304,7 +1382,7 @@ func (x *OperatorCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperatorCall.ProtoReflect.Descriptor instead.
 func (*OperatorCall) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{16}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *OperatorCall) GetWhat() string {
@@ -1336,7 +1414,7 @@ type OperatorReply struct {
 
 func (x *OperatorReply) Reset() {
 	*x = OperatorReply{}
-	mi := &file_proto_scheduler_proto_msgTypes[17]
+	mi := &file_proto_scheduler_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1348,7 +1426,7 @@ func (x *OperatorReply) String() string {
 func (*OperatorReply) ProtoMessage() {}
 
 func (x *OperatorReply) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[17]
+	mi := &file_proto_scheduler_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1361,7 +1439,7 @@ func (x *OperatorReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperatorReply.ProtoReflect.Descriptor instead.
 func (*OperatorReply) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{17}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *OperatorReply) GetJson() []byte {
@@ -1411,16 +1489,17 @@ var File_proto_scheduler_proto protoreflect.FileDescriptor
 const file_proto_scheduler_proto_rawDesc = "" +
 	"\n" +
 	"\x15proto/scheduler.proto\x12\n" +
-	"tarishi.v1\"\x99\x02\n" +
+	"tarishi.v1\"\xc3\x02\n" +
 	"\tNodeFrame\x12+\n" +
 	"\x05lanes\x18\x01 \x01(\v2\x15.tarishi.v1.LaneTableR\x05lanes\x12\x17\n" +
 	"\asent_ns\x18\x02 \x01(\x10R\x06sentNs\x12\x12\n" +
 	"\x04seen\x18\x03 \x01(\x04R\x04seen\x12\x1b\n" +
-	"\tbehind_ns\x18\x04 \x01(\x03R\bbehindNs\x12+\n" +
-	"\x05hello\x18\x05 \x01(\v2\x15.tarishi.v1.NodeHelloR\x05hello\x12(\n" +
-	"\x04beat\x18\x06 \x01(\v2\x14.tarishi.v1.NodeBeatR\x04beat\x12\x10\n" +
-	"\x03bye\x18\a \x01(\bR\x03bye\x12,\n" +
-	"\x04call\x18\b \x01(\v2\x18.tarishi.v1.OperatorCallR\x04call\"G\n" +
+	"\tbehind_ns\x18\x04 \x01(\x03R\bbehindNs\x12(\n" +
+	"\x04open\x18\x05 \x01(\v2\x14.tarishi.v1.NodeOpenR\x04open\x12+\n" +
+	"\x05hello\x18\x06 \x01(\v2\x15.tarishi.v1.NodeHelloR\x05hello\x12(\n" +
+	"\x04beat\x18\a \x01(\v2\x14.tarishi.v1.NodeBeatR\x04beat\x12\x10\n" +
+	"\x03bye\x18\b \x01(\bR\x03bye\x12,\n" +
+	"\x04call\x18\t \x01(\v2\x18.tarishi.v1.OperatorCallR\x04call\"G\n" +
 	"\tLaneTable\x12\x12\n" +
 	"\x04anew\x18\x01 \x01(\bR\x04anew\x12&\n" +
 	"\x03add\x18\x02 \x03(\v2\x14.tarishi.v1.LaneNameR\x03add\"\x84\x01\n" +
@@ -1429,20 +1508,25 @@ const file_proto_scheduler_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
 	"\x06source\x18\x03 \x01(\tR\x06source\x12\x16\n" +
 	"\x06tenant\x18\x04 \x01(\tR\x06tenant\x12\x12\n" +
-	"\x04kind\x18\x05 \x01(\rR\x04kind\"\xc5\x01\n" +
-	"\tNodeHello\x12\x1a\n" +
+	"\x04kind\x18\x05 \x01(\rR\x04kind\"T\n" +
+	"\bNodeOpen\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x18\n" +
-	"\asession\x18\x03 \x01(\x04R\asession\x12\x14\n" +
-	"\x05rules\x18\x04 \x01(\x04R\x05rules\x12+\n" +
-	"\x05slots\x18\x05 \x03(\v2\x15.tarishi.v1.SlotClaimR\x05slots\x12+\n" +
-	"\x05parts\x18\x06 \x03(\v2\x15.tarishi.v1.PartClaimR\x05parts\"/\n" +
+	"\asession\x18\x03 \x01(\x04R\asession\"\xda\x01\n" +
+	"\tNodeHello\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
+	"\x04conn\x18\x03 \x01(\x04R\x04conn\x12\x14\n" +
+	"\x05rules\x18\x04 \x01(\x04R\x05rules\x12\x1b\n" +
+	"\trules_sum\x18\x05 \x01(\x06R\brulesSum\x12+\n" +
+	"\x05slots\x18\x06 \x03(\v2\x15.tarishi.v1.SlotClaimR\x05slots\x12+\n" +
+	"\x05parts\x18\a \x03(\v2\x15.tarishi.v1.PartClaimR\x05parts\"/\n" +
 	"\tSlotClaim\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04lane\x18\x02 \x01(\rR\x04lane\"5\n" +
 	"\tPartClaim\x12\x12\n" +
 	"\x04part\x18\x01 \x01(\rR\x04part\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xbc\x02\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xd3\x02\n" +
 	"\bNodeBeat\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
 	"\x05rules\x18\x02 \x01(\x04R\x05rules\x12&\n" +
@@ -1451,9 +1535,9 @@ const file_proto_scheduler_proto_rawDesc = "" +
 	"\n" +
 	"slot_wants\x18\x05 \x03(\v2\x14.tarishi.v1.SlotWantR\tslotWants\x12!\n" +
 	"\fslots_closed\x18\x06 \x03(\x04R\vslotsClosed\x12\x14\n" +
-	"\x05parts\x18\a \x01(\bR\x05parts\x12\x1d\n" +
+	"\x05parts\x18\a \x01(\bR\x05parts\x124\n" +
 	"\n" +
-	"parts_gone\x18\b \x03(\rR\tpartsGone\x12\x1a\n" +
+	"parts_gone\x18\b \x03(\v2\x15.tarishi.v1.PartClaimR\tpartsGone\x12\x1a\n" +
 	"\bdraining\x18\t \x01(\bR\bdraining\x12\x12\n" +
 	"\x04busy\x18\n" +
 	" \x01(\bR\x04busy\"\\\n" +
@@ -1545,52 +1629,55 @@ func file_proto_scheduler_proto_rawDescGZIP() []byte {
 	return file_proto_scheduler_proto_rawDescData
 }
 
-var file_proto_scheduler_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_proto_scheduler_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_proto_scheduler_proto_goTypes = []any{
 	(*NodeFrame)(nil),     // 0: tarishi.v1.NodeFrame
 	(*LaneTable)(nil),     // 1: tarishi.v1.LaneTable
 	(*LaneName)(nil),      // 2: tarishi.v1.LaneName
-	(*NodeHello)(nil),     // 3: tarishi.v1.NodeHello
-	(*SlotClaim)(nil),     // 4: tarishi.v1.SlotClaim
-	(*PartClaim)(nil),     // 5: tarishi.v1.PartClaim
-	(*NodeBeat)(nil),      // 6: tarishi.v1.NodeBeat
-	(*Want)(nil),          // 7: tarishi.v1.Want
-	(*SlotWant)(nil),      // 8: tarishi.v1.SlotWant
-	(*Use)(nil),           // 9: tarishi.v1.Use
-	(*LeaderFrame)(nil),   // 10: tarishi.v1.LeaderFrame
-	(*SessionRules)(nil),  // 11: tarishi.v1.SessionRules
-	(*Grant)(nil),         // 12: tarishi.v1.Grant
-	(*SlotGrant)(nil),     // 13: tarishi.v1.SlotGrant
-	(*Hold)(nil),          // 14: tarishi.v1.Hold
-	(*Redirect)(nil),      // 15: tarishi.v1.Redirect
-	(*OperatorCall)(nil),  // 16: tarishi.v1.OperatorCall
-	(*OperatorReply)(nil), // 17: tarishi.v1.OperatorReply
+	(*NodeOpen)(nil),      // 3: tarishi.v1.NodeOpen
+	(*NodeHello)(nil),     // 4: tarishi.v1.NodeHello
+	(*SlotClaim)(nil),     // 5: tarishi.v1.SlotClaim
+	(*PartClaim)(nil),     // 6: tarishi.v1.PartClaim
+	(*NodeBeat)(nil),      // 7: tarishi.v1.NodeBeat
+	(*Want)(nil),          // 8: tarishi.v1.Want
+	(*SlotWant)(nil),      // 9: tarishi.v1.SlotWant
+	(*Use)(nil),           // 10: tarishi.v1.Use
+	(*LeaderFrame)(nil),   // 11: tarishi.v1.LeaderFrame
+	(*SessionRules)(nil),  // 12: tarishi.v1.SessionRules
+	(*Grant)(nil),         // 13: tarishi.v1.Grant
+	(*SlotGrant)(nil),     // 14: tarishi.v1.SlotGrant
+	(*Hold)(nil),          // 15: tarishi.v1.Hold
+	(*Redirect)(nil),      // 16: tarishi.v1.Redirect
+	(*OperatorCall)(nil),  // 17: tarishi.v1.OperatorCall
+	(*OperatorReply)(nil), // 18: tarishi.v1.OperatorReply
 }
 var file_proto_scheduler_proto_depIdxs = []int32{
 	1,  // 0: tarishi.v1.NodeFrame.lanes:type_name -> tarishi.v1.LaneTable
-	3,  // 1: tarishi.v1.NodeFrame.hello:type_name -> tarishi.v1.NodeHello
-	6,  // 2: tarishi.v1.NodeFrame.beat:type_name -> tarishi.v1.NodeBeat
-	16, // 3: tarishi.v1.NodeFrame.call:type_name -> tarishi.v1.OperatorCall
-	2,  // 4: tarishi.v1.LaneTable.add:type_name -> tarishi.v1.LaneName
-	4,  // 5: tarishi.v1.NodeHello.slots:type_name -> tarishi.v1.SlotClaim
-	5,  // 6: tarishi.v1.NodeHello.parts:type_name -> tarishi.v1.PartClaim
-	7,  // 7: tarishi.v1.NodeBeat.wants:type_name -> tarishi.v1.Want
-	9,  // 8: tarishi.v1.NodeBeat.uses:type_name -> tarishi.v1.Use
-	8,  // 9: tarishi.v1.NodeBeat.slot_wants:type_name -> tarishi.v1.SlotWant
-	1,  // 10: tarishi.v1.LeaderFrame.lanes:type_name -> tarishi.v1.LaneTable
-	11, // 11: tarishi.v1.LeaderFrame.rules:type_name -> tarishi.v1.SessionRules
-	12, // 12: tarishi.v1.LeaderFrame.grants:type_name -> tarishi.v1.Grant
-	13, // 13: tarishi.v1.LeaderFrame.slots:type_name -> tarishi.v1.SlotGrant
-	5,  // 14: tarishi.v1.LeaderFrame.parts:type_name -> tarishi.v1.PartClaim
-	5,  // 15: tarishi.v1.LeaderFrame.end_parts:type_name -> tarishi.v1.PartClaim
-	14, // 16: tarishi.v1.LeaderFrame.holds:type_name -> tarishi.v1.Hold
-	15, // 17: tarishi.v1.LeaderFrame.redirect:type_name -> tarishi.v1.Redirect
-	17, // 18: tarishi.v1.LeaderFrame.reply:type_name -> tarishi.v1.OperatorReply
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	3,  // 1: tarishi.v1.NodeFrame.open:type_name -> tarishi.v1.NodeOpen
+	4,  // 2: tarishi.v1.NodeFrame.hello:type_name -> tarishi.v1.NodeHello
+	7,  // 3: tarishi.v1.NodeFrame.beat:type_name -> tarishi.v1.NodeBeat
+	17, // 4: tarishi.v1.NodeFrame.call:type_name -> tarishi.v1.OperatorCall
+	2,  // 5: tarishi.v1.LaneTable.add:type_name -> tarishi.v1.LaneName
+	5,  // 6: tarishi.v1.NodeHello.slots:type_name -> tarishi.v1.SlotClaim
+	6,  // 7: tarishi.v1.NodeHello.parts:type_name -> tarishi.v1.PartClaim
+	8,  // 8: tarishi.v1.NodeBeat.wants:type_name -> tarishi.v1.Want
+	10, // 9: tarishi.v1.NodeBeat.uses:type_name -> tarishi.v1.Use
+	9,  // 10: tarishi.v1.NodeBeat.slot_wants:type_name -> tarishi.v1.SlotWant
+	6,  // 11: tarishi.v1.NodeBeat.parts_gone:type_name -> tarishi.v1.PartClaim
+	1,  // 12: tarishi.v1.LeaderFrame.lanes:type_name -> tarishi.v1.LaneTable
+	12, // 13: tarishi.v1.LeaderFrame.rules:type_name -> tarishi.v1.SessionRules
+	13, // 14: tarishi.v1.LeaderFrame.grants:type_name -> tarishi.v1.Grant
+	14, // 15: tarishi.v1.LeaderFrame.slots:type_name -> tarishi.v1.SlotGrant
+	6,  // 16: tarishi.v1.LeaderFrame.parts:type_name -> tarishi.v1.PartClaim
+	6,  // 17: tarishi.v1.LeaderFrame.end_parts:type_name -> tarishi.v1.PartClaim
+	15, // 18: tarishi.v1.LeaderFrame.holds:type_name -> tarishi.v1.Hold
+	16, // 19: tarishi.v1.LeaderFrame.redirect:type_name -> tarishi.v1.Redirect
+	18, // 20: tarishi.v1.LeaderFrame.reply:type_name -> tarishi.v1.OperatorReply
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_proto_scheduler_proto_init() }
@@ -1604,7 +1691,7 @@ func file_proto_scheduler_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_scheduler_proto_rawDesc), len(file_proto_scheduler_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
