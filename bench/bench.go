@@ -10,6 +10,9 @@
 //	tarishi bench source --to 127.0.0.1:2525 --messages 100000 --connections 50 --keep-ids sent
 //	tarishi bench check  --sent sent --received got
 //
+// With --record the sink also keeps an account of when what came in, by which
+// bench/windows (tarishi bench windows) judges whether limits were kept.
+//
 // It is an independent yardstick: it speaks SMTP by its own few lines and works
 // against any server. It never imports our own SMTP engine, and it never judges
 // a figure; it only reports it.
