@@ -194,13 +194,14 @@ func (c *Client) expired() error {
 }
 
 // Began is called right after the write, whether it succeeded or not: it reports
-// the start, at the latest instant at which it can have been.
-func (p *Permit) Began() {
+// the start, at the latest instant at which it can have been. late tells that it may
+// have been after the grant's end.
+func (p *Permit) Began() (late bool) {
 	c := p.c
 	x := c.o.Clock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	late := p.h.Began(p.t, x)
+	late = p.h.Began(p.t, x)
 	c.owing = true
 	c.stats.Started++
 	if late {
@@ -208,6 +209,7 @@ func (p *Permit) Began() {
 		c.o.Log.Error("a start came after its permit's end; the limit may have been exceeded by it",
 			"destination", p.t.Lane.Dest.String(), "late_starts", c.stats.Late)
 	}
+	return late
 }
 
 // Return gives the permit back unused.
