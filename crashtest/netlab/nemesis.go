@@ -150,7 +150,10 @@ func (m *Nemesis) stop(n *Node) (string, undo, error) {
 	if !n.Running() {
 		return what + ", which does not run", n.Start, nil
 	}
-	n.Thaw() // it may be frozen by the step before, and could not hear
+	n.Thaw() // it may be frozen by the step before, and could not hear; or its disk, and could not end
+	if n.Disk != nil {
+		n.Disk.Thaw()
+	}
 	return what, n.Start, n.Stop()
 }
 

@@ -128,8 +128,16 @@ func (n *Node) process() *Process {
 // Running tells whether the program runs, frozen or not.
 func (n *Node) Running() bool { return n.process().Running() }
 
-// Kill is kill -9; Freeze and Thaw are SIGSTOP and SIGCONT.
-func (n *Node) Kill()   { n.process().Kill() }
+// Kill is kill -9. A disk that stands is let go, but only after the signal: what waits for it cannot die before.
+func (n *Node) Kill() {
+	n.process().kill(func() {
+		if n.Disk != nil {
+			n.Disk.Thaw()
+		}
+	})
+}
+
+// Freeze and Thaw are SIGSTOP and SIGCONT.
 func (n *Node) Freeze() { n.process().Freeze() }
 func (n *Node) Thaw()   { n.process().Thaw() }
 

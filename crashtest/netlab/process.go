@@ -62,9 +62,13 @@ func (p *Process) Running() bool {
 }
 
 // Kill is kill -9, frozen or not; it returns when the program is gone.
-func (p *Process) Kill() {
+func (p *Process) Kill() { p.kill(func() {}) }
+
+// kill does between the signal and the wait what lets the program die.
+func (p *Process) kill(between func()) {
 	if p.Running() {
 		_ = p.cmd.Process.Kill()
+		between()
 		<-p.exited
 		p.note("killed")
 	}
