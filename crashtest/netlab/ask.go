@@ -1,40 +1,41 @@
 package netlab
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
 // What the lab asks of the program beyond SMTP, all of it here.
 
-// leaderBy is the leader's name as one node has it; empty: it knows none, or does not answer.
-func leaderBy(n *Node) string {
-	if !n.Running() {
-		return ""
-	}
-	out, err := n.Command("nodes", "--json")
-	if err != nil {
-		return ""
-	}
-	var v struct {
+// Leader is the scheduler's leader, by the core node that has seen the latest term; nil: nobody knows one.
+func (c *Cluster) Leader() *Node {
+	type answer struct {
 		Leader string
-		Nodes  []struct {
-			Node, Name string
-			Leader     bool
+		Term   uint64
+	}
+	answers := make([]answer, len(c.Core))
+	var all sync.WaitGroup
+	for i, n := range c.Core {
+		all.Go(func() {
+			if n.Running() && n.getWithin("/v1/nodes", &answers[i], 2*time.Second) != nil {
+				answers[i] = answer{}
+			}
+		})
+	}
+	all.Wait()
+	latest := slices.MaxFunc(answers, func(a, b answer) int { return cmp.Compare(a.Term, b.Term) })
+	for _, n := range c.Core {
+		if n.Name == latest.Leader {
+			return n
 		}
 	}
-	if json.Unmarshal(out, &v) != nil {
-		return ""
-	}
-	for _, m := range v.Nodes {
-		if m.Leader {
-			return m.Node + m.Name
-		}
-	}
-	return v.Leader
+	return nil
 }
 
 // Depth is how much is queued in all, as one node sees it.

@@ -3,6 +3,7 @@ package netlab
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ type Plan struct {
 	Deliverers int      // nodes that only deliver
 	Config     string   // YAML for every node: limits, retry and the like
 	NATS       *NATS    // the queue is kept there; nil: in the core nodes
+	Insecure   bool     // nodes speak without TLS
 	Disks      bool     // core nodes on disks that can be slow, full or stalled
 	Apart      bool     // the core nodes know nothing of each other: no cluster at all, which a judge must notice
 }
@@ -39,6 +41,11 @@ func (l *Lab) Cluster(p Plan) *Cluster {
 		p.CoreRoles = []string{"ingress", "scheduler"}
 	}
 	c := &Cluster{Lab: l, plan: p, running: p.Deliverers}
+	if !p.Insecure && !p.Apart {
+		if err := l.tarishi("cluster", "ca", "--dir", c.authority()); err != nil {
+			l.t.Fatal(err)
+		}
+	}
 	for i := range 3 {
 		c.Core = append(c.Core, l.Node(fmt.Sprintf("core%d", i+1), "", p.CoreRoles...))
 	}
@@ -54,6 +61,9 @@ func (l *Lab) Cluster(p Plan) *Cluster {
 	return c
 }
 
+// authority is the folder of the certificates that the nodes know each other by.
+func (c *Cluster) authority() string { return filepath.Join(c.dir, "authority") }
+
 // deliverer makes one more.
 func (c *Cluster) deliverer() *Node {
 	n := c.Node(fmt.Sprintf("deliverer%d", len(c.deliverers)+1), "", "deliverer")
@@ -63,6 +73,11 @@ func (c *Cluster) deliverer() *Node {
 }
 
 func (c *Cluster) configure(n *Node) {
+	if !c.plan.Insecure && !c.plan.Apart {
+		if err := c.tarishi("cluster", "cert", n.Name, n.Addr.String(), "--dir", c.authority()); err != nil {
+			c.t.Fatal(err)
+		}
+	}
 	if err := n.Configure(c.config(n)); err != nil {
 		c.t.Fatal(err)
 	}
@@ -78,7 +93,13 @@ func (c *Cluster) config(n *Node) string {
 	if c.plan.Apart {
 		return "queue: {max_bytes: 2GiB}\n" + c.Routes() + c.plan.Config
 	}
-	fmt.Fprintf(&b, "cluster:\n  node: %s\n  peers: [%s]\n  insecure: true\n", n.Name, strings.Join(peers, ", "))
+	fmt.Fprintf(&b, "cluster:\n  node: %s\n  peers: [%s]\n", n.Name, strings.Join(peers, ", "))
+	if c.plan.Insecure {
+		b.WriteString("  insecure: true\n")
+	} else {
+		file := func(name string) string { return filepath.Join(c.authority(), name) }
+		fmt.Fprintf(&b, "  tls: {ca: %q, cert: %q, key: %q}\n", file("ca.pem"), file(n.Name+".pem"), file(n.Name+".key"))
+	}
 	if c.plan.NATS != nil {
 		fmt.Fprintf(&b, "  %s\n", c.plan.NATS.Config())
 	}
@@ -174,20 +195,6 @@ func (c *Cluster) Scale(n int) error {
 		errs = append(errs, d.Start())
 	}
 	return errors.Join(errs...)
-}
-
-// Leader is the scheduler's leader, as the cluster sees it; nil: nobody knows one.
-func (c *Cluster) Leader() *Node {
-	for _, n := range c.Core {
-		if name := leaderBy(n); name != "" {
-			for _, l := range c.Core {
-				if l.Name == name {
-					return l
-				}
-			}
-		}
-	}
-	return nil
 }
 
 // AwaitLeader waits for a leader.

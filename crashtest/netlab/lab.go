@@ -211,6 +211,9 @@ func (l *Lab) HealAll() error {
 	return nil
 }
 
+// tarishi runs the program for something that needs no node.
+func (l *Lab) tarishi(args ...string) error { return tool(l.exe, args...) }
+
 // Until asks again and again until ok, and tells whether it was within the patience. It never fails the test.
 func Until(patience time.Duration, ok func() bool) bool {
 	end := time.Now().Add(patience)

@@ -174,8 +174,10 @@ func (n *Node) ask(ctx context.Context, path string) (*http.Response, error) {
 var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
 // Get reads one of the admin port's answers.
-func (n *Node) Get(path string, into any) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+func (n *Node) Get(path string, into any) error { return n.getWithin(path, into, 10*time.Second) }
+
+func (n *Node) getWithin(path string, into any, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	res, err := n.ask(ctx, path)
 	if err != nil {
