@@ -97,7 +97,7 @@ func (b *Book) unset(c Change) (*Book, string, error) {
 	}
 	for _, f := range c.Fields {
 		if !slices.Contains(Fields, f) {
-			return nil, "", refuse("field", fmt.Sprintf("there is no field %q", f), "the fields are "+fieldNames())
+			return nil, "", refuse("", fmt.Sprintf("there is no field %q", f), "the fields are "+fieldNames())
 		}
 	}
 	to, found := canonicalTo(c.To), false
@@ -156,18 +156,14 @@ func (b *Book) notSet(c Change, to string) error {
 
 // known refuses a To that names nothing.
 func (b *Book) known(to string) error {
-	if err := checkTo(b.Destinations, to); err != nil {
-		re := err.(*RefusedError)
-		return refuse("to", re.What, re.Mend)
-	}
-	return nil
+	return checkTo(b.Destinations, to)
 }
 
 func (b *Book) applyAll(c Change) (*Book, string, error) { return b.withSet(c.Rules) }
 
 func (b *Book) rollback(c Change) (*Book, string, error) {
 	if c.Version == nil {
-		return nil, "", refuse("version", "is not given", "see `tarishi limits history`")
+		return nil, "", refuse("", "no version is given", "see `tarishi limits history`")
 	}
 	rules, err := b.setAt(*c.Version)
 	if err != nil {
@@ -213,7 +209,7 @@ func (b *Book) resume(c Change) (*Book, string, error) {
 		if len(rest) > 0 {
 			mend = "suspended are " + suspendedNames(rest)
 		}
-		return nil, "", refuse("to", to+" is not suspended", mend)
+		return nil, "", refuse("", to+" is not suspended", mend)
 	}
 	next := *b
 	next.Suspensions = rest

@@ -58,7 +58,10 @@ func Check(groups map[string]Group, rules []Rule) []RuleFault {
 // firstFault is Check for those who stop at the first one.
 func firstFault(groups map[string]Group, rules []Rule) error {
 	for _, f := range Check(groups, rules) {
-		return &RefusedError{Field: rules[min(f.Index, len(rules)-1)].To + " " + f.Field, What: f.What, Mend: f.Mend}
+		if f.Field == "" || f.Field == "to" {
+			return &RefusedError{What: f.What, Mend: f.Mend} // it names the rule, or there is one only
+		}
+		return &RefusedError{Field: rules[f.Index].To + " " + f.Field, What: f.What, Mend: f.Mend}
 	}
 	return nil
 }

@@ -45,9 +45,9 @@ func (t *Table) place(domain mail.Domain, mx []string) (Destination, string) {
 		// they must not be counted by its limits.
 		return Destination{Key: self}, fmt.Sprintf("there is a limit or suspension to %s, and each of its domains counts by itself", by)
 	case len(mx) > 0:
-		return Destination{Key: "site:" + site(mx)}, "it counts with all domains that have the same MX hosts"
+		return Destination{Key: "site:" + site(mx)}, "all domains with the same MX hosts count together"
 	default:
-		return Destination{Key: self}, "it has no MX, or a route"
+		return Destination{Key: self}, "it has no MX, or a route says where its mail goes"
 	}
 }
 

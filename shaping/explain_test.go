@@ -45,7 +45,7 @@ func TestExplainSaysWhyItIsThatDestination(t *testing.T) {
 		"x.b.net":    "limit or suspension to *.b.net",
 		"gmail.com":  "destinations.google lists gmail.com",
 		"google":     "destinations.google defines it",
-		"other.test": "it has no MX, or a route",
+		"other.test": "it has no MX, or a route says where its mail goes",
 	} {
 		e, err := tab.Explain(domain, nil, "", "")
 		if err != nil || !strings.Contains(e.Why, want) {

@@ -160,9 +160,9 @@ func (b *Book) setAt(version uint64) ([]Rule, error) {
 	}
 	switch {
 	case version > b.Version:
-		return nil, refuse("version", fmt.Sprintf("there is no version %d yet", version), fmt.Sprintf("the newest is %d", b.Version))
+		return nil, refuse("", fmt.Sprintf("there is no version %d yet", version), fmt.Sprintf("the newest is %d", b.Version))
 	case version < oldest:
-		return nil, refuse("version", fmt.Sprintf("version %d is older than the history that is kept", version), fmt.Sprintf("the oldest is %d", oldest))
+		return nil, refuse("", fmt.Sprintf("version %d is older than the history that is kept", version), fmt.Sprintf("the oldest is %d", oldest))
 	}
 	rules := byPlace(b.Set)
 	for i := len(b.History) - 1; i >= 0 && b.History[i].Version > version; i-- {

@@ -122,6 +122,7 @@ func printMessage(w io.Writer, m admin.Messages) {
 	if d.SMTPUTF8 {
 		field("SMTPUTF8", "yes")
 	}
+	field("Tenant", d.Tenant)
 	field("Envelope id", d.EnvelopeID)
 	field("Return", d.Ret)
 	for _, d := range m.Messages {

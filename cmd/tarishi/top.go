@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -36,7 +37,7 @@ func topCommand() *cobra.Command {
 			if n.asJSON || !inOK || !outOK || !tty(in) || !tty(out) {
 				return t.once(c.Context(), c.OutOrStdout(), interval)
 			}
-			return t.watch(c.Context(), in, out, interval)
+			return watch(c.Context(), in, out, interval, t.screen)
 		},
 	}
 	n.flags(c)
@@ -51,50 +52,122 @@ type top struct {
 	before *admin.Status
 }
 
+// sight is what one look at a node shows.
+type sight struct {
+	view
+	lanes  admin.Lanes
+	limits *admin.LimitsList // nil: the node cannot tell
+	nodes  *admin.NodesView  // likewise
+}
+
 // look asks the node once.
-func (t *top) look(ctx context.Context, rows int) (view, admin.Lanes, error) {
+func (t *top) look(ctx context.Context, rows int) (sight, error) {
 	st, err := t.client.Status(ctx)
 	if err != nil {
-		return view{}, admin.Lanes{}, err
+		return sight{}, err
 	}
-	v := view{status: st}
+	s := sight{view: view{status: st}}
 	if t.before != nil {
-		v.rates = ratesOf(*t.before, st)
+		s.rates = ratesOf(*t.before, st)
 	}
 	t.before = &st
-	l, err := t.client.Lanes(ctx, rows)
-	return v, l, err
+	if s.lanes, err = t.client.Lanes(ctx, rows); err != nil {
+		return s, err
+	}
+	// A node that knows of no limits or nodes says so with a refusal; the rest is
+	// worth showing all the same.
+	var refused *admin.RefusedError
+	l, err := t.client.Limits(ctx, topLimits)
+	if err == nil {
+		s.limits = &l
+	} else if !errors.As(err, &refused) {
+		return s, err
+	}
+	v, err := t.client.Nodes(ctx)
+	if err == nil {
+		s.nodes = &v
+	} else if !errors.As(err, &refused) {
+		return s, err
+	}
+	return s, nil
 }
+
+// topLimits is how many limits top has room for.
+const topLimits = 8
 
 // once prints a single look, with rates over one interval: for pipes and logs.
 func (t *top) once(ctx context.Context, w io.Writer, interval time.Duration) error {
-	if _, _, err := t.look(ctx, 1); err != nil {
+	if _, err := t.look(ctx, 1); err != nil {
 		return err
 	}
 	if err := pause(ctx, interval); err != nil {
 		return err
 	}
-	v, l, err := t.look(ctx, 20)
+	s, err := t.look(ctx, 20)
 	if err != nil {
 		return err
 	}
 	if t.asJSON {
 		return printJSON(w, struct {
 			admin.Status
-			Rates *rates      `json:"rates_per_second,omitempty"`
-			Queue admin.Lanes `json:"queue"`
-		}{v.status, v.rates, l})
+			Rates  *rates            `json:"rates_per_second,omitempty"`
+			Queue  admin.Lanes       `json:"queue"`
+			Limits *admin.LimitsList `json:"limits,omitempty"`
+			Nodes  *admin.NodesView  `json:"nodes,omitempty"`
+		}{s.status, s.rates, s.lanes, s.limits, s.nodes})
 	}
-	v.printStatus(w)
-	fmt.Fprintln(w)
-	printLanes(w, l, 0)
-	fmt.Fprintln(w, totals(l))
+	s.print(w, 0)
 	return nil
+}
+
+// screen is one look for a terminal.
+func (t *top) screen(ctx context.Context, w io.Writer, columns, lines int) error {
+	// What stands round the queue: status, headings, limits, nodes.
+	s, err := t.look(ctx, max(3, min(1000, lines-18-topLimits)))
+	if err != nil {
+		return err
+	}
+	s.print(w, columns)
+	return nil
+}
+
+func (s sight) print(w io.Writer, width int) {
+	s.printStatus(w)
+	if s.nodes != nil && s.nodes.Cluster != "" {
+		fmt.Fprintln(w, nodesLine(*s.nodes))
+	}
+	fmt.Fprintln(w)
+	printLanes(w, s.lanes, width)
+	fmt.Fprintln(w, totals(s.lanes))
+	if s.limits != nil && len(s.limits.Live)+len(s.limits.Suspensions) > 0 {
+		fmt.Fprintln(w)
+		printLiveLimits(w, *s.limits, width)
+	}
+}
+
+// nodesLine is the cluster in one line.
+func nodesLine(v admin.NodesView) string {
+	var items []string
+	for _, n := range v.Nodes {
+		s := clean(n.Node)
+		switch state, _, _ := raftState(v.Now, n); {
+		case n.Error != "":
+			s += " UNREACHABLE"
+		case state != "":
+			s += " " + state
+		}
+		items = append(items, s)
+	}
+	line := "Nodes: " + strings.Join(items, ", ") + "."
+	for _, r := range v.Reasons {
+		line += "\nWRONG  " + clean(r)
+	}
+	return line
 }
 
 // watch redraws the terminal until q, Ctrl-C or the end of ctx. A node that stops
 // answering is shown as such; it may come back.
-func (t *top) watch(ctx context.Context, in, out *os.File, interval time.Duration) error {
+func watch(ctx context.Context, in, out *os.File, interval time.Duration, look func(ctx context.Context, w io.Writer, columns, lines int) error) error {
 	ctx, stop := untilSignal(ctx)
 	defer stop()
 	restore, raw := keys(in)
@@ -113,21 +186,20 @@ func (t *top) watch(ctx context.Context, in, out *os.File, interval time.Duratio
 
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
-	var last error
 	for first := true; ; first = false {
 		columns, lines := ttySize(out)
-		v, l, err := t.look(ctx, max(1, min(1000, lines-15)))
+		var b bytes.Buffer
+		err := look(ctx, &b, columns, lines)
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil && first:
 			return err // most likely a wrong address: say so where it can be read
 		case err != nil:
-			last = err
-		default:
-			last = nil
+			b.Reset()
+			fmt.Fprintln(&b, clean(err.Error()))
 		}
-		draw(out, frame(v, l, last, columns, lines))
+		draw(out, frame(b.String(), columns, lines))
 		select {
 		case <-tick.C:
 		case <-quit:
@@ -139,17 +211,8 @@ func (t *top) watch(ctx context.Context, in, out *os.File, interval time.Duratio
 }
 
 // frame is one screen, line by line, cut to the terminal's size.
-func frame(v view, l admin.Lanes, err error, columns, lines int) []string {
-	var b bytes.Buffer
-	if err != nil {
-		fmt.Fprintf(&b, "%s\n", clean(err.Error()))
-	} else {
-		v.printStatus(&b)
-		fmt.Fprintln(&b)
-		printLanes(&b, l, columns)
-		fmt.Fprintln(&b, totals(l))
-	}
-	out := strings.Split(strings.TrimRight(b.String(), "\n"), "\n")
+func frame(text string, columns, lines int) []string {
+	out := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	if lines > 1 && len(out) > lines-1 {
 		out = out[:lines-1]
 	}
