@@ -25,11 +25,8 @@ const (
 	protocolVersion = 1
 )
 
-// tlsRecord is how a TLS client begins, and tlsAlert how a TLS server complains.
-const (
-	tlsRecord = 0x16
-	tlsAlert  = 0x15
-)
+// tlsRecord is how a TLS client begins.
+const tlsRecord = 0x16
 
 type hello struct {
 	Kind      byte
@@ -100,9 +97,6 @@ func readAnswer(r io.Reader) (a helloAnswer, err error) {
 	var head [2]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return a, err
-	}
-	if head[0] == tlsAlert {
-		return a, errors.New("it wants TLS, and this node has no certificates (cluster.tls)")
 	}
 	a.Code, a.Version = head[0], head[1]
 	if a.Version != protocolVersion {

@@ -40,6 +40,9 @@ func (r *Raft) Propose(ctx context.Context, data []byte) (any, error) {
 	if len(data) > maxEntry {
 		return nil, fmt.Errorf("an entry of %d octets is too large (at most %d)", len(data), maxEntry)
 	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if !r.running.Load() || r.raft.State() != raft.Leader {
 		return nil, r.notLeader()
 	}
@@ -48,7 +51,7 @@ func (r *Raft) Propose(ctx context.Context, data []byte) (any, error) {
 		wait = min(wait, time.Until(d))
 	}
 	if wait <= 0 {
-		return nil, context.Cause(ctx)
+		return nil, context.DeadlineExceeded
 	}
 	type outcome struct {
 		result any

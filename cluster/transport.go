@@ -211,6 +211,11 @@ func (t *Transport) welcome(raw net.Conn) {
 	raw.SetDeadline(time.Now().Add(helloTimeout))
 	conn, names, err := t.secure(raw)
 	if err != nil {
+		var plain tls.RecordHeaderError
+		if errors.As(err, &plain) && plain.Conn != nil { // it can read our answer, if it is a node
+			a := helloAnswer{Code: helloRefused, Version: protocolVersion, Node: t.o.Node, Reason: "it wants TLS, and this node has no certificates (cluster.tls)"}
+			raw.Write(a.append(nil))
+		}
 		t.refusals.log(t.log, "tls "+host(raw.RemoteAddr()), "a connection was refused", "from", raw.RemoteAddr().String(), "reason", tlsWords(err))
 		return
 	}
