@@ -279,8 +279,8 @@ func (b *Book) file(c Change) (*Book, string, error) {
 	if c.Hash == b.FileHash || !seen && slices.Contains(slices.Collect(maps.Values(b.FileHashes)), c.Hash) {
 		return &next, "", nil // nothing is limited otherwise: the version stays
 	}
-	for _, e := range CheckGroups(c.Destinations) {
-		return nil, "", &RefusedError{"destinations." + e.Field, e.What, e.Mend}
+	if es := CheckGroups(c.Destinations); len(es) > 0 {
+		return nil, "", &RefusedError{"destinations." + es[0].Field, es[0].What, es[0].Mend}
 	}
 	if err := firstFault(c.Destinations, c.Rules); err != nil {
 		return nil, "", err

@@ -57,13 +57,15 @@ func Check(groups map[string]Group, rules []Rule) []RuleFault {
 
 // firstFault is Check for those who stop at the first one.
 func firstFault(groups map[string]Group, rules []Rule) error {
-	for _, f := range Check(groups, rules) {
-		if f.Field == "" || f.Field == "to" {
-			return &RefusedError{What: f.What, Mend: f.Mend} // it names the rule, or there is one only
-		}
-		return &RefusedError{Field: rules[f.Index].To + " " + f.Field, What: f.What, Mend: f.Mend}
+	faults := Check(groups, rules)
+	if len(faults) == 0 {
+		return nil
 	}
-	return nil
+	f := faults[0]
+	if f.Field == "" || f.Field == "to" {
+		return &RefusedError{What: f.What, Mend: f.Mend} // it names the rule, or there is one only
+	}
+	return &RefusedError{Field: rules[f.Index].To + " " + f.Field, What: f.What, Mend: f.Mend}
 }
 
 func checkRule(groups map[string]Group, r *Rule) []*RefusedError {
