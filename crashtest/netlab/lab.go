@@ -15,12 +15,13 @@ import (
 // methods fail the test they were made for; only what runs under load (Kill, Freeze, Drop and the like) may be called from
 // other goroutines than the test's.
 type Lab struct {
-	t     testing.TB
-	dir   string
-	exe   string
-	hosts []*Host
-	sinks []*Sink
-	begun int64 // when the lab was made, by the clock of the sinks' records
+	t      testing.TB
+	dir    string
+	exe    string
+	hosts  []*Host
+	sinks  []*Sink
+	closed bool
+	begun  int64 // when the lab was made, by the clock of the sinks' records
 
 	addresses int      // given to sinks so far
 	routes    []string // that lead to them
@@ -67,8 +68,12 @@ func New(t testing.TB) *Lab {
 	return l
 }
 
-// close ends what runs, by its process id, shows the logs of a failed test and takes the network down.
+// close ends what runs, by its process id, shows the logs of a failed test and takes the network down. Again it does nothing.
 func (l *Lab) close() {
+	if l.closed {
+		return
+	}
+	l.closed = true
 	for _, p := range l.procs {
 		p.Kill()
 	}

@@ -201,7 +201,7 @@ func (n *Node) getWithin(path string, into any, patience time.Duration) error {
 // Command runs the program's command line against the node, as an operator would, and returns what it printed. The error of
 // one that ends with another exit code than 0 has its words; ExitCode tells the code.
 func (n *Node) Command(args ...string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, n.lab.exe, append(args, "--admin", n.Admin())...)
 	out, err := cmd.Output()
