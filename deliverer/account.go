@@ -97,7 +97,7 @@ func (d *Deliverer) refreshPurse(p *purse, now time.Time) {
 		p.told = want{}
 	}
 	p.reopen() // the scheduler will say so if it is still shut
-	if limits.Suspended {
+	if p.suspended = limits.Suspended; p.suspended {
 		until := limits.Until
 		if until.IsZero() || until.After(now.Add(suspendedLook)) {
 			until = now.Add(suspendedLook)

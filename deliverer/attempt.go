@@ -68,7 +68,7 @@ func (c *carrier) attempt(s *start) *attempt {
 	ctx, cancel := context.WithTimeout(hard, c.d.c.AttemptTimeout)
 	defer cancel()
 	c.prepare(ctx, s)
-	c.permit, c.version, c.most = s.permit, s.version, s.most
+	c.line, c.permit, c.version, c.most = s.line, s.permit, s.version, s.most
 	cleared := true // admit has seen to the first
 	for len(c.left) > 0 && !a.release {
 		if c.client == nil {

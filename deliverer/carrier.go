@@ -39,6 +39,7 @@ type carrier struct {
 
 	t       smtp.Transaction // reused, with its recipients
 	left    []int            // reused: recipients without an outcome
+	line    *line            // whose delivery it is
 	permit  Permit           // for the next transaction; nil: none is needed, or none is in hand
 	most    int              // recipients it may have; 0: any number
 	version uint64           // of the rules that say so

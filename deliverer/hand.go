@@ -134,6 +134,7 @@ func (d *Deliverer) take(jobs []Job, waited bool) {
 		l := d.lane(env.Destination)
 		q := l.line(d.c.Tenant(env.Message))
 		d.settleLine(q, now)
+		q.lively = now
 		if waited && q.promised > 0 {
 			q.promised--
 			q.purse.promised--

@@ -26,9 +26,10 @@ type line struct {
 	q  []held // q[at:] waits
 	at int
 
-	enlisted bool // in its purse's list of lines that wait
-	asking   bool // in its purse's list of lines with more in the queue
-	promised int  // the queue may be reading so many of it
+	lively   time.Time // something came or went last
+	enlisted bool      // in its purse's list of lines that wait
+	asking   bool      // in its purse's list of lines with more in the queue
+	promised int       // the queue may be reading so many of it
 }
 
 func (q *line) len() int { return len(q.q) - q.at }

@@ -127,7 +127,17 @@ func (c *carrier) returnPermit() bool {
 	c.permit = nil
 	p.Return()
 	c.d.met.permitsReturned.Add(1)
+	c.gaveBack()
 	return false
+}
+
+// gaveBack notes that what was said of the window may be better now.
+func (c *carrier) gaveBack() {
+	c.d.mu.Lock()
+	if p := c.line.purse; p != nil {
+		p.returned = time.Now()
+	}
+	c.d.mu.Unlock()
 }
 
 // beforeMail is the last look before MAIL FROM leaves: what it allows counts as
@@ -142,6 +152,7 @@ func (c *carrier) beforeMail() error {
 		if err != nil {
 			c.permit = nil
 			c.d.met.permitsExpired.Add(1)
+			c.gaveBack()
 		}
 		return err
 	case !s.Live():

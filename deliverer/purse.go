@@ -14,9 +14,11 @@ type purse struct {
 
 	permits       Permits // nil: nothing to be asked for
 	maxRecipients int     // in one transaction; 0: any number
+	suspended     bool    // nothing may start before the rules, or a while, have passed
 	until         time.Time
 	why           string    // nothing may start before until
 	dry           time.Time // no permit is in hand: not worth another look before
+	returned      time.Time // a permit was given back last
 
 	lines      int     // that spend from it
 	waiting    []*line // those with something in the hand, in turn
@@ -57,11 +59,13 @@ const (
 func (p *purse) limited() bool { return p != nil && p.permits != nil }
 
 // held tells whether its window is shut for longer than anything should wait for it.
-func (p *purse) held(now time.Time) bool { return p != nil && now.Before(p.until) }
+func (p *purse) held(now time.Time) bool {
+	return p != nil && (p.suspended || now.Before(p.until))
+}
 
 // open tells whether it is worth asking for a permit.
 func (p *purse) open(now time.Time) bool {
-	return p == nil || !now.Before(p.until) && !now.Before(p.dry)
+	return p == nil || !p.held(now) && !now.Before(p.dry)
 }
 
 // count notes that n deliveries came into q, or left it.
@@ -136,6 +140,15 @@ func (d *Deliverer) tell(p *purse, now time.Time) {
 		}
 		w.n += p.urgent
 	}
+	if w.n < p.told.n {
+		// What is in hand is kept as long as there is something to spend it on.
+		if ready, _ := p.permits.Ready(); ready > w.n {
+			w.n = max(w.n, min(ready, p.jobs))
+			if w.n < ready {
+				p.returned = now
+			}
+		}
+	}
 	if w.n > 0 {
 		w.head = p.head(d)
 		w.recipients = max(w.n, w.head)
@@ -177,7 +190,7 @@ func (d *Deliverer) batch(recipients int, p *purse, c *carrier) int {
 func (d *Deliverer) lacking(p *purse, h Hold, now time.Time) {
 	if n, _ := p.permits.Ready(); n > 0 {
 		p.permits.Want(0, 0, 0)
-		p.told = want{}
+		p.told, p.returned = want{}, now
 	}
 	d.dried(p, h, now)
 }
@@ -186,8 +199,11 @@ func (d *Deliverer) lacking(p *purse, h Hold, now time.Time) {
 // A window that is shut for long has its mail given back. With mu held.
 func (d *Deliverer) dried(p *purse, h Hold, now time.Time) {
 	if h.NotBefore.After(now.Add(soon)) {
-		d.hold(p, h, now)
-		return
+		if now.Sub(p.returned) >= tick {
+			d.hold(p, h, now)
+			return
+		}
+		h = Hold{} // it was said when a permit of ours was still out
 	}
 	if p.dry = h.NotBefore; !p.dry.After(now) {
 		p.dry = now.Add(tick) // news will come first
@@ -282,7 +298,7 @@ func (d *Deliverer) spendable(p *purse, now time.Time) int {
 				ready = 1 // it is coming
 			}
 		}
-		n = ready + recent/2
+		n = ready + recent/4
 	}
 	if a := p.account; a.slots != nil {
 		have := a.held + a.slots.Ready()

@@ -221,7 +221,7 @@ func (s *memScheduler) turn() {
 					n := max(p.want.head, 1)
 					p.free = append(p.free, &memPermit{p: p, recipients: n, until: now.Add(s.life), state: "free"})
 					p.hold = Hold{}
-					p.last++
+					time.AfterFunc(s.life, s.poke)
 					told = true
 					continue
 				}
@@ -272,6 +272,9 @@ func (s *memScheduler) room(p *memPermits, now time.Time) (next time.Time, why s
 				}
 			}
 			slices.SortFunc(uses, func(a, b memUse) int { return b.at.Compare(a.at) })
+			if w.max < need {
+				next, why = now.Add(1000*time.Hour), fmt.Sprintf("%d/%s", w.max, w.length)
+			}
 			sum := need
 			for _, u := range uses {
 				if sum += count(u); sum > w.max && u.at.Add(w.length).After(now) {
@@ -316,15 +319,16 @@ func (p *memPermits) Want(n, recipients, head int) {
 	defer s.mu.Unlock()
 	p.want = want{n, recipients, head}
 	p.wants = append(p.wants, p.want)
-	for len(p.free) > n {
-		last := len(p.free) - 1
-		if p.free[last].state == "taken" {
-			break
+	over := len(p.free) - n
+	p.free = slices.DeleteFunc(p.free, func(f *memPermit) bool {
+		back := over > 0 && f.state == "free"
+		if back {
+			over--
+			f.state = "back"
+			p.back++
 		}
-		p.free[last].state = "back"
-		p.back++
-		p.free = p.free[:last]
-	}
+		return back
+	})
 	s.pokeIn(s.rtt)
 }
 

@@ -62,7 +62,7 @@ func (d *Deliverer) sweep(now time.Time) time.Duration {
 			next = min(next, tick)
 		}
 		look(&l.gate)
-		l.prune()
+		l.prune(now)
 		if l.len() == 0 && l.busy == 0 && l.opening == 0 && now.Sub(l.lively) >= quiet && !l.probing() && !l.waitsElsewhere(now) {
 			l.leave()
 			delete(d.lanes, dest)
@@ -97,13 +97,14 @@ func (d *Deliverer) sweep(now time.Time) time.Duration {
 	return max(next, time.Millisecond)
 }
 
-// prune forgets the lines of tenants that have nothing in the hand, nor in the queue.
-func (l *lane) prune() {
+// prune forgets the lines of tenants that have nothing in the hand, nor, as far as
+// we know, in the queue.
+func (l *lane) prune(now time.Time) {
 	if len(l.lines) < 2 {
 		return
 	}
 	l.lines = slices.DeleteFunc(l.lines, func(q *line) bool {
-		if q.len() > 0 || q.asking {
+		if q.len() > 0 || q.asking || q.purse.held(now) || now.Sub(q.lively) < askingFor {
 			return false
 		}
 		q.belong(nil)
@@ -140,8 +141,8 @@ func (d *Deliverer) tend(a *account, now time.Time) (kick bool, next time.Durati
 	next = quiet
 	idle := a.slots == nil && a.dials == nil && !a.limits.Suspended
 	for tenant, p := range a.purses {
-		if !p.until.IsZero() && !p.held(now.Add(lead)) {
-			if a.limits.Suspended {
+		if !p.until.IsZero() && !now.Add(lead).Before(p.until) {
+			if p.suspended {
 				d.refreshPurse(p, now)
 			} else {
 				p.reopen()
