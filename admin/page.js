@@ -1,6 +1,7 @@
 "use strict";
-// Shows whether mail is moving. Polls /v1/status every two seconds and /v1/queue
-// every four; keeps two minutes of rates. Text of strangers goes in as text only.
+// Shows whether mail is moving. Polls /v1/status every two seconds, /v1/queue,
+// /v1/limits and /v1/nodes every four; keeps two minutes of rates. Text of strangers
+// goes in as text only.
 (function () {
   const $ = (id) => document.getElementById(id);
   const samples = []; // {at: ms of the node's clock, in, out, defer, fail}
@@ -126,7 +127,8 @@
       cell(ago(l.oldest, now), "when", "oldest");
       cell(until(l.next_due, now), "when", "next try");
       const r = l.last_reply;
-      const said = r ? [r.code || "", r.enhanced || "", r.text].filter(Boolean).join(" ") : "";
+      // What a stranger says must not turn the writing of what stands behind it.
+      const said = r ? [r.code || "", r.enhanced || "", r.text].filter(Boolean).join(" ").replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "\ufffd") : "";
       cell(said + (said && l.last_host && !said.includes(l.last_host) ? " (" + l.last_host + ")" : ""), "reply" + (r && r.code >= 500 ? " bad" : r && r.code >= 400 ? " warn" : ""));
       return tr;
     });
@@ -140,12 +142,83 @@
     text("queue-note", notes.join(" "));
   }
 
+  // A row of cells: [text, class, name on a narrow screen].
+  function row(cells) {
+    const tr = document.createElement("tr");
+    for (const [s, cls, name] of cells) {
+      const td = document.createElement("td");
+      td.textContent = s;
+      td.className = (cls || "") + (s === "" || s === "0" ? " none" : "");
+      if (name) td.dataset.name = name;
+      tr.append(td);
+    }
+    return tr;
+  }
+  function list(id, lines) {
+    $(id).replaceChildren(...lines.map((s) => { const li = document.createElement("li"); li.textContent = s; return li; }));
+    $(id).hidden = lines.length === 0;
+  }
+  function from(r) { return r.to + (r.per ? " per " + r.per.join(",") : "") + " (" + r.layer + ")"; }
+
+  function showLimits(l) {
+    const now = Date.parse(l.now);
+    list("suspensions", l.suspensions.map((s) => s.to + " is suspended" +
+      (s.until ? " for another " + span((Date.parse(s.until) - now) / 1000) : "") +
+      (s.author ? ", by " + s.author : "") + (s.at ? " " + ago(s.at, now) : "") + (s.reason ? ": " + s.reason : "")));
+    $("live").tBodies[0].replaceChildren(...l.live.map((x) => {
+      const whose = [x.source, x.tenant].filter(Boolean).join(" ");
+      const full = x.waiting > 0;
+      return row([
+        [x.destination + (whose ? " · " + whose : ""), "dest"],
+        [x.field.replace("_", " ") + " " + num(x.max) + (x.window ? "/" + x.window : ""), "when"],
+        [num(x.used), "n", "used"], [num(x.in_flight), "n", "in flight"], [num(x.waiting), "n" + (full ? " full" : ""), "waiting"],
+        [x.next ? until(x.next, now) : x.used + x.in_flight < x.max ? "room" : x.window ? "" : "when one closes", "when", "next release"],
+        [from(x.from), "when", "from"],
+      ]);
+    }));
+    $("live").hidden = l.live.length === 0;
+    const notes = [l.rules.length + (l.rules.length === 1 ? " limit" : " limits") + ", version " + l.version + "."];
+    if (l.live.length === 0) notes.push("None is in use just now.");
+    if (l.total > l.live.length) notes.push("The " + num(l.live.length) + " busiest of " + num(l.total) + " counters.");
+    text("limits-note", notes.join(" "));
+    $("limits").hidden = l.rules.length + l.suspensions.length === 0;
+  }
+
+  function showNodes(v) {
+    const now = Date.parse(v.now);
+    $("nodes").hidden = !v.cluster;
+    text("nodes-note", v.leader ? "Cluster " + v.cluster + ", led by " + v.leader + " in term " + v.term + "." : "Cluster " + v.cluster + " has no leader.");
+    list("wrong", v.reasons);
+    $("members").tBodies[0].replaceChildren(...v.nodes.map((x) => {
+      const ss = x.sessions || [], r = x.raft || {};
+      const sum = (key) => ss.length ? num(ss.reduce((n, s) => n + s[key], 0)) : "";
+      const lease = ss.map((s) => (Date.parse(s.lease) > now ? span((Date.parse(s.lease) - now) / 1000) : "lapsed") + (s.draining ? ", leaving" : "")).join("; ");
+      return row([
+        [x.node + (x.here ? " (this one)" : ""), "dest"],
+        [(x.roles || []).join(", "), "", "roles"],
+        [x.error ? "unreachable: " + x.error : (r.state || "") + (r.state && !r.voter ? ", no vote" : ""), x.error ? "bad" : "", "state"],
+        [ago(r.contact, now), "when", "heard of"],
+        [lease, "when", "lease"],
+        [sum("partitions"), "n", "partitions"], [sum("slots"), "n", "slots"],
+        [x.connections === undefined ? "" : num(x.connections), "n", "connections"],
+      ]);
+    }));
+    $("streams").tBodies[0].replaceChildren(...v.streams.map((x) => row([
+      [x.stream, "dest"], [x.leader || "", "", "leader"], [num(x.messages), "n", "records"], [bytes(x.bytes), "when", "size"],
+      [x.error || x.replicas.map((c) => c.node + (c.current ? "" : " lags" + (c.lag ? " by " + num(c.lag) : ""))).join(", "),
+        x.error ? "bad" : x.replicas.some((c) => !c.current) ? "full" : "", "copies"],
+    ])));
+    $("streams").hidden = v.streams.length === 0;
+  }
+
   async function ask(path) {
     const r = await fetch(path, { signal: AbortSignal.timeout(15000) });
     const v = await r.json();
     if (!r.ok) throw new Error(v.error || r.statusText);
     return v;
   }
+  // What is shown already is old then.
+  function trouble(id, e) { if (!$(id).hidden) text(id + "-note", "Not known just now: " + e.message); }
   let timer = 0, turns = 0;
   async function poll() {
     timer = 0; // a poll is under way
@@ -162,6 +235,9 @@
           lanes = await ask("/v1/queue?max=50");
           showLanes();
         } catch (e) { text("queue-note", "The queue could not be listed: " + e.message); }
+        // A node that knows of neither answers so; then there is nothing to show.
+        try { showLimits(await ask("/v1/limits?max=30")); } catch (e) { trouble("limits", e); }
+        try { showNodes(await ask("/v1/nodes")); } catch (e) { trouble("nodes", e); }
       }
       verdict();
     }
