@@ -222,6 +222,7 @@ func (d *Deliverer) recover(now time.Time) {
 	d.downSince = time.Time{}
 	until := now.Add(d.c.Patience)
 	for _, l := range d.lanes {
+		l.since = now // what it has lately shown it can start says nothing
 		for _, q := range l.lines {
 			for i := range q.q[q.at:] {
 				if h := &q.q[q.at+i]; h.until.Before(until) {
