@@ -16,6 +16,7 @@ import (
 // bodies counts, for each body in BODY that this run has stored or met, how many
 // deliveries still need it. What an earlier run left is found by the sweep.
 type bodies struct {
+	shared  bool // with other nodes
 	mu      sync.Mutex
 	needed  map[uint64]*body    // by first chunk
 	live    map[uint64]struct{} // all chunks of these
@@ -27,6 +28,10 @@ type bodies struct {
 type body struct {
 	chunks []uint64
 	open   int // deliveries without a final outcome; -1: unknown, left to the sweep
+	// In a cluster: which have ended here, since one that was lost and has come back may
+	// end twice; and when the first did.
+	ended map[int]struct{}
+	since time.Time
 }
 
 type dropped struct {
@@ -34,8 +39,8 @@ type dropped struct {
 	at     time.Time
 }
 
-func newBodies() *bodies {
-	return &bodies{needed: map[uint64]*body{}, live: map[uint64]struct{}{}, pending: map[uint64]struct{}{}}
+func newBodies(shared bool) *bodies {
+	return &bodies{shared: shared, needed: map[uint64]*body{}, live: map[uint64]struct{}{}, pending: map[uint64]struct{}{}}
 }
 
 func (b *bodies) uploading(seq uint64) {
@@ -54,8 +59,11 @@ func (b *bodies) committed(chunks []uint64, deliveries int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.finishUpload(chunks)
+	if b.shared {
+		return // whoever delivers it counts; that may be another node
+	}
 	if x := b.needed[chunks[0]]; x == nil {
-		b.needed[chunks[0]] = &body{chunks, deliveries}
+		b.needed[chunks[0]] = &body{chunks: chunks, open: deliveries}
 		for _, c := range chunks {
 			b.live[c] = struct{}{}
 		}
@@ -96,7 +104,8 @@ func (b *bodies) settleUnsure(now time.Time) {
 }
 
 // finished notes that one delivery of the body has its final outcome.
-func (b *bodies) finished(ref *proto.BodyRef) {
+func (b *bodies) finished(j *Job) {
+	ref := j.ref
 	if ref == nil || len(ref.Chunks) == 0 {
 		return
 	}
@@ -105,14 +114,23 @@ func (b *bodies) finished(ref *proto.BodyRef) {
 	first := ref.Chunks[0]
 	x := b.needed[first]
 	if x == nil {
-		if _, ok := b.pending[first]; !ok && ref.Deliveries > 1 {
+		if _, ok := b.pending[first]; !ok && ref.Deliveries > 1 && !b.shared {
 			return // of an earlier run: only the sweep knows the others
 		}
 		x = &body{chunks: ref.Chunks}
-		if _, ok := b.pending[first]; !ok {
+		if _, ok := b.pending[first]; !ok || b.shared {
 			x.open = int(ref.Deliveries)
 		}
 		b.needed[first] = x
+	}
+	if b.shared {
+		if x.ended == nil {
+			x.ended, x.since = map[int]struct{}{}, time.Now()
+		}
+		if _, ok := x.ended[j.Index]; ok {
+			return
+		}
+		x.ended[j.Index] = struct{}{}
 	}
 	x.open--
 	b.checkLocked(first, x)
@@ -125,6 +143,24 @@ func (b *bodies) checkLocked(first uint64, x *body) {
 			delete(b.live, c)
 		}
 		b.drop = append(b.drop, dropped{x.chunks, time.Now()})
+	}
+}
+
+// partsElsewhere is for how long a cluster's node waits for the other deliveries of a
+// body to end here too. Those that end on other nodes never do; the sweep finds out.
+const partsElsewhere = time.Hour
+
+// forgetShared leaves to the sweep what other nodes seem to have a part in.
+func (b *bodies) forgetShared(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for first, x := range b.needed {
+		if _, ok := b.pending[first]; !ok && !x.since.IsZero() && now.Sub(x.since) > partsElsewhere {
+			delete(b.needed, first)
+			for _, c := range x.chunks {
+				delete(b.live, c)
+			}
+		}
 	}
 }
 
@@ -156,6 +192,7 @@ func (b *bodies) known(seq uint64) bool {
 // whose body is gone.
 func (q *Queue) removeBodies(ctx context.Context, after time.Duration) {
 	q.bodies.settleUnsure(time.Now())
+	q.bodies.forgetShared(time.Now())
 	list := q.bodies.due(time.Now(), after)
 	if len(list) == 0 {
 		return
@@ -178,18 +215,14 @@ func (q *Queue) removeBodies(ctx context.Context, after time.Duration) {
 
 // openBody reads a body from BODY.
 func (q *Queue) openBody(ctx context.Context, message string, ref *proto.BodyRef) (io.ReadCloser, error) {
-	s, err := q.getJS.Stream(ctx, streamBody)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-	return &bodyReader{ctx: ctx, s: s, message: message, ref: ref}, nil
+	return &bodyReader{ctx: ctx, q: q, message: message, ref: ref}, nil
 }
 
 // bodyReader reads chunk by chunk, one chunk in memory. It returns the last chunk
 // only after the checksum of the whole has been found right.
 type bodyReader struct {
 	ctx     context.Context
-	s       jetstream.Stream
+	q       *Queue
 	message string
 	ref     *proto.BodyRef
 	next    int
@@ -213,12 +246,12 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 
 func (r *bodyReader) load() error {
 	seq := r.ref.Chunks[r.next]
-	m, err := r.s.GetMsg(r.ctx, seq)
+	m, err := r.q.load(r.ctx, streamBody, seq)
 	if err != nil {
 		return fmt.Errorf("body chunk %d of %d (BODY sequence %d): %w", r.next+1, len(r.ref.Chunks), seq, err)
 	}
 	var head proto.BodyChunk
-	b, err := proto.ReadFrame(m.Data, proto.KindBody, &head)
+	b, err := proto.ReadFrame(m.data, proto.KindBody, &head)
 	if err != nil {
 		return fmt.Errorf("body chunk %d of %d (BODY sequence %d): %w", r.next+1, len(r.ref.Chunks), seq, err)
 	}

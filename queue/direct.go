@@ -3,8 +3,8 @@ package queue
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -64,13 +64,12 @@ func (r *readyReader) read(ctx context.Context, max int) ([]stored, []nats.Heade
 		default:
 			return nil, nil, fmt.Errorf("%w: reading READY: %s %s", ErrUnavailable, m.Header.Get("Status"), m.Header.Get("Description"))
 		}
-		seq, err := strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64)
+		s, err := directRecord(m)
 		if err != nil {
-			return nil, nil, fmt.Errorf("%w: reading READY: an answer without a sequence", ErrUnavailable)
+			return nil, nil, fmt.Errorf("reading READY: %w", err)
 		}
-		at, _ := time.Parse(time.RFC3339Nano, m.Header.Get(jetstream.TimeStampHeaer))
-		r.next = seq + 1
-		out = append(out, stored{seq: seq, subject: m.Header.Get(jetstream.SubjectHeader), at: at, data: m.Data})
+		r.next = s.seq + 1
+		out = append(out, s)
 		hs = append(hs, m.Header)
 	}
 }
@@ -90,22 +89,16 @@ func (q *Queue) edge(ctx context.Context, subject string, last bool) (stored, er
 	if m.Header.Get("Status") != "" {
 		return stored{}, nil
 	}
-	seq, err := strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64)
-	if err != nil {
-		return stored{}, fmt.Errorf("%w: reading WAIT: an answer without a sequence", ErrUnavailable)
-	}
-	return stored{seq: seq, subject: subject, data: m.Data}, nil
+	return directRecord(m)
 }
 
 // exists tells whether a record that we have claimed is still in its stream.
 func (q *Queue) exists(ctx context.Context, r *record) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	m, err := q.get.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+r.stream, fmt.Appendf(nil, `{"seq":%d}`, r.seq))
-	if err != nil {
+	_, err := q.load(ctx, r.stream, r.seq)
+	if err != nil && !errors.Is(err, errNoRecord) {
 		return false, fmt.Errorf("%w: reading %s: %w", ErrUnavailable, r.stream, err)
 	}
-	return m.Header.Get("Status") == "", nil
+	return err == nil, nil
 }
 
 // readyByDelete stands for READY's acknowledgement where an operator's command,

@@ -2,7 +2,7 @@ package queue
 
 import (
 	"context"
-	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -152,11 +152,11 @@ func (d *drainer) wanted() (list []wanted, many bool) {
 func (d *drainer) readLane(ctx context.Context, w wanted) (int, error) {
 	read := 0
 	for read < w.n {
-		s := d.dueSlot(w.lane)
+		s, r := d.dueSlot(w.lane)
 		if s == nil {
 			break
 		}
-		n, more, err := d.readSlot(ctx, s, w.n-read)
+		n, more, err := d.readSlot(ctx, s, r, w.n-read)
 		read += n
 		if err != nil || !more {
 			return read, err
@@ -166,7 +166,7 @@ func (d *drainer) readLane(ctx context.Context, w wanted) (int, error) {
 }
 
 // dueSlot returns the lane's first due slot with something to take, with a reader.
-func (d *drainer) dueSlot(la *lane) *slot {
+func (d *drainer) dueSlot(la *lane) (*slot, *slotReader) {
 	l := d.q.lanes
 	now := time.Now().UnixMilli()
 	l.mu.Lock()
@@ -184,15 +184,19 @@ func (d *drainer) dueSlot(la *lane) *slot {
 		} else if s.reader.again < s.reader.next {
 			s.reader.rewind()
 		}
-		return s
+		s.reader.leader = d.q.team != nil && s.count-s.taken <= leaderRead
+		return s, s.reader
 	}
-	return nil
+	return nil, nil
 }
+
+// leaderRead is up to how many records are worth no consumer in a cluster, where
+// making one is a decision of all servers.
+const leaderRead = 16
 
 // readSlot hands over up to max deliveries of a slot. more tells that its reader
 // found any at all, be they in somebody's hand.
-func (d *drainer) readSlot(ctx context.Context, s *slot, max int) (read int, more bool, err error) {
-	r := s.reader
+func (d *drainer) readSlot(ctx context.Context, s *slot, r *slotReader, max int) (read int, more bool, err error) {
 	ms, err := r.read(ctx, max)
 	read, more = d.handAll(ms), len(ms) > 0
 	if err == nil && !more && d.q.lanes.short(s) > 0 {
@@ -225,19 +229,24 @@ func (d *drainer) recount(ctx context.Context, s *slot, r *slotReader, max int) 
 	changes := s.changes
 	l.mu.Unlock()
 	r.next = 1
-	ms, err := r.fresh(ctx, max)
-	found := 0
-	for err == nil && len(ms) > 0 {
-		if n := d.handAll(ms); n > 0 {
-			return n, nil
-		}
-		found += len(ms)
-		ms, err = r.read(ctx, max)
-	}
-	if err != nil {
-		return 0, err
+	read, found, err := d.lookAgain(ctx, r, max)
+	if err != nil || read > 0 {
+		return read, err
 	}
 	kept, err := d.q.countUnder(ctx, s.subject())
+	if err == nil && d.q.team != nil && found < kept {
+		// The replica that was read may lag behind. The leader does not.
+		if kept > leaderLook {
+			d.missed = true
+			return 0, nil
+		}
+		r.close()
+		r.next, r.leader = 1, true
+		if read, found, err = d.lookAgain(ctx, r, max); err != nil || read > 0 {
+			return read, err
+		}
+		kept, err = d.q.countUnder(ctx, s.subject())
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -248,15 +257,27 @@ func (d *drainer) recount(ctx context.Context, s *slot, r *slotReader, max int) 
 	return 0, nil
 }
 
+// leaderLook is up to how many records of a slot are read one by one from the leader.
+const leaderLook = 1000
+
+// lookAgain reads on from r.next and hands over what is in nobody's hand; when there
+// is nothing, it has found all.
+func (d *drainer) lookAgain(ctx context.Context, r *slotReader, max int) (read, found int, err error) {
+	ms, err := r.fresh(ctx, max)
+	for err == nil && len(ms) > 0 {
+		if n := d.handAll(ms); n > 0 {
+			return n, found, nil
+		}
+		found += len(ms)
+		ms, err = r.read(ctx, max)
+	}
+	return 0, found, err
+}
+
 // countUnder asks JetStream how many records of WAIT lie under a subject.
 func (q *Queue) countUnder(ctx context.Context, subject string) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	info, err := q.waitStream.Info(ctx, jetstream.WithSubjectFilter(subject))
-	if err != nil {
-		return 0, fmt.Errorf("%w: counting what waits: %w", ErrUnavailable, err)
-	}
-	return int(info.State.Subjects[subject]), nil
+	st, err := q.streamState(ctx, streamWait, subject)
+	return int(st.Subjects[subject]), err
 }
 
 // short tells how many more the slot counts than are taken.
@@ -292,10 +313,13 @@ func (l *lanes) recounted(s *slot, changes, found, kept int) (unreadable int) {
 func (d *drainer) hand(m stored) bool {
 	q := d.q
 	r := &record{stream: streamWait, seq: m.seq, subject: m.subject}
+	if q.team != nil && !d.ours(r, m) {
+		return false
+	}
 	if taken, _ := q.claims.take(r); !taken {
 		return false
 	}
-	q.lanes.take(m.subject)
+	q.lanes.take(r)
 	js, err := q.jobs(r, m.data)
 	if err != nil {
 		q.log.Error("a record of WAIT cannot be read; it stays where it is", "sequence", m.seq, "error", err)
@@ -307,11 +331,45 @@ func (d *drainer) hand(m stored) bool {
 	return len(js) > 0
 }
 
+// ours finds the hold by which a record may be claimed. There is none when the
+// partition is another's, when the record counts for nothing, and as long as that is
+// not known.
+func (d *drainer) ours(r *record, m stored) bool {
+	r.hold = d.q.team.workingOn(m.subject)
+	if r.hold == nil {
+		return false
+	}
+	id, ok := parseRecordID(m.header.Get(jetstream.MsgIDHeader))
+	if !ok {
+		return true
+	}
+	void, known := r.hold.void(m.seq, id.claim)
+	switch {
+	case void:
+		if d.q.removeVoid(m) {
+			d.q.lanes.gone(r)
+		}
+		return false
+	case !known:
+		d.q.lanes.later(r)
+		d.missed = true
+		return false
+	}
+	return true
+}
+
 // sweepOn reads the next stretch of the stream in its own order and hands over
 // what is due and has room. Once round, it begins again.
 func (d *drainer) sweepOn(ctx context.Context) (int, error) {
+	subjects := d.q.readable()
+	if len(subjects) == 0 {
+		return 0, nil
+	}
+	if d.sweep != nil && !slices.Equal(d.sweep.subjects, subjects) {
+		d.closeSweep()
+	}
 	if d.sweep == nil {
-		d.sweep = d.q.newReader(1, "wait.>")
+		d.sweep = d.q.newReader(1, subjects...)
 	}
 	read := 0
 	for turns := 0; turns < 2 && read == 0; {
@@ -323,7 +381,7 @@ func (d *drainer) sweepOn(ctx context.Context) (int, error) {
 		if len(ms) == 0 {
 			turns++
 			d.sweep.close()
-			d.sweep = d.q.newReader(1, "wait.>")
+			d.sweep = d.q.newReader(1, subjects...)
 			continue
 		}
 		now := time.Now().UnixMilli()
@@ -338,6 +396,14 @@ func (d *drainer) sweepOn(ctx context.Context) (int, error) {
 		}
 	}
 	return read, nil
+}
+
+// readable are the subjects of WAIT that this node reads.
+func (q *Queue) readable() []string {
+	if q.team == nil {
+		return []string{"wait.>"}
+	}
+	return q.team.workingSubjects()
 }
 
 // closeDead closes the readers of slots that have been emptied.

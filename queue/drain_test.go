@@ -92,8 +92,9 @@ func TestRecount(t *testing.T) {
 func TestRemovedBeforeCounted(t *testing.T) {
 	for _, s := range []slotName{{lane: "d.test", at: 1}, {lane: "d.test", held: true}} {
 		l := newLanes()
-		l.take(s.subject())
-		l.removed(s.subject())
+		r := &record{stream: streamWait, subject: s.subject()}
+		l.take(r)
+		l.removed(r)
 		l.add(s)
 		if l.total != 0 || l.held != 0 {
 			t.Errorf("%+v: %d wait and %d are held, want none", s, l.total, l.held)

@@ -56,6 +56,9 @@ func (j *Job) Open(ctx context.Context) (io.ReadCloser, error) {
 // and returns once that is confirmed. After an error they must not be sent:
 // no confirmed record, no dot, or a crash could hide a possible duplicate.
 func (j *Job) Dot(ctx context.Context, host string) error {
+	if j.q.team != nil {
+		return j.dotShared(ctx, host)
+	}
 	if j.rec.stream == streamReady {
 		// A process that was frozen may have lost its claim: what another was
 		// given meanwhile must not be sent by us.
@@ -67,10 +70,16 @@ func (j *Job) Dot(ctx context.Context, host string) error {
 }
 
 // ClaimedAt is when the queue last confirmed that the job is ours. A record of
-// WAIT is claimed in this process alone, and no clock of a server runs on it.
+// WAIT is claimed in this process alone, and no clock of a server runs on it; in a
+// cluster its partition is leased, and once that has ended the job is nobody's claim.
 func (j *Job) ClaimedAt() time.Time {
-	if j.rec.stream == streamWait {
+	switch {
+	case j.rec.hold != nil && j.q.standing(j.rec) != ours:
+		return time.Time{}
+	case j.rec.stream == streamWait:
 		return time.Now()
+	case j.q.team != nil && j.q.standing(j.rec) == lost:
+		return time.Time{}
 	}
 	return j.rec.confirmed()
 }
@@ -91,6 +100,15 @@ func (j *Job) Wait(next mail.Delivery, a *Attempt) {
 
 // Release gives the job back untouched.
 func (j *Job) Release() {
+	if j.q.team != nil && j.rec.dotted(j) {
+		// Before anybody else can have it: the DOT would look like a delivery that was made.
+		j.q.journal.returned(j, j.release)
+		return
+	}
+	j.release()
+}
+
+func (j *Job) release() {
 	if j.rec.end(j, true) {
 		j.q.endRecord(j.rec)
 	}
@@ -105,19 +123,27 @@ func (j *Job) discard() {
 
 // giveBack lets somebody else have the record.
 func (q *Queue) giveBack(r *record) {
+	standing := q.standing(r)
 	q.claims.forget(r)
-	if r.stream == streamReady {
-		if err := r.handle().Nak(); err != nil {
-			q.log.Debug("giving a job back", "error", err) // the ack wait does it
-		}
+	if r.stream != streamReady {
+		q.lanes.untake(r)
 		return
 	}
-	q.lanes.untake(r.subject, r.seq)
+	if standing != ours {
+		return // the ack wait does it; a word from us could take it out of another's hand
+	}
+	if err := r.handle().Nak(); err != nil {
+		q.log.Debug("giving a job back", "error", err) // the ack wait does it
+	}
 }
 
 // endRecord removes a record whose jobs have all ended, or gives it back when all
 // of them were. When only some were, these move to WAIT first, each by itself.
 func (q *Queue) endRecord(r *record) {
+	if r.abandoned() {
+		q.letGo(r)
+		return
+	}
 	switch back, whole := r.rest(); {
 	case whole:
 		q.journal.leave(r)
@@ -127,6 +153,11 @@ func (q *Queue) endRecord(r *record) {
 		for _, j := range back {
 			j.Wait(j.Delivery, nil)
 		}
+		return
+	}
+	if q.team != nil {
+		// The claim, and what the journal keeps of it, last until it is known to be gone.
+		q.removals.add(removal{rec: r, ack: r.stream == streamReady, wave: q.settler.underway.begin()})
 		return
 	}
 	q.journal.leave(r)
@@ -162,7 +193,12 @@ func (q *Queue) jobs(r *record, data []byte) ([]*Job, error) {
 			js[i].inline = body
 		}
 	}
-	r.jobs, r.open, r.fresh = len(js), len(js), time.Now()
+	r.jobs, r.open = len(js), len(js)
+	if q.team != nil {
+		r.message = m.ID
+		return js, nil
+	}
+	r.fresh = time.Now()
 	if q.recent.empty() {
 		return js, nil
 	}

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -12,7 +13,8 @@ import (
 // travel in one record. It need not be fsynced: written to the file, it survives
 // the death of the process, and after a power cut its loss costs duplicates only.
 type journal struct {
-	q *Queue
+	q       *Queue
+	subject string
 
 	mu     sync.Mutex
 	batch  []entry
@@ -22,6 +24,12 @@ type journal struct {
 	epochs []*epoch
 	wrote  time.Time
 	pinned *epoch // what the last run left, until READY has offered all of it again
+	// In a cluster: records that were ours and were lost to others, who will ask
+	// what we did with them.
+	lost     []*record
+	leaving  bool   // no dots any more
+	marked   uint64 // where this run's mark is
+	markedAt time.Time
 }
 
 type entry struct {
@@ -34,6 +42,7 @@ type entry struct {
 // after a crash, from the first epoch that some unsettled record's entries lie in.
 type epoch struct {
 	start   uint64
+	marks   marks // in a cluster: how far WAIT and READY were when it began
 	began   time.Time
 	open    int
 	leaving []*epoch  // of records settled during this epoch
@@ -50,26 +59,46 @@ func (e *epoch) leave(x *epoch) {
 const settleMargin = 3 * time.Second
 
 func newJournal(q *Queue) *journal {
-	j := &journal{q: q, wake: make(chan struct{}, 1), last: q.lastEvent}
+	j := &journal{q: q, subject: subjectJournal, wake: make(chan struct{}, 1), last: q.lastEvent}
+	if q.team != nil {
+		j.subject = q.team.journal
+	}
 	if q.recent != nil {
 		j.pinned = &epoch{start: q.recent.from, open: 1}
 		j.epochs = append(j.epochs, j.pinned)
 	}
-	j.epochs = append(j.epochs, &epoch{start: j.last + 1, began: time.Now()})
+	j.epochs = append(j.epochs, &epoch{start: j.last + 1, marks: q.known.marks(), began: time.Now()})
 	if q.recent != nil {
 		j.seen = q.recent.readySeq
 	}
 	return j
 }
 
+// refuseDots lets nothing be sent any more: this node is leaving the cluster.
+func (j *journal) refuseDots() {
+	j.mu.Lock()
+	j.leaving = true
+	j.mu.Unlock()
+}
+
 // dot journals a DOT and returns once it is confirmed.
 func (j *journal) dot(ctx context.Context, job *Job, host string) error {
 	done := make(chan error, 1)
-	j.add(job.rec, entry{event: &proto.Event{
+	e := &proto.Event{
 		Kind: proto.Event_DOT, AtUs: time.Now().UnixMicro(), MessageId: job.Message.ID,
 		Delivery: uint32(job.Index), Generation: uint32(job.Generation), Attempt: uint32(job.Attempts + 1),
-		Destination: string(job.Destination), Host: host,
-	}, then: func(err error) { done <- err }})
+		WaitSeq: job.rec.waitSeq(), Destination: string(job.Destination), Host: host,
+	}
+	j.mu.Lock()
+	leaving := j.leaving
+	if !leaving {
+		j.keep(job.rec, e)
+	}
+	j.mu.Unlock()
+	if leaving {
+		return fmt.Errorf("%w: the queue is being closed", ErrUnavailable)
+	}
+	j.add(job.rec, entry{event: e, then: func(err error) { done <- err }})
 	select {
 	case err := <-done:
 		return err
@@ -94,15 +123,19 @@ func (j *journal) attempt(job *Job, a *Attempt, final bool, then func()) {
 	for i, o := range a.Outcomes {
 		e.Outcomes[i] = &proto.Outcome{Recipient: o.Recipient.Raw, Status: uint32(o.Status), Reply: proto.FromReply(o.Reply)}
 	}
+	j.keep(job.rec, e)
 	j.add(job.rec, entry{event: e, must: true, then: func(error) { then() }})
 }
 
 // moved journals that a delivery has left this record for WAIT without an attempt.
 func (j *journal) moved(job *Job, then func()) {
-	j.add(job.rec, entry{event: &proto.Event{
+	e := &proto.Event{
 		Kind: proto.Event_MOVED, AtUs: time.Now().UnixMicro(), MessageId: job.Message.ID,
 		Delivery: uint32(job.Index), Generation: uint32(job.Generation), WaitSeq: job.rec.waitSeq(),
-	}, must: true, then: func(error) { then() }})
+		Destination: string(job.Destination),
+	}
+	j.keep(job.rec, e)
+	j.add(job.rec, entry{event: e, must: true, then: func(error) { then() }})
 }
 
 // enter makes the next start, after a crash, look back to this moment at least for
@@ -187,10 +220,11 @@ func (j *journal) touch() {
 	}
 }
 
-// from returns the EVENT sequence a crash at this moment makes us read from. The caller holds mu.
-func (j *journal) from(now time.Time) uint64 {
+// from returns the epoch that a crash at this moment makes others, or the next run,
+// read from. The caller holds mu.
+func (j *journal) from(now time.Time) *epoch {
 	if cur := j.epochs[len(j.epochs)-1]; now.Sub(cur.began) >= time.Second && j.last >= cur.start {
-		j.epochs = append(j.epochs, &epoch{start: j.last + 1, began: now})
+		j.epochs = append(j.epochs, &epoch{start: j.last + 1, marks: j.q.known.marks(), began: now})
 	}
 	for _, e := range j.epochs {
 		if len(e.leaving) > 0 && now.Sub(e.left) > settleMargin {
@@ -203,7 +237,7 @@ func (j *journal) from(now time.Time) uint64 {
 	for len(j.epochs) > 1 && j.epochs[0].open == 0 && len(j.epochs[0].leaving) == 0 {
 		j.epochs = j.epochs[1:]
 	}
-	return j.epochs[0].start
+	return j.epochs[0]
 }
 
 func (j *journal) run(ctx context.Context) {
@@ -223,11 +257,11 @@ func (j *journal) run(ctx context.Context) {
 		batch := j.batch
 		j.batch = nil
 		beat := len(batch) == 0 && time.Since(j.wrote) > time.Second
-		rec := &proto.Journal{Node: j.q.o.Node, From: j.from(time.Now()), ReadySeq: j.seen}
+		rec := j.headLocked()
 		j.mu.Unlock()
 		gather = len(batch) > 1
 		if beat {
-			_ = j.put(ctx, rec) // only a time mark
+			_, _ = j.put(ctx, rec) // only a time mark
 		}
 		for len(batch) > 0 && ctx.Err() == nil {
 			n := fitting(batch)
@@ -235,6 +269,12 @@ func (j *journal) run(ctx context.Context) {
 		}
 		refuse(batch)
 	}
+}
+
+// headLocked is a record without entries. The caller holds mu.
+func (j *journal) headLocked() *proto.Journal {
+	e := j.from(time.Now())
+	return &proto.Journal{Node: j.q.o.Node, From: e.start, WaitFrom: e.marks.wait, ReadyFrom: e.marks.ready, ReadySeq: j.seen}
 }
 
 // recordBytes bounds a record of the journal: the server refuses one of MaxPayload
@@ -263,7 +303,7 @@ func (j *journal) write(ctx context.Context, rec *proto.Journal, batch []entry) 
 	for _, e := range batch {
 		rec.Events = append(rec.Events, e.event)
 	}
-	err := j.put(ctx, rec)
+	_, err := j.put(ctx, rec)
 	if err == nil {
 		for _, e := range batch {
 			e.then(nil)
@@ -288,19 +328,19 @@ func (j *journal) write(ctx context.Context, rec *proto.Journal, batch []entry) 
 	return again
 }
 
-func (j *journal) put(ctx context.Context, rec *proto.Journal) error {
+func (j *journal) put(ctx context.Context, rec *proto.Journal) (uint64, error) {
 	frame, err := proto.AppendFrame(nil, proto.KindJournal, rec, nil)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	seq, err := j.q.publish(ctx, subjectJournal, nil, frame)
+	seq, err := j.q.publish(ctx, j.subject, nil, frame)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	j.mu.Lock()
-	j.last, j.wrote = seq, time.Now()
+	j.last, j.wrote = max(j.last, seq), time.Now()
 	j.mu.Unlock()
-	return nil
+	return seq, nil
 }
 
 func (j *journal) fail() {
@@ -330,5 +370,6 @@ func (j *journal) close(ctx context.Context, clean bool) error {
 	if !clean {
 		return nil
 	}
-	return j.put(ctx, &proto.Journal{Node: j.q.o.Node, Closed: true})
+	_, err := j.put(ctx, &proto.Journal{Node: j.q.o.Node, Closed: true})
+	return err
 }

@@ -21,16 +21,16 @@ func TestJournalKeepsWhatHasJustLeft(t *testing.T) {
 	r := &record{}
 	j.add(r, entry{event: &proto.Event{}})
 	j.last = 11
-	if got := j.from(now); got != 11 {
+	if got := j.from(now).start; got != 11 {
 		t.Errorf("while the record is open, from is %d, want 11", got)
 	}
 	j.epochs[len(j.epochs)-1].began = now.Add(-time.Hour)
 	j.leave(r)
 	j.last = 12
-	if got := j.from(now.Add(time.Second)); got != 11 {
+	if got := j.from(now.Add(time.Second)).start; got != 11 {
 		t.Errorf("a second after the record's removal was sent, from is %d, want 11", got)
 	}
-	if got := j.from(now.Add(2 * settleMargin)); got <= 11 {
+	if got := j.from(now.Add(2 * settleMargin)).start; got <= 11 {
 		t.Errorf("long after, from is %d still", got)
 	}
 	if len(j.epochs) > 2 {

@@ -51,6 +51,44 @@ func (l *lanes) add(n slotName) { l.addN(n, 1) }
 func (l *lanes) addN(n slotName, count int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.addLocked(n, count)
+}
+
+// addHeld counts deliveries of a partition, unless it is held no longer.
+func (l *lanes) addHeld(h *hold, n slotName, count int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !h.dropped {
+		l.addLocked(n, count)
+	}
+}
+
+// drop forgets what lies in a partition.
+func (l *lanes) drop(h *hold) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if h.dropped {
+		return
+	}
+	h.dropped = true
+	for _, la := range l.m {
+		for _, list := range [][]*slot{la.slots, la.held} {
+			for _, s := range slices.Clone(list) {
+				if s.part != h.part {
+					continue
+				}
+				l.total -= int64(s.count)
+				if s.held {
+					l.held -= int64(s.count)
+				}
+				s.count, s.taken = 0, 0
+				l.tidy(s)
+			}
+		}
+	}
+}
+
+func (l *lanes) addLocked(n slotName, count int) {
 	s := l.slot(n, true)
 	s.changes++
 	s.count += count
@@ -155,8 +193,8 @@ func (la *lane) available(now int64) int {
 }
 
 // removed uncounts a delivery that has left the stream.
-func (l *lanes) removed(subject string) {
-	l.edit(subject, func(s *slot) {
+func (l *lanes) removed(r *record) {
+	l.edit(r, func(s *slot) {
 		s.count--
 		s.taken--
 		l.total--
@@ -168,8 +206,8 @@ func (l *lanes) removed(subject string) {
 }
 
 // gone uncounts a delivery that left the stream without having been taken.
-func (l *lanes) gone(subject string) {
-	l.edit(subject, func(s *slot) {
+func (l *lanes) gone(r *record) {
+	l.edit(r, func(s *slot) {
 		s.count--
 		l.total--
 		if s.held {
@@ -180,12 +218,12 @@ func (l *lanes) gone(subject string) {
 }
 
 // untake lets a delivery that was given back be read again.
-func (l *lanes) untake(subject string, seq uint64) {
-	l.edit(subject, func(s *slot) {
+func (l *lanes) untake(r *record) {
+	l.edit(r, func(s *slot) {
 		s.taken--
 		s.changes++
 		if s.reader != nil {
-			s.reader.again = min(s.reader.again, seq)
+			s.reader.again = min(s.reader.again, r.seq)
 		}
 		if !s.held {
 			l.schedule(s, time.Now())
@@ -194,21 +232,34 @@ func (l *lanes) untake(subject string, seq uint64) {
 	})
 }
 
+// later lets a delivery that was read too early be read again.
+func (l *lanes) later(r *record) {
+	l.edit(r, func(s *slot) {
+		if s.reader != nil {
+			s.reader.again = min(s.reader.again, r.seq)
+		}
+		l.tidy(s)
+	})
+}
+
 // take counts a delivery as in somebody's hand.
-func (l *lanes) take(subject string) {
-	l.edit(subject, func(s *slot) {
+func (l *lanes) take(r *record) {
+	l.edit(r, func(s *slot) {
 		s.taken++
 		s.changes++
 	})
 }
 
-func (l *lanes) edit(subject string, f func(*slot)) {
-	n, err := parseSlot(subject)
+func (l *lanes) edit(r *record, f func(*slot)) {
+	n, err := parseSlot(r.subject)
 	if err != nil {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if r.hold != nil && r.hold.dropped {
+		return // its partition is another's, or counted anew
+	}
 	if s := l.slot(n, true); s != nil {
 		f(s)
 	}

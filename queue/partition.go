@@ -2,6 +2,7 @@ package queue
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/tarishi/tarishi/mail"
 )
@@ -30,3 +31,12 @@ func fnv1a(s string) uint32 {
 
 // partPrefix begins the subjects of a partition.
 func partPrefix(p uint32) string { return "wait." + strconv.FormatUint(uint64(p), 10) + "." }
+
+// slotFor chooses the slot of a delivery that is about to wait.
+func (q *Queue) slotFor(d *mail.Delivery, now time.Time) slotName {
+	s := slotFor(d, now)
+	if q.team != nil {
+		s.part = PartitionOf(d.Destination, d.ID())
+	}
+	return s
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,12 +14,37 @@ import (
 // reply subject. We stay well below, over all streams together.
 const inFlightBytes = 48 << 20
 
+// publishTry is how long a cluster's answer to one publish is waited for. A leader
+// that has died never answers; the same publish is sent again, to the next one.
+const publishTry = 2500 * time.Millisecond
+
 // header of a publish that may be repeated: the store drops a second one.
 func messageID(id string) nats.Header { return nats.Header{jetstream.MsgIDHeader: {id}} }
 
 // publish stores data and returns its stream sequence, once the server has written
-// it to its file. It does not wait for the disk; the barrier does.
+// it to its file; in a cluster, once it is on the disks of a majority. It does not
+// wait for the disk of a node alone; the barrier does. In a cluster it is repeated
+// for as long as Options.Patience: without an id in h it may be stored twice.
 func (q *Queue) publish(ctx context.Context, subject string, h nats.Header, data []byte) (uint64, error) {
+	if !q.o.Cluster {
+		return q.publishOnce(ctx, subject, h, data)
+	}
+	ctx, cancel := context.WithTimeout(ctx, q.o.Patience)
+	defer cancel()
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		seq, err := q.publishOnce(ctx, subject, h, data)
+		if err == nil || errors.Is(err, ErrFull) || ctx.Err() != nil {
+			return seq, err
+		}
+		select {
+		case <-ctx.Done():
+			return 0, err
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (q *Queue) publishOnce(ctx context.Context, subject string, h nats.Header, data []byte) (uint64, error) {
 	p, err := q.publishAsync(ctx, subject, h, data)
 	if err != nil {
 		return 0, err
@@ -51,7 +75,8 @@ func (q *Queue) publishAsync(ctx context.Context, subject string, h nats.Header,
 }
 
 // wait returns the sequence, ErrFull, or ErrUnavailable (then whether it was stored
-// is unknown). The future itself times out after Options.Patience.
+// is unknown). The future itself times out after Options.Patience, in a cluster
+// after publishTry.
 func (p pending) wait(ctx context.Context) (uint64, error) {
 	defer p.q.budget.Release(p.bytes)
 	select {
@@ -76,11 +101,16 @@ func storeError(err error) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
-// publishSurely repeats a publish until it is stored or ctx ends; the message id
-// in h lets the server drop a repeat of one that was stored after all.
-func (q *Queue) publishSurely(ctx context.Context, subject string, h nats.Header, data []byte) (uint64, error) {
+// publishSurely repeats a publish until it is stored, may forbids it or ctx ends;
+// the message id in h lets the server drop a repeat of one that was stored after all.
+func (q *Queue) publishSurely(ctx context.Context, subject string, h nats.Header, data []byte, may func() error) (uint64, error) {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		seq, err := q.publish(ctx, subject, h, data)
+		if may != nil {
+			if err := may(); err != nil {
+				return 0, err
+			}
+		}
+		seq, err := q.publishOnce(ctx, subject, h, data)
 		if err == nil || ctx.Err() != nil {
 			return seq, err
 		}
@@ -90,8 +120,4 @@ func (q *Queue) publishSurely(ctx context.Context, subject string, h nats.Header
 		case <-time.After(pause):
 		}
 	}
-}
-
-func generationID(delivery string, generation int) string {
-	return delivery + "/" + strconv.Itoa(generation)
 }

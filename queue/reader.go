@@ -31,6 +31,7 @@ type slotReader struct {
 	subjects []string
 	since    *time.Time // for the first read: from this time on, instead of next
 	headers  bool       // no bodies
+	leader   bool       // in a cluster: one by one from the stream\'s leader; of one subject only
 
 	next  uint64 // lowest sequence not read yet
 	again uint64 // lowest sequence to be read again; MaxUint64: none. Guarded by lanes.mu
@@ -57,6 +58,9 @@ var errForgotten, errLost = errors.New("the consumer is gone"), errors.New("reco
 // read returns up to max records, and none when the server says that there are no
 // more just now. One that was stored this moment may be missed, see fresh.
 func (r *slotReader) read(ctx context.Context, max int) ([]stored, error) {
+	if r.leader {
+		return r.readLeader(ctx, max)
+	}
 	for again := false; ; again = true {
 		if r.cons == "" {
 			if err := r.openConsumer(ctx); err != nil {
@@ -75,6 +79,26 @@ func (r *slotReader) read(ctx context.Context, max int) ([]stored, error) {
 			return nil, fmt.Errorf("%w: reading %s: %w", ErrUnavailable, r.stream, err)
 		}
 	}
+}
+
+// readLeader is read for a few records.
+func (r *slotReader) readLeader(ctx context.Context, max int) (out []stored, err error) {
+	r.close()
+	for len(out) < max {
+		m, err := r.q.loadFromLeader(ctx, r.stream, fmt.Appendf(nil, `{"seq":%d,"next_by_subj":%q}`, r.next, r.subjects[0]))
+		if errors.Is(err, errNoRecord) {
+			break
+		}
+		if err != nil {
+			if len(out) > 0 {
+				break
+			}
+			return nil, fmt.Errorf("%w: reading %s: %w", ErrUnavailable, r.stream, err)
+		}
+		r.next = m.seq + 1
+		out = append(out, m)
+	}
+	return out, nil
 }
 
 // fresh is read with a new consumer, which sees all that is stored by now. An old

@@ -13,6 +13,9 @@ import (
 // least one. A message to several destinations comes as several jobs at once, so
 // that a few more than max may come. One goroutine calls it.
 func (q *Queue) Fetch(ctx context.Context, max int) ([]*Job, error) {
+	if q.team != nil {
+		return q.fetchShared(ctx, max)
+	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -87,19 +90,8 @@ func (q *Queue) claimReady(m jetstream.Msg) ([]*Job, error) {
 	}
 	r := &record{stream: streamReady, seq: md.Sequence.Stream, msg: m}
 	q.journal.sawReady(r.seq)
-	for {
-		taken, gone := q.claims.take(r)
-		if gone {
-			return nil, m.Ack()
-		}
-		if taken {
-			break
-		}
-		// An operator's command has it in hand, or it is offered again because its
-		// claim was extended late: whoever ends it answers the work queue.
-		if q.claims.offer(r.seq, m) {
-			return nil, nil
-		}
+	if !q.takeReady(r) {
+		return nil, nil
 	}
 	js, err := q.jobs(r, m.Data())
 	if err != nil {
@@ -108,20 +100,23 @@ func (q *Queue) claimReady(m jetstream.Msg) ([]*Job, error) {
 	return js, nil
 }
 
-// extendClaims keeps the server from offering jobs in hand to anybody else.
-func (q *Queue) extendClaims(ctx context.Context) {
-	t := time.NewTicker(q.o.AckWait / 6)
-	defer t.Stop()
+// takeReady claims a record that READY has offered. false: there is nothing to do.
+func (q *Queue) takeReady(r *record) bool {
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-		for _, r := range q.claims.allReady() {
-			if err := r.handle().InProgress(); err == nil {
-				r.confirm(time.Now())
+		taken, gone := q.claims.take(r)
+		if gone {
+			if err := r.msg.Ack(); err != nil {
+				q.log.Warn("acknowledging a finished job once more", "error", err)
 			}
+			return false
+		}
+		if taken {
+			return true
+		}
+		// An operator's command has it in hand, or it is offered again because its
+		// claim was extended late: whoever ends it answers the work queue.
+		if q.claims.offer(r) {
+			return false
 		}
 	}
 }

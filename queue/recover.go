@@ -13,6 +13,14 @@ import (
 	"github.com/tarishi/tarishi/proto"
 )
 
+// doubtful returns the DOTs without an end.
+func (r *recovered) doubtful() []*proto.Event {
+	if r == nil {
+		return nil
+	}
+	return r.doubts
+}
+
 // recovered is what the journal and the tails of WAIT and READY tell after an
 // unclean stop. Its methods work on nil, which is a clean stop.
 type recovered struct {
@@ -34,10 +42,9 @@ type superseded struct {
 	upTo     int // generation
 }
 
-func (s superseded) is(id string) bool {
-	delivery, gen, ok := strings.Cut(id, "/")
-	n, err := strconv.Atoi(gen)
-	return ok && err == nil && delivery == s.delivery && n <= s.upTo
+func (s superseded) is(name string) bool {
+	id, ok := parseRecordID(name)
+	return ok && id.delivery == s.delivery && id.generation <= s.upTo
 }
 
 type generation struct {
@@ -242,7 +249,7 @@ func (r *recovered) removeReplaced(ctx context.Context, q *Queue) error {
 		if err := s.DeleteMsg(ctx, old.seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 			return fmt.Errorf("tidy WAIT: %w", err)
 		}
-		q.lanes.gone(m.Subject)
+		q.lanes.gone(&record{stream: streamWait, seq: old.seq, subject: m.Subject})
 	}
 	return nil
 }
@@ -250,23 +257,26 @@ func (r *recovered) removeReplaced(ctx context.Context, q *Queue) error {
 // open marks that a run has begun: from here on, a journal that does not end
 // with a close tells of an unclean stop.
 func (j *journal) open(ctx context.Context) error {
-	j.mu.Lock()
-	rec := &proto.Journal{Node: j.q.o.Node, From: j.epochs[0].start}
-	if j.q.recent != nil {
-		rec.ReadySeq = j.q.recent.readySeq
+	if j.q.team != nil {
+		_, err := j.q.beat(ctx)
+		return err
 	}
+	j.mu.Lock()
+	rec := j.headLocked()
 	j.mu.Unlock()
-	return j.put(ctx, rec)
+	_, err := j.put(ctx, rec)
+	return err
 }
 
-// noteDoubts stores what the last run may have delivered without learning of it.
-func (j *journal) noteDoubts(ctx context.Context, r *recovered) error {
-	if r == nil || len(r.doubts) == 0 {
+// noteDoubts stores what an earlier run, or another node, may have delivered without
+// telling of it.
+func (j *journal) noteDoubts(ctx context.Context, doubts []*proto.Event) error {
+	if len(doubts) == 0 {
 		return nil
 	}
 	rec := &proto.Journal{Node: j.q.o.Node}
-	for _, e := range r.doubts {
-		j.q.log.Warn("this delivery may have been made just before the unclean stop and will be made again",
+	for _, e := range doubts {
+		j.q.log.Warn("this delivery may have been made just before the unclean stop of a node and will be made again",
 			"delivery", e.MessageId+"."+strconv.Itoa(int(e.Delivery)), "attempt", e.Attempt, "host", e.Host)
 		rec.Events = append(rec.Events, &proto.Event{
 			Kind: proto.Event_DOUBT, AtUs: e.AtUs, MessageId: e.MessageId, Delivery: e.Delivery,

@@ -23,9 +23,23 @@ type removals struct {
 
 type removal struct {
 	rec      *record
+	ack      bool  // rec is of READY, and the work queue is to remove it
 	wave     *wave // of rec
 	stream   string
 	consumer string
+}
+
+// request is what asks the server for the removal.
+func (x *removal) request() (subject string, body []byte) {
+	switch {
+	case x.consumer != "":
+		return fmt.Sprintf("$JS.API.CONSUMER.DELETE.%s.%s", x.stream, x.consumer), nil
+	case x.ack:
+		return x.rec.handle().Reply(), []byte("+ACK")
+	default:
+		// no_erase: the default overwrites the record, which rewrites its whole block.
+		return "$JS.API.STREAM.MSG.DELETE." + x.rec.stream, fmt.Appendf(nil, `{"seq":%d,"no_erase":true}`, x.rec.seq)
+	}
 }
 
 func newRemovals(q *Queue) *removals { return &removals{q: q, wake: make(chan struct{}, 1)} }
@@ -81,15 +95,7 @@ func (r *removals) round(ctx context.Context, list []removal) {
 	defer func() { _ = sub.Unsubscribe() }()
 	open := map[string]removal{}
 	for i, x := range list {
-		subject := "$JS.API.STREAM.MSG.DELETE."
-		// no_erase: the default overwrites the record, which rewrites its whole block.
-		var body []byte
-		if x.consumer != "" {
-			subject = fmt.Sprintf("$JS.API.CONSUMER.DELETE.%s.%s", x.stream, x.consumer)
-		} else {
-			subject += x.rec.stream
-			body = fmt.Appendf(nil, `{"seq":%d,"no_erase":true}`, x.rec.seq)
-		}
+		subject, body := x.request()
 		reply := fmt.Sprintf("%s.%d", inbox, i)
 		if err := r.q.get.PublishRequest(subject, reply, body); err != nil {
 			r.retry(ctx, list[i:], err)
@@ -114,12 +120,22 @@ func (r *removals) round(ctx context.Context, list []removal) {
 			continue
 		}
 		delete(open, m.Subject)
-		if err := answer(m); err != nil && x.rec != nil {
+		if err := x.answer(m); err != nil && x.rec != nil {
 			r.retry(ctx, []removal{x}, err)
 			continue
 		}
 		r.finish(x)
 	}
+}
+
+func (x *removal) answer(m *nats.Msg) error {
+	if m.Header.Get("Status") != "" {
+		return fmt.Errorf("%s %s", m.Header.Get("Status"), m.Header.Get("Description")) // 503: nobody there just now
+	}
+	if x.ack {
+		return nil
+	}
+	return answer(m)
 }
 
 // answer reads the server's answer; a record that is gone already is as good as removed.
@@ -144,9 +160,14 @@ func (r *removals) finish(x removal) {
 	if x.rec == nil {
 		return
 	}
-	if x.rec.stream == streamWait {
+	if x.rec.stream == streamWait || x.ack {
 		r.q.claims.finish(x.rec)
-		r.q.lanes.removed(x.rec.subject)
+	}
+	if x.rec.stream == streamWait {
+		r.q.lanes.removed(x.rec)
+	}
+	if r.q.team != nil {
+		r.q.journal.leave(x.rec)
 	}
 	r.q.settler.underway.finish(x.wave)
 }
@@ -156,7 +177,7 @@ func (r *removals) retry(ctx context.Context, list []removal, err error) {
 		return
 	}
 	if !errors.Is(err, context.Canceled) {
-		r.q.log.Warn("removing settled deliveries from WAIT failed, trying again", "count", len(list), "error", err)
+		r.q.log.Warn("removing settled deliveries failed, trying again", "count", len(list), "error", err)
 	}
 	select {
 	case <-ctx.Done():

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/proto"
 )
@@ -57,17 +59,40 @@ type Selection struct {
 
 // Select claims every matching delivery that nobody has in hand and gives it to
 // fn, which must end it. A message's other deliveries in the same record move to
-// WAIT, due at once. An error of fn ends the pass; what was done stays done.
+// WAIT, due at once. An error of fn ends the pass; what was done stays done. In a
+// cluster it sees what waits in this node's partitions; Act reaches everything.
 func (q *Queue) Select(ctx context.Context, f Filter, fn func(*Job) error) (Selection, error) {
 	var sel Selection
 	seen := map[string]int{} // a delivery that is stored anew is met again: once is enough
-	err := q.scan(ctx, f.lane(), func(m stored) error {
+	each := func(m stored) error {
 		if q.matching(m, f) == 0 {
 			return nil
 		}
 		return q.selectRecord(ctx, m, f, fn, &sel, seen)
-	})
+	}
+	var err error
+	if q.team == nil {
+		err = q.scan(ctx, f.lane(), each)
+	} else {
+		err = q.selectHeld(ctx, f, each)
+	}
 	return sel, err
+}
+
+// selectHeld scans what waits in the partitions that this node of a cluster holds.
+func (q *Queue) selectHeld(ctx context.Context, f Filter, each func(stored) error) error {
+	var subjects []string
+	for _, h := range q.team.working() {
+		s := partPrefix(h.part) + ">"
+		if lane := f.lane(); lane != "" {
+			s = partPrefix(h.part) + lane + ".*"
+		}
+		subjects = append(subjects, s)
+	}
+	if len(subjects) == 0 {
+		return nil
+	}
+	return q.scanWait(ctx, subjects, each)
 }
 
 // matching counts the deliveries of a stored record that f means.
@@ -108,6 +133,16 @@ func (q *Queue) selectRecord(ctx context.Context, m stored, f Filter, fn func(*J
 	if m.subject == "" {
 		r.stream, r.msg = streamReady, readyByDelete{q: q, seq: m.seq}
 	}
+	if q.team != nil {
+		if r.hold = q.team.workingOn(m.subject); r.hold == nil {
+			return nil // let go meanwhile
+		}
+		if id, ok := parseRecordID(m.header.Get(jetstream.MsgIDHeader)); ok {
+			if void, known := r.hold.void(m.seq, id.claim); void || !known {
+				return nil
+			}
+		}
+	}
 	taken, gone := q.claims.take(r)
 	if gone {
 		return nil
@@ -121,7 +156,7 @@ func (q *Queue) selectRecord(ctx context.Context, m stored, f Filter, fn func(*J
 		return nil
 	}
 	if r.stream == streamWait {
-		q.lanes.take(r.subject)
+		q.lanes.take(r)
 	}
 	// What we read may be old by now: somebody may have ended it since.
 	there, err := q.exists(ctx, r)

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"sync"
 	"time"
@@ -28,6 +29,7 @@ type settling struct {
 	job     *Job
 	attempt *Attempt
 	next    *mail.Delivery // nil: done
+	id      string         // of the record that is stored
 	wave    *wave
 }
 
@@ -42,11 +44,20 @@ func (x *settling) frame() ([]byte, error) {
 // header names the record that is stored, and the WAIT record it replaces: after a
 // crash between the two steps the next run reads both off it.
 func (x *settling) header() nats.Header {
-	h := messageID(generationID(x.next.ID(), x.next.Generation))
+	h := messageID(x.name())
 	if seq := x.job.rec.waitSeq(); seq != 0 {
 		h.Set(headerReplaces, strconv.FormatUint(seq, 10))
 	}
 	return h
+}
+
+// name names the record that is stored. It is given once: whatever becomes of our
+// claim meanwhile, a repeat is a repeat.
+func (x *settling) name() string {
+	if x.id == "" {
+		x.id = recordID{x.next.ID(), x.next.Generation, x.job.rec.claim()}.String()
+	}
+	return x.id
 }
 
 const headerReplaces = "Tarishi-Replaces"
@@ -61,13 +72,15 @@ func (s *settler) add(x settling) {
 		s.q.journal.attempt(x.job, x.attempt, true, func() { s.end(x) })
 		return
 	}
+	x.name()
+	s.put(x)
+}
+
+func (s *settler) put(x settling) {
 	s.mu.Lock()
 	s.list = append(s.list, x)
 	s.mu.Unlock()
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	nudge(s.wake)
 }
 
 func (s *settler) run(ctx context.Context) {
@@ -82,7 +95,11 @@ func (s *settler) run(ctx context.Context) {
 		s.list = nil
 		s.mu.Unlock()
 		for len(list) > 0 && ctx.Err() == nil {
-			list = list[s.round(ctx, list):]
+			n := min(len(list), roundJobs)
+			for head := s.ours(list[:n]); len(head) > 0 && ctx.Err() == nil; {
+				head = head[s.round(ctx, head):]
+			}
+			list = list[n:]
 		}
 	}
 }
@@ -98,6 +115,7 @@ func (s *settler) round(ctx context.Context, list []settling) int {
 	type stored struct {
 		p     pending
 		err   error
+		seq   uint64
 		frame []byte
 		slot  slotName
 	}
@@ -106,9 +124,9 @@ func (s *settler) round(ctx context.Context, list []settling) int {
 	out := make([]stored, len(list))
 	size := 0
 	q.journal.touch()
-	for i, x := range list {
-		st := &out[i]
-		st.slot = slotFor(x.next, now)
+	for i := range list {
+		x, st := &list[i], &out[i]
+		st.slot = q.slotFor(x.next, now)
 		st.frame, st.err = x.frame()
 		if size += len(st.frame); i > 0 && size > roundBytes {
 			list = list[:i]
@@ -122,15 +140,17 @@ func (s *settler) round(ctx context.Context, list []settling) int {
 		q.journal.enter(x.job.rec)
 		st.p, st.err = q.publishAsync(ctx, st.slot.subject(), x.header(), st.frame)
 	}
-	for i, x := range list {
-		st := &out[i]
+	from := q.known.wait.Load()
+	for i := range list {
+		x, st := &list[i], &out[i]
 		if st.err == nil {
-			_, st.err = st.p.wait(ctx)
+			st.seq, st.err = st.p.wait(ctx)
 		}
 		if st.err != nil && st.frame != nil {
 			q.log.Warn("storing a waiting delivery failed, trying again", "delivery", x.next.ID(), "error", st.err)
-			_, st.err = q.publishSurely(ctx, st.slot.subject(), x.header(), st.frame)
+			st.seq, st.err = q.storeSurely(ctx, st.slot.subject(), x, st.frame, from)
 		}
+		q.known.sawWait(st.seq)
 	}
 	if err := q.barrier.Wait(ctx, streamWait); err != nil {
 		// What is stored may not be on disk: the old records stay, and the journal
@@ -142,12 +162,24 @@ func (s *settler) round(ctx context.Context, list []settling) int {
 		return len(list)
 	}
 	for i, x := range list {
-		if out[i].err != nil {
-			q.log.Error("a delivery could not be stored in WAIT; its old record is kept", "delivery", x.next.ID(), "error", out[i].err)
+		err := out[i].err
+		if err == nil && q.team != nil {
+			// It was stored while the old record was ours only if that is so still.
+			// Otherwise it may count for nothing, and the old record must stay.
+			err = q.await(ctx, x.job.rec)
+		}
+		if errors.Is(err, errNotOurs) {
+			s.abandon(x)
+			continue
+		}
+		if err != nil {
+			q.log.Error("a delivery could not be stored in WAIT; its old record is kept", "delivery", x.next.ID(), "error", err)
 			s.underway.finish(x.wave)
 			continue
 		}
-		q.lanes.add(out[i].slot)
+		if q.team == nil {
+			q.lanes.add(out[i].slot) // in a cluster the follower does
+		}
 		q.stats.parked.Add(1)
 		if x.attempt == nil && !x.job.rec.shared() {
 			s.end(x)
@@ -168,7 +200,7 @@ func (s *settler) round(ctx context.Context, list []settling) int {
 // end removes what has been settled. It does not block.
 func (s *settler) end(x settling) {
 	if x.next == nil {
-		s.q.bodies.finished(x.job.ref)
+		s.q.bodies.finished(x.job)
 	}
 	if x.job.rec.end(x.job, false) {
 		s.q.endRecord(x.job.rec)

@@ -10,11 +10,16 @@ import (
 const bodyDelay = 5 * time.Second // twice JetStream's sync interval and some
 
 // sweepBodies removes bodies nobody needs: those of this run a little after their
-// last delivery has ended, those an earlier run left by a look at all deliveries,
-// once at the start and then every six hours.
+// last delivery has ended, the others by a look at all deliveries, soon after the
+// start and then every few hours. In a cluster one node looks, the one that holds
+// partition 0.
 func (q *Queue) sweepBodies(ctx context.Context) {
 	t := time.NewTicker(bodyDelay)
 	defer t.Stop()
+	age, every := orphanAge, 6*time.Hour
+	if q.team != nil {
+		age, every = sharedOrphanAge, 30*time.Minute
+	}
 	next := time.Now().Add(2 * bodyDelay)
 	for {
 		select {
@@ -23,18 +28,32 @@ func (q *Queue) sweepBodies(ctx context.Context) {
 		case <-t.C:
 		}
 		q.removeBodies(ctx, bodyDelay)
-		if now := time.Now(); now.After(next) {
-			if err := q.sweepOrphans(ctx, now.Add(-orphanAge)); err != nil && ctx.Err() == nil {
+		if now := time.Now(); now.After(next) && q.sweeps() {
+			if err := q.sweepOrphans(ctx, now.Add(-age)); err != nil && ctx.Err() == nil {
 				q.log.Warn("looking for bodies without deliveries failed; tried again later", "error", err)
 			}
-			next = now.Add(6 * time.Hour)
+			next = now.Add(every)
 		}
 	}
 }
 
+// sweeps tells whether this node is the one that looks after what belongs to nobody.
+func (q *Queue) sweeps() bool {
+	if q.team == nil {
+		return true
+	}
+	h := q.team.holdOf(0)
+	return h != nil && h.working.Load() && h.standing() == ours
+}
+
 // orphanAge is how old a chunk must be to be an orphan: longer than a publish
-// takes from the server's file to its writer's books.
-const orphanAge = time.Minute
+// takes from the server's file to its writer's books. In a cluster the writer's books
+// are another node's, so there it is longer than a message may take to come in.
+const (
+	orphanAge       = time.Minute
+	sharedOrphanAge = uploadMost + time.Hour
+	uploadMost      = time.Hour
+)
 
 // sweepOrphans removes what lies in BODY since before without any delivery in READY or WAIT.
 // READY is read before WAIT: deliveries move only that way, and are stored anew
@@ -59,10 +78,14 @@ func (q *Queue) sweepOrphans(ctx context.Context, before time.Time) error {
 		}
 		return nil
 	}
-	if err := q.scan(ctx, "", note); err != nil {
+	scan := func() error { return q.scan(ctx, "", note) }
+	if q.team != nil {
+		scan = func() error { return q.scanSurely(ctx, note) }
+	}
+	if err := scan(); err != nil {
 		return err
 	}
-	in := q.newStreamReader(streamBody, 1, subjectBody)
+	in := q.newStreamReader(streamBody, 1, subjectBody, subjectImported)
 	in.headers = true
 	defer in.close()
 	removed := 0
@@ -78,6 +101,9 @@ func (q *Queue) sweepOrphans(ctx context.Context, before time.Time) error {
 			if _, ok := needed[m.seq]; ok || m.seq > upTo || !m.at.Before(before) || q.bodies.known(m.seq) {
 				continue
 			}
+			if m.subject == subjectImported && time.Since(m.at) < importMost {
+				continue // its deliveries may be on their way still
+			}
 			if err := s.DeleteMsg(ctx, m.seq); err == nil {
 				removed++
 			}
@@ -92,6 +118,42 @@ func (q *Queue) sweepOrphans(ctx context.Context, before time.Time) error {
 // scan gives each every record of READY and then of WAIT (of one lane only, when
 // lane is a token), until what was there at the end of the pass has been seen.
 func (q *Queue) scan(ctx context.Context, lane string, each func(stored) error) error {
+	if err := q.scanReady(ctx, each); err != nil {
+		return err
+	}
+	subjects := []string{"wait.>"}
+	if lane != "" {
+		subjects = []string{"wait.*." + lane + ".*", "wait." + lane + ".*"} // the second: from before there were partitions
+	}
+	return q.scanWait(ctx, subjects, each)
+}
+
+// scanWait gives each every record of WAIT under the subjects, until what was there at
+// the end of the pass has been seen.
+func (q *Queue) scanWait(ctx context.Context, subjects []string, each func(stored) error) error {
+	wait := q.newReader(1, subjects...)
+	defer wait.close()
+	for {
+		ms, err := wait.read(ctx, readMax)
+		if err == nil && len(ms) == 0 {
+			// The sweep trusts the end, so it must be one.
+			ms, err = wait.fresh(ctx, readMax)
+		}
+		if err != nil || len(ms) == 0 {
+			return err
+		}
+		for _, m := range ms {
+			if _, fence := fenceOf(m.subject); fence {
+				continue
+			}
+			if err := each(m); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (q *Queue) scanReady(ctx context.Context, each func(stored) error) error {
 	ready := &readyReader{q: q, next: 1}
 	for {
 		ms, _, err := ready.read(ctx, 512)
@@ -111,25 +173,49 @@ func (q *Queue) scan(ctx context.Context, lane string, each func(stored) error) 
 			break
 		}
 	}
-	subjects := []string{"wait.>"}
-	if lane != "" {
-		subjects = []string{"wait.*." + lane + ".*", "wait." + lane + ".*"} // the second: from before there were partitions
+	return nil
+}
+
+// scanSurely is scan in a cluster, for who must not miss one. A replica may lag behind
+// and say too early that there are no more. It shows no record as removed before it
+// shows what replaced it, so it is enough to read on to a mark that was stored when
+// the end had been reached.
+func (q *Queue) scanSurely(ctx context.Context, each func(stored) error) error {
+	if err := q.scanReady(ctx, each); err != nil {
+		return err
 	}
-	wait := q.newReader(1, subjects...)
-	defer wait.close()
+	in := q.newReader(1, "wait.>")
+	defer in.close()
+	mark := uint64(0)
 	for {
-		ms, err := wait.read(ctx, readMax)
-		if err == nil && len(ms) == 0 {
-			// The sweep trusts the end, so it must be one.
-			ms, err = wait.fresh(ctx, readMax)
-		}
-		if err != nil || len(ms) == 0 {
+		ms, err := in.read(ctx, readMax)
+		if err != nil {
 			return err
 		}
 		for _, m := range ms {
+			if m.seq == mark {
+				return q.deleteRecord(ctx, streamWait, mark)
+			}
+			if _, fence := fenceOf(m.subject); fence {
+				continue
+			}
 			if err := each(m); err != nil {
 				return err
 			}
+		}
+		if len(ms) > 0 {
+			continue
+		}
+		if mark == 0 {
+			if mark, err = q.storeFence(ctx, partPrefix(0)+fenceToken+".mark", ""); err != nil {
+				return err
+			}
+		}
+		in.close()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }

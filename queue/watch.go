@@ -97,6 +97,12 @@ func (q *Queue) checkRoom(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	if q.team != nil && errors.Is(err, ErrUnavailable) && time.Since(q.measured) < q.o.Patience {
+		return nil // a stream changes its leader: a client waits that long, and so do we
+	}
+	if err == nil || errors.Is(err, ErrFull) {
+		q.measured = time.Now()
+	}
 	old := q.room.Load()
 	if was := old != nil && *old != nil; was != (err != nil) {
 		if err != nil {
@@ -114,11 +120,10 @@ func (q *Queue) measure(ctx context.Context) error {
 	defer cancel()
 	var total uint64
 	for _, name := range []string{streamReady, streamWait, streamBody} {
-		s, err := q.getJS.Stream(ctx, name)
+		st, err := q.streamState(ctx, name, "")
 		if err != nil {
-			return fmt.Errorf("%w: %s: %w", ErrUnavailable, name, err)
+			return err
 		}
-		st := s.CachedInfo().State
 		total += st.Bytes
 		if name == streamReady {
 			q.stats.readyCount.Store(int64(st.Msgs))
@@ -127,6 +132,9 @@ func (q *Queue) measure(ctx context.Context) error {
 	q.stats.bytes.Store(int64(total))
 	if float64(total) > fullAt*float64(q.o.MaxBytes) {
 		return fmt.Errorf("%w: %d of %d MiB are used", ErrFull, total>>20, q.o.MaxBytes>>20)
+	}
+	if q.o.StreamsDir == "" {
+		return nil // not on this machine
 	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(q.o.StreamsDir, &fs); err != nil {

@@ -26,6 +26,7 @@ type Writer struct {
 	crc  uint32
 
 	chunks  []uint64
+	began   time.Time // when the first chunk was stored
 	err     error
 	settled bool
 }
@@ -63,6 +64,9 @@ func (w *Writer) flushChunk(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, w.q.o.Patience)
 	defer cancel()
 	w.crc = proto.Checksum(w.crc, *w.buf)
+	if w.chunks == nil {
+		w.began = time.Now()
+	}
 	head := &proto.BodyChunk{MessageId: w.id, Number: uint32(len(w.chunks)), StoredUs: proto.Micros(time.Now())}
 	frame, err := proto.AppendFrame(make([]byte, 0, proto.FrameSize(head, len(*w.buf))), proto.KindBody, head, *w.buf)
 	if err != nil {
@@ -105,6 +109,9 @@ func (w *Writer) Commit(ctx context.Context, m *mail.Message, ds []mail.Delivery
 		}
 		head.Body = &proto.BodyRef{Chunks: w.chunks, Crc32C: w.crc, Deliveries: uint32(len(ds))}
 		body = nil
+		if w.q.team != nil && time.Since(w.began) > uploadMost {
+			return fmt.Errorf("%w: the message took more than %s to come in; its body may have been swept away", ErrUnavailable, uploadMost)
+		}
 		// The body must be on disk before a record names it. Swapped, a power cut could
 		// keep the record, which another message's barrier has synced, and give the
 		// lost chunks' sequences to another message's body.
@@ -136,8 +143,10 @@ func (q *Queue) putReady(ctx context.Context, head *proto.Mail, body []byte) err
 		return err
 	}
 	var h nats.Header
-	if head.Origin != "" {
-		h = messageID(head.Id) // made here: the next start must know whether it was stored
+	if head.Origin != "" || q.team != nil {
+		// Made here, so that the next start must know whether it was stored; or stored in a
+		// cluster, where a publish is repeated until a leader answers.
+		h = messageID(head.Id)
 	}
 	if _, err := q.publish(ctx, subjectReady, h, frame); err != nil {
 		return err // the buffer may still be on its way: it is not used again

@@ -1,0 +1,105 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// connect opens one connection to the embedded server or to the cluster.
+func (q *Queue) connect(ctx context.Context, name string) (*nats.Conn, jetstream.JetStream, error) {
+	o := &q.o
+	opts := []nats.Option{
+		nats.Name("tarishi " + o.Node + " " + name), nats.MaxReconnects(-1), nats.Timeout(10 * time.Second),
+	}
+	where, pause := "the embedded NATS server", 100*time.Millisecond
+	if o.Server != nil {
+		opts = append(opts, nats.InProcessServer(o.Server))
+	} else {
+		where, pause = "the NATS cluster at "+strings.Join(o.URLs, ", "), time.Second
+		if o.TLS != nil {
+			opts = append(opts, nats.Secure(o.TLS))
+		}
+		if o.Credentials != "" {
+			opts = append(opts, nats.UserCredentials(o.Credentials))
+		}
+	}
+	if o.Cluster {
+		opts = append(opts,
+			// What could not be sent must fail and be tried again by whoever knows that it
+			// still may: a buffer would send it whenever the connection comes back.
+			nats.ReconnectBufSize(-1),
+			// A server that is gone without a word is noticed within this, and not in minutes.
+			nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2),
+		)
+	}
+	opts = append(opts, nats.ReconnectWait(pause))
+	nc, err := nats.Connect(strings.Join(o.URLs, ","), opts...)
+	for tries := 0; err != nil && o.Server == nil; tries++ { // the cluster may come up later than we do
+		if tries%10 == 0 {
+			q.log.Warn("no connection to "+where+", trying on", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil, fmt.Errorf("connect to %s: %w", where, err)
+		case <-time.After(pause):
+		}
+		nc, err = nats.Connect(strings.Join(o.URLs, ","), opts...)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect to %s: %w", where, err)
+	}
+	if err := knownServer(nc.ConnectedServerVersion()); err != nil {
+		nc.Close()
+		return nil, nil, fmt.Errorf("%s: %w", where, err)
+	}
+	if most := nc.MaxPayload(); most < maxRecord {
+		nc.Close()
+		return nil, nil, fmt.Errorf("%s takes messages of %d octets at most; set max_payload to %d or more in its configuration", where, most, maxRecord)
+	}
+	patience := o.Patience
+	if o.Cluster {
+		patience = publishTry
+	}
+	js, err := jetstream.New(nc,
+		// Our own byte budget bounds what is on its way; this must never be the bound.
+		jetstream.WithPublishAsyncMaxPending(1<<17),
+		jetstream.WithPublishAsyncTimeout(patience))
+	if err != nil {
+		nc.Close()
+		return nil, nil, err
+	}
+	return nc, js, nil
+}
+
+// oldestServer is the first NATS that groups the fsyncs of replicated streams and
+// sends a job only after a majority knows who has it.
+var oldestServer = [3]int{2, 15, 2}
+
+func knownServer(version string) error {
+	var v [3]int
+	core, _, _ := strings.Cut(version, "-")
+	for i, s := range strings.SplitN(core, ".", 3) {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			return fmt.Errorf("NATS server of version %q; %s or later is needed", version, dotted(oldestServer))
+		}
+		v[i] = n
+	}
+	for i := range v {
+		if v[i] != oldestServer[i] {
+			if v[i] > oldestServer[i] {
+				return nil
+			}
+			return fmt.Errorf("NATS server of version %s; upgrade it to %s or later", version, dotted(oldestServer))
+		}
+	}
+	return nil
+}
+
+func dotted(v [3]int) string { return fmt.Sprintf("%d.%d.%d", v[0], v[1], v[2]) }

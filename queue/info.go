@@ -1,0 +1,203 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tarishi/tarishi/proto"
+)
+
+// streamState is what a stream's leader tells of it.
+type streamState struct {
+	Msgs     uint64            `json:"messages"`
+	Bytes    uint64            `json:"bytes"`
+	FirstSeq uint64            `json:"first_seq"`
+	LastSeq  uint64            `json:"last_seq"`
+	Subjects map[string]uint64 `json:"subjects"` // records under each, of those asked for
+}
+
+// streamState asks a stream's leader, page by page, and how many records lie under the
+// subjects of a filter, if one is given. The counts are of a moment no earlier than
+// that of the sequences.
+func (q *Queue) streamState(ctx context.Context, stream, filter string) (streamState, error) {
+	var out streamState
+	for offset := 0; ; {
+		var page struct {
+			State streamState         `json:"state"`
+			Total int                 `json:"total"`
+			Error *jetstream.APIError `json:"error"`
+		}
+		body := []byte{}
+		if filter != "" {
+			body = fmt.Appendf(nil, `{"subjects_filter":%q,"offset":%d}`, filter, offset)
+		}
+		err := q.ask(ctx, "$JS.API.STREAM.INFO."+stream, body, &page)
+		if err == nil && page.Error != nil {
+			err = page.Error
+		}
+		if err != nil {
+			return out, fmt.Errorf("%w: asking for the state of %s: %w", ErrUnavailable, stream, err)
+		}
+		if offset == 0 {
+			out = page.State
+		}
+		if out.Subjects == nil {
+			out.Subjects = map[string]uint64{}
+		}
+		for s, n := range page.State.Subjects {
+			out.Subjects[s] = n
+		}
+		offset += len(page.State.Subjects)
+		if len(page.State.Subjects) == 0 || offset >= page.Total {
+			return out, nil
+		}
+	}
+}
+
+// ask sends one request to JetStream and reads its JSON answer.
+func (q *Queue) ask(ctx context.Context, subject string, body []byte, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	m, err := q.get.RequestWithContext(ctx, subject, body)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(m.Data, answer)
+}
+
+// countPart asks how many records lie in each slot of a partition, and up to which
+// sequence of WAIT they have been counted at least.
+func (q *Queue) countPart(ctx context.Context, p uint32) (map[slotName]int, uint64, error) {
+	st, err := q.streamState(ctx, streamWait, partPrefix(p)+">")
+	if err != nil {
+		return nil, 0, err
+	}
+	out := map[slotName]int{}
+	for subject, n := range st.Subjects {
+		if _, ok := fenceOf(subject); ok {
+			continue
+		}
+		s, err := parseSlot(subject)
+		if err != nil {
+			return nil, 0, fmt.Errorf("WAIT holds a subject this version does not know: %w: %w", err, proto.ErrNewer)
+		}
+		out[s] = int(n)
+	}
+	return out, st.LastSeq, nil
+}
+
+// lastOf returns the last record under each subject that matches, and how far the
+// replica that answered had got in the stream.
+func (q *Queue) lastOf(ctx context.Context, stream, filter string) (out []stored, upTo uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	answers, stop, err := q.askMany(ctx, "$JS.API.DIRECT.GET."+stream, fmt.Appendf(nil, `{"multi_last":[%q]}`, filter))
+	if err != nil {
+		return nil, 0, err
+	}
+	defer stop()
+	for {
+		m, err := answers.NextMsgWithContext(ctx)
+		if err != nil {
+			return nil, 0, err
+		}
+		switch m.Header.Get("Status") {
+		case "":
+			s, err := directRecord(m)
+			if err != nil {
+				return nil, 0, err
+			}
+			out = append(out, s)
+		case "204":
+			upTo, err := strconv.ParseUint(m.Header.Get("Nats-UpTo-Sequence"), 10, 64)
+			return out, upTo, err
+		case "404":
+			return nil, 0, nil
+		default:
+			return nil, 0, fmt.Errorf("%s %s", m.Header.Get("Status"), m.Header.Get("Description"))
+		}
+	}
+}
+
+func (q *Queue) askMany(ctx context.Context, subject string, body []byte) (answers *nats.Subscription, stop func(), err error) {
+	inbox := q.get.NewInbox()
+	sub, err := q.get.SubscribeSync(inbox)
+	if err != nil {
+		return nil, nil, err
+	}
+	stop = func() { _ = sub.Unsubscribe() }
+	if err := q.get.PublishRequest(subject, inbox, body); err != nil {
+		stop()
+		return nil, nil, err
+	}
+	return sub, stop, nil
+}
+
+// directRecord reads the answer of a direct get.
+func directRecord(m *nats.Msg) (stored, error) {
+	seq, err := strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64)
+	if err != nil {
+		return stored{}, fmt.Errorf("%w: an answer without a sequence", ErrUnavailable)
+	}
+	at, _ := time.Parse(time.RFC3339Nano, m.Header.Get(jetstream.TimeStampHeaer))
+	return stored{seq: seq, subject: m.Header.Get(jetstream.SubjectHeader), at: at, data: m.Data, header: m.Header}, nil
+}
+
+// errNoRecord means that there is no record at that sequence.
+var errNoRecord = fmt.Errorf("no such record")
+
+// load reads one record: from whichever replica answers, and when that one does not
+// have it, from the leader, since a replica may lag behind.
+func (q *Queue) load(ctx context.Context, stream string, seq uint64) (stored, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	m, err := q.get.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+stream, fmt.Appendf(nil, `{"seq":%d}`, seq))
+	if err == nil && m.Header.Get("Status") == "" {
+		return directRecord(m)
+	}
+	if q.team == nil {
+		if err == nil {
+			err = errNoRecord
+		}
+		return stored{}, err
+	}
+	return q.loadFromLeader(ctx, stream, fmt.Appendf(nil, `{"seq":%d}`, seq))
+}
+
+// loadFromLeader reads one record from the stream's leader, which has all that was acknowledged.
+func (q *Queue) loadFromLeader(ctx context.Context, stream string, request []byte) (stored, error) {
+	var a struct {
+		Message struct {
+			Subject string    `json:"subject"`
+			Seq     uint64    `json:"seq"`
+			Header  []byte    `json:"hdrs"`
+			Data    []byte    `json:"data"`
+			Time    time.Time `json:"time"`
+		} `json:"message"`
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := q.ask(ctx, "$JS.API.STREAM.MSG.GET."+stream, request, &a); err != nil {
+		return stored{}, err
+	}
+	if a.Error != nil {
+		if a.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
+			return stored{}, errNoRecord
+		}
+		return stored{}, a.Error
+	}
+	s := stored{seq: a.Message.Seq, subject: a.Message.Subject, at: a.Message.Time, data: a.Message.Data}
+	if len(a.Message.Header) > 0 {
+		h, err := nats.DecodeHeadersMsg(a.Message.Header)
+		if err != nil {
+			return stored{}, err
+		}
+		s.header = h
+	}
+	return s, nil
+}

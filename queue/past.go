@@ -1,0 +1,162 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/proto"
+)
+
+// past is what the journals of all nodes and WAIT's tail tell of some deliveries that
+// other nodes, or this one in an earlier life, may have worked on.
+type past struct {
+	about  func(d mail.Domain, delivery string, e *proto.Event) bool // which are asked about
+	fences *fences
+
+	ended    map[string]int                  // delivery -> the youngest generation that has ended: settled, or stored anew
+	newest   map[string]generation           // delivery -> its youngest record in WAIT's tail
+	dots     map[string]map[dot]*proto.Event // delivery -> its DOTs without an end
+	replaced []superseded                    // WAIT records whose replacement is stored, or that are settled
+}
+
+// dot is one node's DOT of one generation.
+type dot struct {
+	generation int
+	journal    string // the subject it stands under
+}
+
+func newPast(f *fences, about func(mail.Domain, string, *proto.Event) bool) *past {
+	return &past{about: about, fences: f, ended: map[string]int{}, newest: map[string]generation{}, dots: map[string]map[dot]*proto.Event{}}
+}
+
+// event takes in one entry of a journal.
+func (p *past) event(journal string, e *proto.Event) {
+	id := mail.DeliveryID(e.MessageId, int(e.Delivery))
+	if !p.about(mail.Domain(e.Destination), id, e) {
+		return
+	}
+	gen := int(e.Generation)
+	switch e.Kind {
+	case proto.Event_DOT:
+		if p.dots[id] == nil {
+			p.dots[id] = map[dot]*proto.Event{}
+		}
+		p.dots[id][dot{gen, journal}] = e
+	case proto.Event_RETURNED:
+		delete(p.dots[id], dot{gen, journal})
+	case proto.Event_SETTLED, proto.Event_ATTEMPT, proto.Event_MOVED:
+		if n, ok := p.ended[id]; !ok || gen > n {
+			p.ended[id] = gen
+		}
+		if e.WaitSeq != 0 {
+			p.replaced = append(p.replaced, superseded{e.WaitSeq, id, gen})
+		}
+	}
+}
+
+// waiting takes in the header of one record of WAIT.
+func (p *past) waiting(m stored) {
+	slot, err := parseSlot(m.subject)
+	if err != nil {
+		return
+	}
+	id, ok := parseRecordID(m.header.Get(jetstream.MsgIDHeader))
+	if !ok || !p.about(slot.lane, id.delivery, nil) || p.fences.void(slot.part, m.seq, id.claim) {
+		return
+	}
+	if g, ok := p.newest[id.delivery]; !ok || id.generation > g.n || id.generation == g.n && m.seq > g.seq {
+		p.newest[id.delivery] = generation{id.generation, m.seq}
+	}
+	if old, err := strconv.ParseUint(m.header.Get(headerReplaces), 10, 64); err == nil {
+		p.replaced = append(p.replaced, superseded{old, id.delivery, id.generation - 1})
+	}
+}
+
+// over tells whether the delivery as a record has it has been ended: settled, or
+// stored anew. seq is the record's in WAIT, 0 in READY.
+func (p *past) over(delivery string, gen int, seq uint64) bool {
+	if n, ok := p.ended[delivery]; ok && n >= gen {
+		return true
+	}
+	g, ok := p.newest[delivery]
+	return ok && (g.n > gen || g.n == gen && seq != 0 && g.seq > seq)
+}
+
+// doubts returns the DOTs without an end of what is not over.
+func (p *past) doubts() (out []*proto.Event) {
+	for id, dots := range p.dots {
+		for d, e := range dots {
+			if !p.over(id, d.generation, e.WaitSeq) {
+				out = append(out, e)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b *proto.Event) int { return int(a.AtUs - b.AtUs) })
+	return out
+}
+
+// read reads the journals from m on and WAIT's tail up to the record at upTo, which
+// must be under one of the subjects.
+func (p *past) read(ctx context.Context, q *Queue, m marks, end uint64, subjects []string, upTo uint64) error {
+	// The end is our mark. If it has been set anew since, a later one ends the scan.
+	err := q.scanTo(ctx, streamEvent, []string{subjectJournal + ".>", subjectRun + ".>"}, max(m.event, 1), end, func(m stored) error {
+		var rec proto.Journal
+		if _, err := proto.ReadFrame(m.data, proto.KindJournal, &rec); err != nil {
+			return fmt.Errorf("journal record %d: %w", m.seq, err)
+		}
+		for _, e := range rec.Events {
+			p.event(m.subject, e)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return q.scanTo(ctx, streamWait, subjects, m.wait+1, upTo, func(m stored) error {
+		p.waiting(m)
+		return nil
+	})
+}
+
+// scanTo gives each record under the subjects from sequence from to sequence to, in
+// order; of WAIT, the headers only. The record at to is under one of them, and the scan
+// has not ended before it was seen: a replica that lags behind says too early that
+// there are no more.
+func (q *Queue) scanTo(ctx context.Context, stream string, subjects []string, from, to uint64, each func(stored) error) error {
+	in := q.newStreamReader(stream, from, subjects...)
+	in.headers = stream == streamWait
+	defer in.close()
+	for {
+		ms, err := in.read(ctx, readMax)
+		if err != nil && ctx.Err() != nil || err != nil && !errors.Is(err, ErrUnavailable) {
+			return err
+		}
+		for _, m := range ms {
+			if m.seq > to {
+				return nil
+			}
+			if err := each(m); err != nil {
+				return err
+			}
+			if m.seq == to {
+				return nil
+			}
+		}
+		if len(ms) > 0 {
+			continue
+		}
+		in.close() // the next one may be at another replica
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: reading %s up to %d: %w", ErrUnavailable, stream, to, errors.Join(ctx.Err(), err))
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,200 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/proto"
+)
+
+// offersMost is how often a job is offered. One that nobody brings to an outcome is
+// held then, for an operator to look at: it may be what kills the nodes that take it.
+const offersMost = 20
+
+// fetchShared is Fetch in a cluster.
+func (q *Queue) fetchShared(ctx context.Context, max int) ([]*Job, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		ms, err := q.team.pull.fetch(ctx, max, false)
+		if err == nil && len(ms) == 0 {
+			ms, err = q.team.pull.fetch(ctx, 1, true)
+		}
+		if jobs := q.takeShared(ctx, ms); len(jobs) > 0 {
+			return jobs, nil
+		}
+		if err != nil && ctx.Err() == nil {
+			q.log.Warn("fetching from READY failed, trying again", "error", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(250 * time.Millisecond):
+			}
+		}
+	}
+}
+
+// takeShared claims what READY has offered. What has been offered before is looked
+// into first.
+func (q *Queue) takeShared(ctx context.Context, ms []*readyMsg) (jobs []*Job) {
+	var again []*taken
+	for _, m := range ms {
+		x, err := q.claimShared(m)
+		if err != nil {
+			q.log.Error("a record of READY cannot be read; it stays where it is", "error", err)
+			continue
+		}
+		switch {
+		case x == nil:
+		case x.rec.delivered.n > 1:
+			again = append(again, x)
+		default:
+			jobs = append(jobs, x.jobs...)
+		}
+	}
+	if len(again) == 0 {
+		return jobs
+	}
+	left, err := q.lookInto(ctx, again)
+	if err != nil {
+		q.log.Warn("mail that another node had in hand could not be looked into; it is offered again later", "count", len(again), "error", err)
+		for _, x := range again {
+			q.journal.leave(x.rec)
+			q.claims.forget(x.rec) // no word to the server: at once it would offer them again
+		}
+		return jobs
+	}
+	return append(jobs, left...)
+}
+
+// taken is a record that we have just claimed, with its jobs.
+type taken struct {
+	rec  *record
+	jobs []*Job
+}
+
+// claimShared claims one record; nil: there is nothing to do.
+func (q *Queue) claimShared(m *readyMsg) (*taken, error) {
+	md, err := m.Metadata()
+	if err != nil {
+		return nil, err
+	}
+	r := &record{stream: streamReady, seq: md.Sequence.Stream, msg: m, fresh: m.sent,
+		delivered: offer{since: q.team.since, n: md.NumDelivered}}
+	q.known.sawReady(r.seq)
+	q.journal.sawReady(r.seq)
+	if age(m.sent) >= renewable(q.o.AckWait) {
+		return nil, nil // it lay in a buffer while we were frozen: by now it may be another's
+	}
+	if !q.takeReady(r) {
+		return nil, nil
+	}
+	q.journal.enter(r)
+	js, err := q.jobs(r, m.Data())
+	if err != nil {
+		return nil, fmt.Errorf("READY sequence %d: %w", r.seq, err)
+	}
+	return &taken{r, js}, nil
+}
+
+// lookInto finds out what others have done with jobs that are offered again: another
+// node died, was cut off, or gave them back. What it has ended is removed; what it may
+// have delivered is listed as a doubt; the rest is returned.
+func (q *Queue) lookInto(ctx context.Context, again []*taken) ([]*Job, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute) // a stop must not leave them half done
+	defer cancel()
+	asked := map[string]bool{}
+	for _, x := range again {
+		for _, j := range x.jobs {
+			asked[j.ID()] = true
+		}
+	}
+	ps, upTo, err := q.fenceOffers(ctx, again)
+	if err != nil {
+		return nil, err
+	}
+	from, end, err := q.horizon(ctx)
+	if err != nil {
+		return nil, err
+	}
+	fs, err := q.loadFences(ctx, ps, upTo)
+	if err != nil {
+		return nil, err
+	}
+	subjects := make([]string, len(ps))
+	for i, p := range ps {
+		subjects[i] = partPrefix(p) + ">"
+	}
+	past := newPast(fs, func(_ mail.Domain, delivery string, _ *proto.Event) bool { return asked[delivery] })
+	if err := past.read(ctx, q, from, end, subjects, upTo); err != nil {
+		return nil, err
+	}
+	if err := q.journal.noteDoubts(ctx, past.doubts()); err != nil {
+		return nil, err
+	}
+	var jobs []*Job
+	for _, x := range again {
+		x.rec.from = from
+		for _, j := range x.jobs {
+			switch {
+			case past.over(j.ID(), j.Generation, 0):
+				j.discard()
+			case x.rec.delivered.n > offersMost:
+				q.hold(j, x.rec.delivered.n)
+			default:
+				jobs = append(jobs, j)
+			}
+		}
+	}
+	return jobs, nil
+}
+
+// fenceOffers stores, in each partition where the jobs would wait, that older claims
+// on them count no more. It returns the partitions and the last fence's sequence.
+func (q *Queue) fenceOffers(ctx context.Context, again []*taken) (ps []uint32, upTo uint64, err error) {
+	by := map[uint32][]string{}
+	for _, x := range again {
+		for _, j := range x.jobs {
+			p := PartitionOf(j.Destination, j.ID())
+			if s := offered(x.rec.seq, x.rec.delivered); len(by[p]) == 0 || by[p][len(by[p])-1] != s {
+				by[p] = append(by[p], s)
+			}
+		}
+	}
+	var g errgroup.Group
+	g.SetLimit(16)
+	var seqs [Partitions]uint64
+	for p, list := range by {
+		ps = append(ps, p)
+		g.Go(func() error {
+			for len(list) > 0 { // a header has its bounds
+				n := min(len(list), 500)
+				seq, err := q.storeFence(ctx, readyFence(p), strings.Join(list[:n], " "))
+				if err != nil {
+					return err
+				}
+				seqs[p], list = seq, list[n:]
+			}
+			return nil
+		})
+	}
+	err = g.Wait()
+	for _, seq := range seqs {
+		upTo = max(upTo, seq)
+	}
+	return ps, upTo, err
+}
+
+// hold keeps a job that has been offered too often, for an operator to look at.
+func (q *Queue) hold(j *Job, offers uint64) {
+	q.log.Error("a delivery was given out again and again and nobody brought it to an outcome; it is held", "delivery", j.ID(), "times", offers)
+	next := j.Delivery
+	next.Held = true
+	next.LastReply = mail.R(451, "4.3.0", fmt.Sprintf("given out %d times without an outcome: held until an operator releases it", offers))
+	j.Wait(next, nil)
+}
