@@ -90,6 +90,8 @@ func TestBadConfig(t *testing.T) {
 		{"route without port", "routes: [{to: a.test, via: mx.b.test}]", `t.yaml:1: routes[0].via: "mx.b.test" wants "host:port" or "lmtp:host:port"`},
 		{"route to nobody", "routes: [{to: a.test, via: \":25\"}]", `t.yaml:1: routes[0].via: ":25" has no host before the port`},
 		{"route with half", "routes:\n  - to: a.test", `t.yaml:2: routes[0].via: missing; "host:port" or "lmtp:host:port".`},
+		{"route of nothing", "routes:\n-", `t.yaml:2: routes[0]: is empty; write it, or take its dash away`},
+		{"listener of nothing", "smtp: {listen: [null]}", `t.yaml:1: smtp.listen[0]: is empty; write it, or take its dash away`},
 		{"route twice", "routes:\n  - {to: a.test, via: \"h:25\"}\n  - {to: A.TEST, via: \"i:25\"}", `t.yaml:3: routes[1].to: "A.TEST" has a route already (routes[0]); keep one`},
 		{"limit of an undefined destination", "destinations:\n  google: {mx: [\"*.google.com\"]}\nlimits:\n  - to: gogle\n    connections: 5", `t.yaml:4: limits[0].to: "gogle" is a destination nobody defined; did you mean "google"?`},
 		{"limit of nothing", "limits:\n  - to: a.test", `t.yaml:2: limits[0]: limits nothing; give messages, recipients, new_connections, connections or per_connection`},

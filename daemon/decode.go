@@ -212,6 +212,10 @@ func (l *loader) list(node ast.Node, v reflect.Value, k key) {
 	for i, item := range seq.Values {
 		e := key{name: k.name, path: fmt.Sprintf("%s[%d]", k.path, i), tag: k.tag, value: out.Index(i)}
 		l.mark(e.path, lineOf(item))
+		if _, empty := item.(*ast.NullNode); empty {
+			l.bad(lineOf(item), e.path, "is empty", "write it, or take its dash away")
+			continue
+		}
 		l.value(item, e.value, e)
 	}
 	v.Set(out)
