@@ -107,8 +107,10 @@ func TestDecide(t *testing.T) {
 
 // However the nodes are started, and started again, one cluster comes of it.
 func TestFormationOrders(t *testing.T) {
+	t.Parallel()
 	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
 		t.Run(fmt.Sprint(order), func(t *testing.T) {
+			t.Parallel()
 			nodes := testCluster(t, 3)
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
@@ -134,6 +136,9 @@ func TestFormationOrders(t *testing.T) {
 			}
 			propose(t, 1, nodes...)
 			for _, n := range nodes {
+				eventually(t, "the entry", func() bool { return len(n.fsm.numbers()) == 1 })
+			}
+			for _, n := range nodes {
 				n.stop()
 			}
 			slices.Reverse(order)
@@ -152,6 +157,7 @@ func TestFormationOrders(t *testing.T) {
 }
 
 func TestMissingPeer(t *testing.T) {
+	t.Parallel()
 	nodes := testCluster(t, 3)
 	log := nodes[0].logged()
 	ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
@@ -185,8 +191,10 @@ func TestMissingPeer(t *testing.T) {
 }
 
 func TestWipedDisk(t *testing.T) {
+	t.Parallel()
 	for _, who := range []string{"a follower", "the leader"} {
 		t.Run(who, func(t *testing.T) {
+			t.Parallel()
 			nodes := testCluster(t, 3)
 			startAll(t, nodes...)
 			propose(t, 1, nodes...)
@@ -255,6 +263,7 @@ func TestForeignPeer(t *testing.T) {
 
 // A node that has died is removed when another has taken its place, and not before.
 func TestReplacement(t *testing.T) {
+	t.Parallel()
 	nodes := testCluster(t, 4)
 	before, after := nodes[0].peers[:3], []Peer{nodes[0].peer, nodes[1].peer, nodes[3].peer}
 	timing := fast
@@ -345,6 +354,7 @@ func TestPlan(t *testing.T) {
 }
 
 func TestLeave(t *testing.T) {
+	t.Parallel()
 	nodes := testCluster(t, 3)
 	startAll(t, nodes...)
 	propose(t, 1, nodes...)
@@ -374,6 +384,7 @@ func TestLeave(t *testing.T) {
 
 // A second machine with a node's name must not push the real one out.
 func TestNodeRunsTwice(t *testing.T) {
+	t.Parallel()
 	nodes := testCluster(t, 3)
 	startAll(t, nodes...)
 	l := leaderOf(t, nodes...)

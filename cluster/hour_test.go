@@ -18,6 +18,7 @@ var seed = flag.Uint64("seed", 0, "seed of the random faults; 0: the recorded on
 // An hour of elections, partitions, kills and transfers with real raft, the real
 // transport and the real log store, in fake time.
 func TestHour(t *testing.T) {
+	t.Parallel()
 	seeds := []uint64{1}
 	if *seed != 0 {
 		seeds = []uint64{*seed}

@@ -21,7 +21,13 @@ type Leadership struct {
 func (r *Raft) Leadership() <-chan Leadership { return r.events }
 
 // Leading returns the term this node leads in; 0: it does not.
-func (r *Raft) Leading() uint64 { return r.leads.Load() }
+func (r *Raft) Leading() uint64 {
+	term := r.leads.Load()
+	if term != 0 && r.raft.State() != raft.Leader { // the notice is still under way
+		return 0
+	}
+	return term
+}
 
 // pump turns raft's bare notices into events with a term. The notice channel has no
 // buffer, so raft waits in its main loop until we have read: when the state is still

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"net"
 	"path/filepath"
 	"strings"
@@ -13,40 +12,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 )
-
-// natsPeers finds nodes with three free ports in a row.
-func natsPeers(t *testing.T, n int) []Peer {
-	var peers []Peer
-	var held []net.Listener
-	defer func() {
-		for _, l := range held {
-			l.Close()
-		}
-	}()
-	for len(peers) < n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		held = append(held, ln)
-		p := Peer{fmt.Sprint("node", len(peers)+1), ln.Addr().String()}
-		if checkAddr(p.Addr) != nil {
-			continue
-		}
-		a, errA := net.Listen("tcp", p.RouteAddr())
-		if errA != nil {
-			continue
-		}
-		held = append(held, a)
-		b, errB := net.Listen("tcp", p.NATSAddr())
-		if errB != nil {
-			continue
-		}
-		held = append(held, b)
-		peers = append(peers, p)
-	}
-	return peers
-}
 
 func clusterCredentials(t *testing.T, dir string, nodes ...string) []*Credentials {
 	t.Helper()
@@ -70,7 +35,8 @@ func clusterCredentials(t *testing.T, dir string, nodes ...string) []*Credential
 // Three servers over mutual TLS keep a stream of three replicas; one of them stops in
 // the middle of it.
 func TestNATSCluster(t *testing.T) {
-	peers := natsPeers(t, 3)
+	t.Parallel()
+	peers := freePeers(t, 3)
 	cred := clusterCredentials(t, t.TempDir(), "node1", "node2", "node3", "deliverer1")
 	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}
 	start := func(i int) *NATS {
@@ -179,7 +145,7 @@ func TestNATSClusterRefusals(t *testing.T) {
 		})
 	}
 	// A port that is taken is said at once.
-	peers := natsPeers(t, 3)
+	peers := freePeers(t, 3)
 	ln, err := net.Listen("tcp", peers[0].RouteAddr())
 	if err != nil {
 		t.Fatal(err)

@@ -92,21 +92,30 @@ func TestPrepareNewStore(t *testing.T) {
 }
 
 // Any change of any octet is noticed, and salvage gives only records that were
-// there, in their order.
+// there, in their order. One thing JetStream's checksum cannot tell: where the subject
+// ends and the payload begins in a record without headers.
 func TestScanFindsEveryChange(t *testing.T) {
 	_, b := realBlock(t)
 	h := blockHash("S", 1)
-	whole := map[string]bool{}
+	whole, unprotected := map[string]bool{}, map[int]bool{}
 	for off := 0; off < len(b); {
 		r := readRecord(b[off:], h)
 		whole[string(b[off:off+r.size])] = true
+		if binary.LittleEndian.Uint32(b[off:])&bitHeaders == 0 {
+			unprotected[off+20], unprotected[off+21] = true, true
+		}
 		off += r.size
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		c := bytes.Clone(b)
 		at := rapid.IntRange(0, len(b)-1).Draw(t, "at")
 		for i := at; i < min(len(c), at+rapid.IntRange(1, 200).Draw(t, "octets")); i++ {
-			c[i] ^= byte(rapid.IntRange(1, 255).Draw(t, "change"))
+			if !unprotected[i] {
+				c[i] ^= byte(rapid.IntRange(1, 255).Draw(t, "change"))
+			}
+		}
+		if bytes.Equal(c, b) {
+			t.Skip("nothing changed")
 		}
 		s := scanBlock(c, h)
 		if s.bad < 0 || s.bad > at {

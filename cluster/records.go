@@ -16,7 +16,8 @@ import (
 //	4 octets   length of the whole record, little-endian; top bit: it has headers
 //	8          sequence; top bit: erased, next bit: a tombstone (this sequence was removed)
 //	8          time of storing, Unix nanoseconds; a tombstone has its record's
-//	2          length of the subject
+//	2          length of the subject; not under the hash, so without headers nothing
+//	           tells when the border between subject and payload has moved
 //	…          subject; with headers: 4 octets of their length, headers; payload
 //	8          HighwayHash-64 of sequence, time, subject, headers and payload
 //

@@ -33,7 +33,7 @@ func (r *Raft) watch() {
 			continue
 		}
 		why := fmt.Errorf("it leads, and for %v nothing was committed although asked: the others answer, but do not store", r.o.Timing.Stall)
-		if stuck >= stallTicks {
+		if stuck >= stallTicks-1 { // the proposal was counted a tick before its write
 			why = fmt.Errorf("it leads, and one write to %s has been under way for %v: the disk stands still", r.store.path, r.o.Timing.Stall)
 		}
 		idle, stuck = 0, 0
