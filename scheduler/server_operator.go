@@ -49,6 +49,11 @@ type SessionStatus struct {
 	Node      string        `json:"node"`
 	Connected bool          `json:"connected"`
 	Lease     time.Duration `json:"lease_ns"` // how long it may work still, without another answer
+
+	Version    uint64 `json:"version"`    // of the limits it works by
+	Partitions int    `json:"partitions"` // of WAIT that it holds
+	Slots      int    `json:"slots"`      // connections under a limit
+	Draining   bool   `json:"draining,omitempty"`
 }
 
 // LiveQuery says which windows and limits of connections are asked for.
@@ -238,8 +243,10 @@ func (r *reign) statuses(of []SessionID) []SessionStatus {
 			continue
 		}
 		_, connected := r.sessions[i.ID]
+		h, _ := r.leader.Holds(i.ID)
 		out = append(out, SessionStatus{ID: i.ID, Node: i.Node, Connected: connected,
-			Lease: time.Duration(max(0, r.leader.Lease(i.ID)-now))})
+			Lease:   time.Duration(max(0, r.leader.Lease(i.ID)-now)),
+			Version: h.Version, Partitions: h.Partitions, Slots: h.Slots, Draining: h.Draining})
 	}
 	return out
 }
