@@ -2,18 +2,12 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
-	"path/filepath"
 	"runtime"
-	"slices"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,13 +15,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tarishi/tarishi/admin"
-	"github.com/tarishi/tarishi/cluster"
 	"github.com/tarishi/tarishi/daemon"
 	"github.com/tarishi/tarishi/deliverer"
 	"github.com/tarishi/tarishi/dns"
 	"github.com/tarishi/tarishi/ingress"
+	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/queue"
-	"github.com/tarishi/tarishi/shaping"
+	"github.com/tarishi/tarishi/scheduler"
 	"github.com/tarishi/tarishi/smtp"
 )
 
@@ -63,7 +57,7 @@ folder, and the node goes on with what can be read.`,
 
 // serve runs a node until ctx ends and it has drained. A damaged queue is an error
 // unless accept is set. ready is told, once, that mail is accepted. Data goes one
-// way: ingress, queue, deliverer.
+// way: ingress, queue, deliverer; control comes from the scheduler to the deliverer.
 func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line string)) (err error) {
 	log := c.Log.Logger(os.Stderr)
 	slog.SetDefault(log)
@@ -71,67 +65,76 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 		log.Warn(w)
 	}
 	started := time.Now()
-	if c.Clustered() || c.Delivery.Source != "" {
-		return errors.New("serve runs a node on its own so far, from the system's own address: leave out cluster.peers and delivery.source")
+
+	// A node with the scheduler role keeps state; others of a cluster keep none.
+	mode, where := daemon.Standalone, "no data here"
+	if c.Clustered() {
+		mode = daemon.Cluster
+	}
+	var folder *daemon.Folder
+	if c.Has("scheduler") || !c.Clustered() {
+		if folder, err = daemon.OpenFolder(c.Data, mode); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, folder.Close()) }()
+		where = "data in " + folder.Path
 	}
 
-	folder, err := daemon.OpenFolder(c.Data, daemon.Standalone)
+	k, err := openCouncil(c, log)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, folder.Close()) }()
+	defer func() { err = errors.Join(err, k.close()) }()
 
-	// Before JetStream sees the files: it mends a damaged one by cutting it off.
-	rest, err := cluster.Prepare(ctx, cluster.PrepareOptions{
-		Dir: queueDir(folder), Keep: filepath.Join(folder.Path, "damaged"), Accept: accept, Log: log,
-	})
+	// The session with the scheduler, the queue and the deliverer ask one another;
+	// what is made later is asked for when it is there.
+	var out *deliverer.Deliverer
+	var q *store
+	s := newSession(c, k, log)
+	q, err = openStore(ctx, c, k, folder, accept, storeNeeds{
+		mayWork: s.holds,
+		bounce: func(ctx context.Context, j *queue.Job, reply mail.Reply) error {
+			return adminJob{j, out}.Bounce(ctx, reply)
+		},
+	}, log)
 	if stoppedEarly(ctx, err) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	nats, q, err := openQueue(ctx, c, folder, log)
-	if stoppedEarly(ctx, err) {
-		return nil
-	}
-	if err != nil {
+	// The queue closes last: whoever settles a delivery until then finds it open.
+	defer func() { err = errors.Join(err, q.close(ctx)) }()
+
+	if err = k.join(ctx, folder); err != nil {
+		if stoppedEarly(ctx, err) {
+			return nil
+		}
 		return err
 	}
-	checkCtx, endCheck := context.WithCancel(ctx)
-	var check sync.WaitGroup
-	check.Go(func() { rest.Run(checkCtx) })
-	defer func() {
-		endCheck()
-		check.Wait()
-		// The queue closes last: whoever settles a delivery until then finds it open.
-		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-		defer cancel()
-		err = errors.Join(err, q.Close(limit))
-		nats.Stop()
-	}()
 
 	resolver := dns.New(dns.Config{
 		Servers: c.Delivery.DNS.Servers, Timeout: c.Delivery.DNS.Timeout, Attempts: c.Delivery.DNS.Attempts,
 		Allow: c.Delivery.AllowTargets, Log: log,
 	})
 
-	var out *deliverer.Deliverer
 	if c.Has("deliverer") {
-		conf, err := delivererConfig(c, q, resolver, log)
+		conf, err := delivererConfig(c, q.Queue, resolver, log)
 		if err != nil {
 			return err
 		}
+		conf.Scheduler = s.open(k.reach)
 		if out, err = deliverer.New(conf); err != nil {
 			return err
 		}
+		s.attach(q.Queue, out)
 	}
 
 	var in *ingress.Service
 	var policy *ingress.Handler
 	var server *smtp.Server
 	if c.Has("ingress") {
-		policy = newPolicy(c, q, resolver, log)
+		policy = newPolicy(c, q.Queue, resolver, log)
 		if server, err = newServer(c, policy, log); err != nil {
 			return err
 		}
@@ -140,6 +143,7 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 		}
 	}
 
+	op := scheduler.NewOperator(k.reach, log)
 	line := "tarishi " + version() + ":"
 	var draining atomic.Bool
 	var board *admin.Server
@@ -150,7 +154,10 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 		}
 		board = admin.New(admin.Config{
 			Version: version(), Node: c.Hostname, Roles: c.Roles, Started: started,
-			Hosts: []string{c.SMTP.Hostname}, Queue: adminQueue{q, out}, Stats: func() admin.Stats { return stats(q, server, policy, out) },
+			Hosts: []string{c.SMTP.Hostname}, Queue: adminQueue{q.Queue, out},
+			Stats:   func() admin.Stats { return stats(q.Queue, server, policy, out) },
+			Limits:  operatorLimits{op, resolver, c},
+			Cluster: operatorNodes{k, op, q, out, c},
 			Checks: []admin.Check{
 				{Name: "queue", Ask: func(context.Context) error { return q.Room() }},
 				{Name: "running", Ask: func(context.Context) error {
@@ -177,9 +184,27 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 		close(ingressDone)
 	}
 	delivererDone := make(chan struct{})
+	sessionCtx, endSession := context.WithCancel(context.WithoutCancel(ctx))
+	defer endSession()
 	if out != nil {
+		g.Go(func() error {
+			defer failed()
+			if err := k.bringFile(runCtx, op); err != nil {
+				if runCtx.Err() != nil {
+					return nil
+				}
+				return fmt.Errorf("the limits of the configuration were not taken: %w", err)
+			}
+			return s.run(sessionCtx)
+		})
 		g.Go(func() error { defer failed(); defer close(delivererDone); return out.Run(runCtx) })
 	} else {
+		g.Go(func() error { // limits come from nodes with the scheduler role, whoever delivers
+			if err := k.bringFile(runCtx, op); err != nil && runCtx.Err() == nil {
+				return fmt.Errorf("the limits of the configuration were not taken: %w", err)
+			}
+			return nil
+		})
 		close(delivererDone)
 	}
 	adminCtx, endAdmin := context.WithCancel(context.WithoutCancel(ctx))
@@ -188,13 +213,16 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 		g.Go(func() error { defer failed(); return board.Serve(adminCtx, adminPort) })
 		line += " admin on " + adminPort.Addr().String() + ","
 	}
-	ready(line + " data in " + folder.Path)
+	ready(line + " " + where)
 
 	<-runCtx.Done()
 	draining.Store(true)
 	log.Info("draining")
+	s.drain()
 	<-ingressDone
 	<-delivererDone
+	s.settled()
+	endSession()
 	endAdmin()
 	return g.Wait()
 }
@@ -204,9 +232,6 @@ func stoppedEarly(ctx context.Context, err error) bool {
 	return ctx.Err() != nil && errors.Is(err, context.Canceled)
 }
 
-// queueDir is where JetStream keeps the queue.
-func queueDir(f *daemon.Folder) string { return filepath.Join(f.Path, "queue") }
-
 // overlapDisk lets twice as many goroutines run as there are cores. A goroutine in
 // fsync keeps its place until the runtime takes it away, which can be milliseconds:
 // with two cores and two places, every barrier stopped half the node. Measured on
@@ -215,209 +240,4 @@ func overlapDisk() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
 	}
-}
-
-// openQueue starts the embedded JetStream and the queue on it. Where JetStream
-// turns out to acknowledge before it writes, it must sync every write itself.
-func openQueue(ctx context.Context, c *daemon.Config, folder *daemon.Folder, log *slog.Logger) (*cluster.NATS, *queue.Queue, error) {
-	size := int64(c.Queue.MaxBytes)
-	if size == 0 {
-		var err error
-		if size, err = folder.QueueBytes(); err != nil {
-			return nil, nil, err
-		}
-	}
-	dir := queueDir(folder)
-	always := c.Queue.Sync == "always"
-	if c.Queue.Sync == "auto" {
-		if why := barrierUnsafe(folder.Path); why != "" {
-			log.Warn("every write is synced by itself, which is much slower", "reason", why)
-			always = true
-		}
-	}
-	for {
-		nats, err := cluster.StartNATS(cluster.NATSOptions{Dir: dir, SyncAlways: always, Log: log})
-		if err != nil {
-			return nil, nil, err
-		}
-		q, err := queue.Open(ctx, queue.Options{
-			Server: nats, StreamsDir: cluster.StreamsDir(dir), Node: c.Hostname,
-			MaxBytes: size, MaxInline: int(c.Queue.MaxInline), NoBarrier: always, Log: log,
-		})
-		if err == nil {
-			if err := nats.KeepMeta(); err != nil {
-				log.Warn("if the streams' configuration is ever damaged, this node will not be able to mend it", "error", err)
-			}
-			return nats, q, nil
-		}
-		nats.Stop()
-		if errors.Is(err, queue.ErrBarrier) && c.Queue.Sync == "auto" {
-			log.Warn("every write is synced by itself, which is much slower", "reason", err)
-			always = true
-			continue
-		}
-		return nil, nil, err
-	}
-}
-
-func newPolicy(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, log *slog.Logger) *ingress.Handler {
-	return ingress.New(ingress.Policy{
-		Hostname: c.SMTP.Hostname, RelayFrom: c.SMTP.RelayFrom, LocalDomains: c.Local.Domains,
-		Postmaster: c.Local.Postmaster, MaxRecipients: c.SMTP.MaxRecipients, MaxReceived: c.SMTP.MaxReceived,
-		MaxHeader: int64(c.SMTP.MaxHeaderSize), Expire: c.Retry.Expire, TenantHeader: c.SMTP.TenantHeader, Log: log,
-		ReverseName: func(ctx context.Context, ip netip.Addr) string { return verifiedName(ctx, resolver, ip) },
-	}, ingress.Store{
-		NewWriter: func(id string) ingress.Writer { return q.NewWriter(id) },
-		Room:      q.Room,
-		Full:      queue.ErrFull,
-	})
-}
-
-func newServer(c *daemon.Config, h smtp.Handler, log *slog.Logger) (*smtp.Server, error) {
-	var t *tls.Config
-	if c.SMTP.TLS.Cert != "" {
-		cert, err := tls.LoadX509KeyPair(c.SMTP.TLS.Cert, c.SMTP.TLS.Key)
-		if err != nil {
-			return nil, fmt.Errorf("smtp.tls: %w", err)
-		}
-		t = &tls.Config{Certificates: []tls.Certificate{cert}}
-	}
-	l, w := c.SMTP.Limits, c.SMTP.Timeouts
-	return &smtp.Server{
-		Hostname: c.SMTP.Hostname, Handler: h, TLS: t, Log: log, LaxPaths: c.SMTP.LaxPaths,
-		// Our own hosts may open as many connections as the node has.
-		Exempt: func(ip netip.Addr) bool {
-			return slices.ContainsFunc(c.SMTP.RelayFrom, func(p netip.Prefix) bool { return p.Contains(ip) })
-		},
-		Limits: smtp.Limits{
-			Connections: l.Connections, PerIP: l.ConnectionsPerIP, BodyLine: int(l.BodyLine),
-			MessageSize: int64(c.SMTP.MaxMessageSize), Discard: int64(l.Discard), Recipients: c.SMTP.MaxRecipients,
-			Errors: l.Errors, Junk: l.Junk, Refusals: l.Refusals,
-		},
-		Timeouts: smtp.Timeouts{
-			Command: w.Command, Block: w.Block, Message: w.Message, Session: w.Session,
-			Handshake: w.Handshake, Write: w.Write, Greeting: w.Greeting, MinRate: orNone(int(w.MinRate)),
-		},
-	}, nil
-}
-
-// orNone turns the configuration's "0: any" into the engine's.
-func orNone(n int) int {
-	if n == 0 {
-		return -1
-	}
-	return n
-}
-
-func delivererConfig(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, log *slog.Logger) (conf deliverer.Config, err error) {
-	var routes []deliverer.Route
-	for _, r := range c.Routes {
-		routes = append(routes, deliverer.Route{To: r.To, Via: r.Via})
-	}
-	if c.Local.Via != "" {
-		for _, d := range c.Local.Domains {
-			routes = append(routes, deliverer.Route{To: d, Via: c.Local.Via})
-		}
-	}
-	table, err := deliverer.NewRoutes(routes)
-	if err != nil {
-		return conf, err
-	}
-	rules := []shaping.ConnectionRule{{To: "*", Limit: shaping.Limit{Connections: c.Delivery.Connections, PerConnection: c.Delivery.PerConnection}}}
-	for _, l := range c.Rules() {
-		x, err := connectionRule(l)
-		if err != nil {
-			return conf, err
-		}
-		if l.To == "*" {
-			rules[0] = mergeRule(x, rules[0])
-			continue
-		}
-		rules = append(rules, x)
-	}
-	limits, err := shaping.NewRules(rules)
-	if err != nil {
-		return conf, err
-	}
-	self := dns.SelfInfo{Names: []string{c.Hostname, c.SMTP.Hostname}, Addrs: ownAddrs()}
-	d := c.Delivery
-	policy := smtp.TLSOpportunistic
-	if d.TLS == "off" {
-		policy = smtp.TLSNever
-	}
-	attempts := log
-	if !c.Log.Attempts {
-		attempts = slog.New(quiet{log.Handler()})
-	}
-	return deliverer.Config{
-		Hostname: d.Helo, Queue: outQueue{q}, Store: q, Hosts: mailHosts{resolver, self}, Routes: table, Rules: limits,
-		Retry: shaping.Retry{Schedule: c.Retry.Schedule, Expire: c.Retry.Expire, Jitter: c.Retry.Jitter},
-		Log:   attempts, HandJobs: d.Hand.Jobs, HandBytes: int64(d.Hand.Bytes), IdleClose: orNever(d.Idle),
-		ConnectTimeout: d.Timeouts.Connect, DrainTimeout: max(c.Drain, time.Nanosecond), DelayNotice: orNever(c.Retry.DelayNotice),
-		Timeouts: smtp.ClientTimeouts{
-			Greeting: d.Timeouts.Banner, Hello: d.Timeouts.Banner, Mail: d.Timeouts.Command, Rcpt: d.Timeouts.Command,
-			Data: d.Timeouts.Data, Block: d.Timeouts.Block, Dot: d.Timeouts.Dot,
-		},
-		TLS: policy,
-	}, nil
-}
-
-// connectionRule is the part of a limit that a node keeps by itself. What needs the
-// scheduler is refused, never left out.
-func connectionRule(l shaping.Rule) (x shaping.ConnectionRule, err error) {
-	for _, f := range shaping.Fields {
-		n := l.Number(f)
-		switch {
-		case !l.Gives(f):
-		case n == nil || *n == 0 || l.Per != 0 || !strings.ContainsAny(l.To, ".*"):
-			return x, fmt.Errorf("limits: to %s: %s per %s cannot be kept without the scheduler; leave it out", l.To, f, l.Per)
-		case f == shaping.Connections:
-			x.Connections = *n
-		default:
-			x.PerConnection = *n
-		}
-	}
-	x.To = l.To
-	return x, nil
-}
-
-func mergeRule(x, def shaping.ConnectionRule) shaping.ConnectionRule {
-	if x.Connections == 0 {
-		x.Connections = def.Connections
-	}
-	if x.PerConnection == 0 {
-		x.PerConnection = def.PerConnection
-	}
-	return x
-}
-
-// orNever turns the configuration's "0: never" into the deliverer's.
-func orNever(d time.Duration) time.Duration {
-	if d == 0 {
-		return -1
-	}
-	return d
-}
-
-// ownAddrs are this machine's addresses: mail that resolves to them would loop.
-func ownAddrs() []netip.Addr {
-	var out []netip.Addr
-	nets, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil
-	}
-	for _, n := range nets {
-		if p, err := netip.ParsePrefix(n.String()); err == nil {
-			out = append(out, p.Addr())
-		}
-	}
-	return out
-}
-
-func addrs(list []net.Addr) string {
-	var s []string
-	for _, a := range list {
-		s = append(s, a.String())
-	}
-	return strings.Join(s, " and ")
 }

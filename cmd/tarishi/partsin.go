@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+
+	"github.com/tarishi/tarishi/daemon"
+	"github.com/tarishi/tarishi/dns"
+	"github.com/tarishi/tarishi/ingress"
+	"github.com/tarishi/tarishi/queue"
+	"github.com/tarishi/tarishi/smtp"
+)
+
+func newPolicy(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, log *slog.Logger) *ingress.Handler {
+	return ingress.New(ingress.Policy{
+		Hostname: c.SMTP.Hostname, RelayFrom: c.SMTP.RelayFrom, LocalDomains: c.Local.Domains,
+		Postmaster: c.Local.Postmaster, MaxRecipients: c.SMTP.MaxRecipients, MaxReceived: c.SMTP.MaxReceived,
+		MaxHeader: int64(c.SMTP.MaxHeaderSize), Expire: c.Retry.Expire, TenantHeader: c.SMTP.TenantHeader, Log: log,
+		ReverseName: func(ctx context.Context, ip netip.Addr) string { return verifiedName(ctx, resolver, ip) },
+	}, ingress.Store{
+		NewWriter: func(id string) ingress.Writer { return q.NewWriter(id) },
+		Room:      q.Room,
+		Full:      queue.ErrFull,
+	})
+}
+
+func newServer(c *daemon.Config, h smtp.Handler, log *slog.Logger) (*smtp.Server, error) {
+	var t *tls.Config
+	if c.SMTP.TLS.Cert != "" {
+		cert, err := tls.LoadX509KeyPair(c.SMTP.TLS.Cert, c.SMTP.TLS.Key)
+		if err != nil {
+			return nil, fmt.Errorf("smtp.tls: %w", err)
+		}
+		t = &tls.Config{Certificates: []tls.Certificate{cert}}
+	}
+	l, w := c.SMTP.Limits, c.SMTP.Timeouts
+	return &smtp.Server{
+		Hostname: c.SMTP.Hostname, Handler: h, TLS: t, Log: log, LaxPaths: c.SMTP.LaxPaths,
+		// Our own hosts may open as many connections as the node has.
+		Exempt: func(ip netip.Addr) bool {
+			return slices.ContainsFunc(c.SMTP.RelayFrom, func(p netip.Prefix) bool { return p.Contains(ip) })
+		},
+		Limits: smtp.Limits{
+			Connections: l.Connections, PerIP: l.ConnectionsPerIP, BodyLine: int(l.BodyLine),
+			MessageSize: int64(c.SMTP.MaxMessageSize), Discard: int64(l.Discard), Recipients: c.SMTP.MaxRecipients,
+			Errors: l.Errors, Junk: l.Junk, Refusals: l.Refusals,
+		},
+		Timeouts: smtp.Timeouts{
+			Command: w.Command, Block: w.Block, Message: w.Message, Session: w.Session,
+			Handshake: w.Handshake, Write: w.Write, Greeting: w.Greeting, MinRate: orNone(int(w.MinRate)),
+		},
+	}, nil
+}
+
+// orNone turns the configuration's "0: any" into the engine's.
+func orNone(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
+}
