@@ -26,6 +26,10 @@ func (l *Leader) InForce(version uint64, now Time) (done bool, waiting []Session
 			waiting = append(waiting, s.id)
 		}
 	}
+	for _, c := range l.slots.counters {
+		// Those closed a moment ago are open for a receiver that has not noticed.
+		done = done && (c.max < 0 || c.taken() <= c.max)
+	}
 	return done && len(waiting) == 0, waiting
 }
 

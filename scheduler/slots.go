@@ -80,7 +80,7 @@ type slotDesk struct {
 	changed  []*slotCounter
 	full     []*slotCounter // with lanes waiting
 	write    []*slotShare
-	rest     []resting // closed slots, by when they are free again
+	resting  []resting // closed slots, by when they are free again
 	shares   []*slotShare
 	checked  Time
 }
@@ -256,12 +256,12 @@ func (l *Leader) obstacle(w *slotWant) *slotCounter {
 // turnSlots hands out free slots, and asks for others to be ended.
 func (l *Leader) turnSlots(now Time) {
 	d := &l.slots
-	for len(d.rest) > 0 && d.rest[0].at <= now {
-		for _, c := range d.rest[0].bound {
+	for len(d.resting) > 0 && d.resting[0].at <= now {
+		for _, c := range d.resting[0].bound {
 			c.resting--
 			l.look(c)
 		}
-		d.rest = d.rest[1:]
+		d.resting = d.resting[1:]
 	}
 	// After a failover a slot may have been closed a moment ago under the old leader.
 	if now < l.start+l.p.SlotRest && l.term > 1 {
@@ -377,6 +377,14 @@ func (l *Leader) unbindSlot(x *slot) {
 	x.bound = nil
 }
 
+// rest keeps one connection counted a moment longer.
+func (l *Leader) rest(now Time, bound []*slotCounter) {
+	for _, c := range bound {
+		c.resting++
+	}
+	l.slots.resting = append(l.slots.resting, resting{now + l.p.SlotRest, bound})
+}
+
 // closeSlot frees a slot whose connection is closed: a moment later, when rest is set,
 // so that the receiver has noticed.
 func (l *Leader) closeSlot(x *slot, now Time, rest bool) {
@@ -384,12 +392,9 @@ func (l *Leader) closeSlot(x *slot, now Time, rest bool) {
 	l.unbindSlot(x)
 	for _, c := range bound {
 		l.shareOf(x.s, c).free = now
-		if rest {
-			c.resting++
-		}
 	}
-	if rest && len(bound) > 0 {
-		l.slots.rest = append(l.slots.rest, resting{now + l.p.SlotRest, bound})
+	if rest {
+		l.rest(now, bound)
 	}
 	delete(x.s.slots, x.id)
 	x.ln.held--

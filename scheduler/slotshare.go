@@ -36,20 +36,26 @@ func (l *Leader) loadShares(s *session) {
 	}
 }
 
-// unhold ends counting by the log: the session has said what it holds, or holds
-// nothing any more.
-func (l *Leader) unhold(s *session) {
-	if s.old && l.p.broken != slotsAtOnce {
-		for _, h := range s.shares {
-			h.c.unheard -= h.committed
-			l.look(h.c)
+// unhold ends counting by the log: the session has said what it holds, or its lease is
+// over. What it might have held and does not may have been closed a moment ago.
+func (l *Leader) unhold(s *session, now Time) {
+	if !s.old || l.p.broken == slotsAtOnce {
+		return
+	}
+	for _, h := range l.slots.shares {
+		if h.s != s {
+			continue
+		}
+		h.c.unheard -= h.committed
+		l.look(h.c)
+		for range h.committed - h.held {
+			l.rest(now, []*slotCounter{h.c})
 		}
 	}
 }
 
 // claimSlots makes what a session claims what it holds.
 func (l *Leader) claimSlots(s *session, claims []SlotClaim, now Time) {
-	l.unhold(s)
 	claimed := map[SlotID]bool{}
 	for _, x := range claims {
 		claimed[x.ID] = true
@@ -69,11 +75,12 @@ func (l *Leader) claimSlots(s *session, claims []SlotClaim, now Time) {
 			l.closeSlot(s.slots[id], now, true)
 		}
 	}
+	l.unhold(s, now)
 }
 
 // endSlots frees all slots of a session.
 func (l *Leader) endSlots(s *session, now Time, rest bool) {
-	l.unhold(s)
+	l.unhold(s, now)
 	for _, id := range sortedSlots(s) {
 		l.closeSlot(s.slots[id], now, rest)
 	}
