@@ -125,7 +125,7 @@ func storeOnly(t *testing.T, n *node, x settling) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.publish(t.Context(), slotFor(x.next, time.Now()).subject(), x.header(), frame); err != nil {
+	if _, err := n.publish(t.Context(), n.slotFor(x.next, time.Now()).subject(), x.header(), frame); err != nil {
 		t.Fatal(err)
 	}
 }

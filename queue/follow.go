@@ -138,7 +138,12 @@ func (t *team) arrived(by map[uint32]*hold, m stored) {
 		if h := by[p]; h != nil && m.seq > h.told.Load() {
 			h.mu.Lock()
 			h.fences.note(m)
+			newer := h.fences.last(p).compare(h.fence) > 0
 			h.mu.Unlock()
+			if newer { // another node has taken it over: our lease has lapsed, and nobody has told us
+				h.end()
+				t.forget(h)
+			}
 		}
 		return
 	}

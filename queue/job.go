@@ -193,12 +193,13 @@ func (q *Queue) jobs(r *record, data []byte) ([]*Job, error) {
 			js[i].inline = body
 		}
 	}
-	r.jobs, r.open = len(js), len(js)
 	if q.team != nil {
-		r.message = m.ID
+		r.mu.Lock()
+		r.jobs, r.open, r.message = len(js), len(js), m.ID
+		r.mu.Unlock()
 		return js, nil
 	}
-	r.fresh = time.Now()
+	r.jobs, r.open, r.fresh = len(js), len(js), time.Now()
 	if q.recent.empty() {
 		return js, nil
 	}

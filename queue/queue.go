@@ -87,7 +87,13 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	q.stop = cancel
 	q.start(run, q.barrier.run, q.journal.run, q.settler.run, q.removals.run, q.extendClaims, q.watchRoom, q.sweepBodies)
 	if q.team != nil {
-		q.start(run, q.journal.tend, q.team.takeOver, q.team.follow)
+		q.start(run, q.journal.tend, q.team.takeOver, q.team.follow, q.team.recount, q.team.watchOrders, q.team.bury)
+		if err := q.team.answer(); err != nil {
+			cancel()
+			q.wg.Wait()
+			q.hangUp()
+			return nil, err
+		}
 	}
 	return q, nil
 }

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -12,14 +13,13 @@ import (
 // record is one stored record in this process's hand, with the jobs made of it.
 // It is removed from its stream when the last of its jobs has ended.
 type record struct {
-	stream  string
-	seq     uint64
-	subject string        // WAIT: where it lies
-	msg     jetstream.Msg // READY: acknowledges
-	epoch   *epoch        // journal position of its first entry; nil: none yet
-	hold    *hold         // WAIT in a cluster: by which we have it
-	message string        // in a cluster: its message's id
-	from    marks         // READY in a cluster, offered before: from where its past was read
+	stream    string
+	seq       uint64
+	subject   string        // WAIT: where it lies
+	msg       jetstream.Msg // READY: acknowledges
+	epoch     *epoch        // journal position of its first entry; nil: none yet
+	hold      *hold         // WAIT in a cluster: by which we have it
+	undecided atomic.Bool   // READY in a cluster: it is being looked into
 
 	mu        sync.Mutex
 	delivered offer         // READY in a cluster: by which we have it
@@ -31,6 +31,8 @@ type record struct {
 	gone      bool           // READY in a cluster: the claim was not confirmed in time and may be another's
 	undone    int            // of the jobs, ended without a trace: others have the record
 	kept      []*proto.Event // in a cluster: what the journal must say of it for as long as it stays
+	message   string         // its message's id
+	from      marks          // READY, offered before: from where its past was read
 	leaves    time.Time      // and until when, after it was lost to others
 }
 

@@ -26,7 +26,7 @@ func (q *Queue) fetchShared(ctx context.Context, max int) ([]*Job, error) {
 		if err == nil && len(ms) == 0 {
 			ms, err = q.team.pull.fetch(ctx, 1, true)
 		}
-		if jobs := q.takeShared(ctx, ms); len(jobs) > 0 {
+		if jobs := q.obey(q.takeShared(ctx, ms)); len(jobs) > 0 {
 			return jobs, nil
 		}
 		if err != nil && ctx.Err() == nil {
@@ -86,6 +86,7 @@ func (q *Queue) claimShared(m *readyMsg) (*taken, error) {
 	}
 	r := &record{stream: streamReady, seq: md.Sequence.Stream, msg: m, fresh: m.sent,
 		delivered: offer{since: q.team.since, n: md.NumDelivered}}
+	r.undecided.Store(md.NumDelivered > 1)
 	q.known.sawReady(r.seq)
 	q.journal.sawReady(r.seq)
 	if age(m.sent) >= renewable(q.o.AckWait) {
@@ -139,7 +140,10 @@ func (q *Queue) lookInto(ctx context.Context, again []*taken) ([]*Job, error) {
 	}
 	var jobs []*Job
 	for _, x := range again {
+		x.rec.mu.Lock()
 		x.rec.from = from
+		x.rec.mu.Unlock()
+		x.rec.undecided.Store(false)
 		for _, j := range x.jobs {
 			switch {
 			case past.over(j.ID(), j.Generation, 0):

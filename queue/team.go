@@ -15,11 +15,14 @@ import (
 
 // team is what a queue has besides when it is one node of a cluster; nil on a node alone.
 type team struct {
-	q       *Queue
-	journal string // subject of this run's journal: event.journal.<node>.<run>
-	mark    string // and of its mark: event.run.<node>.<run>
-	since   int64  // when READY's consumer was made
-	pull    *puller
+	q         *Queue
+	journal   string // subject of this run's journal: event.journal.<node>.<run>
+	mark      string // and of its mark: event.run.<node>.<run>
+	since     int64  // when READY's consumer was made
+	pull      *puller
+	orders    orders
+	control   *control
+	summaries summaries
 
 	mu    sync.Mutex
 	holds map[uint32]*hold // by partition
@@ -56,7 +59,7 @@ func (t *team) open(ctx context.Context) error {
 	}
 	t.since = q.ready.CachedInfo().Created.Unix()
 	t.pull = newPuller(q)
-	return nil
+	return t.loadOrders(ctx)
 }
 
 func (t *team) holdOf(p uint32) *hold {
@@ -122,6 +125,7 @@ func nudge(c chan struct{}) {
 // not touch them any more.
 func (q *Queue) leave(ctx context.Context) error {
 	t := q.team
+	t.control.stop()
 	t.mu.Lock()
 	hs := slices.Collect(maps.Values(t.holds))
 	t.mu.Unlock()

@@ -185,6 +185,11 @@ func (q *Queue) Put(ctx context.Context, m *mail.Message, body []byte, ds []mail
 	if q.recent.hasMessage(m.ID) {
 		return nil
 	}
+	if q.team != nil && m.Origin != "" {
+		if there, err := q.storedBefore(ctx, m.ID, m.Origin); err != nil || there {
+			return err
+		}
+	}
 	w := q.NewWriter(m.ID)
 	defer w.Abort()
 	if _, err := w.Write(body); err != nil {

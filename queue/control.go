@@ -1,0 +1,298 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// The nodes of a cluster ask one another over plain NATS messages: who has what in
+// hand, and to carry out an operator's action on what each holds. Nothing depends on
+// an answer but what an operator is told, and that a dead node's mark is taken away.
+
+const subjectControl = "tarishi.ctl"
+
+// question goes to every node.
+type question struct {
+	Op    string `json:"op"` // state, act, cancel
+	ID    string `json:"id,omitempty"`
+	Order *order `json:"order,omitempty"`
+}
+
+// report is one node's answer; an act is answered now and then, and finally with Done.
+type report struct {
+	Node  string   `json:"node"`
+	Run   string   `json:"run"`             // subject of its mark
+	Parts []uint32 `json:"parts,omitempty"` // partitions that work there
+	Ready []uint64 `json:"ready,omitempty"` // sequences of READY in its hand
+	Wait  []uint64 `json:"wait,omitempty"`  // and of WAIT
+	Done  bool     `json:"done"`
+	Error string   `json:"error,omitempty"`
+	Result
+}
+
+// control answers questions.
+type control struct {
+	q   *Queue
+	sub *nats.Subscription
+
+	mu   sync.Mutex
+	acts map[string]context.CancelFunc
+	wg   sync.WaitGroup
+	quit bool
+}
+
+func (t *team) answer() (err error) {
+	c := &control{q: t.q, acts: map[string]context.CancelFunc{}}
+	t.control = c
+	c.sub, err = t.q.get.Subscribe(subjectControl, c.asked)
+	return err
+}
+
+// stop ends what is being carried out.
+func (c *control) stop() {
+	if c == nil {
+		return
+	}
+	_ = c.sub.Unsubscribe()
+	c.mu.Lock()
+	c.quit = true
+	for _, cancel := range c.acts {
+		cancel()
+	}
+	c.mu.Unlock()
+	c.wg.Wait()
+}
+
+func (c *control) asked(m *nats.Msg) {
+	var ask question
+	if err := json.Unmarshal(m.Data, &ask); err != nil {
+		c.q.log.Warn("a question from another node is not understood", "error", err)
+		return
+	}
+	switch ask.Op {
+	case "state":
+		r := c.state()
+		r.Ready, r.Wait = c.q.claims.inHand()
+		c.tell(m, r)
+	case "cancel":
+		c.mu.Lock()
+		if cancel := c.acts[ask.ID]; cancel != nil {
+			cancel()
+		}
+		c.mu.Unlock()
+	case "act":
+		if ask.Order == nil {
+			return
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.quit {
+			cancel()
+			return
+		}
+		c.acts[ask.ID] = cancel
+		c.wg.Go(func() {
+			defer cancel()
+			c.act(ctx, m, *ask.Order)
+			c.mu.Lock()
+			delete(c.acts, ask.ID)
+			c.mu.Unlock()
+		})
+	}
+}
+
+func (c *control) state() report {
+	return report{Node: c.q.o.Node, Run: c.q.team.mark, Parts: c.q.Held(), Done: true}
+}
+
+func (c *control) tell(m *nats.Msg, r report) {
+	b, err := json.Marshal(r)
+	if err == nil {
+		err = m.Respond(b)
+	}
+	if err != nil {
+		c.q.log.Debug("another node's question could not be answered", "error", err)
+	}
+}
+
+// act carries out an order on what waits in this node's partitions, and keeps it for
+// what it will take from READY.
+func (c *control) act(ctx context.Context, m *nats.Msg, o order) {
+	c.q.team.orders.add(o)
+	alive := time.NewTicker(progressEvery)
+	defer alive.Stop()
+	var mu sync.Mutex
+	var so Result
+	ended := make(chan error, 1)
+	c.wg.Go(func() {
+		r, err := c.q.actHere(ctx, o.Action, func(r Result) { mu.Lock(); so = r; mu.Unlock() })
+		mu.Lock()
+		so = r
+		mu.Unlock()
+		ended <- err
+	})
+	r := c.state()
+	r.Done = false
+	for !r.Done {
+		select {
+		case <-alive.C:
+		case err := <-ended:
+			r.Done = true
+			r.Ready, _ = c.q.claims.inHand()
+			if err != nil {
+				r.Error = err.Error()
+			}
+		}
+		mu.Lock()
+		r.Result = so
+		mu.Unlock()
+		c.tell(m, r)
+	}
+}
+
+// inHand returns the sequences of what is in hand. Of READY only what has been
+// decided to be ours to deliver.
+func (c *claims) inHand() (ready, wait []uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for seq, r := range c.ready {
+		if !r.undecided.Load() {
+			ready = append(ready, seq)
+		}
+	}
+	for seq := range c.wait {
+		wait = append(wait, seq)
+	}
+	return ready, wait
+}
+
+// answerWait is for how long a node may say nothing before it counts as absent.
+const answerWait = 5 * time.Second
+
+// live lists the runs that have set their mark lately.
+func (q *Queue) live(ctx context.Context) ([]run, error) {
+	live, _, err := q.liveAndDead(ctx, 4*beatEvery)
+	return live, err
+}
+
+// liveAndDead parts the runs by whether they have been silent for longer than silence.
+func (q *Queue) liveAndDead(ctx context.Context, silence time.Duration) (live, dead []run, err error) {
+	end, err := q.beat(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	rs, err := q.runs(ctx, end)
+	if err != nil {
+		return nil, nil, err
+	}
+	var now time.Time // by the clock that stamps the marks: our own is new
+	for _, r := range rs {
+		if r.subject == q.team.mark {
+			now = r.at
+		}
+	}
+	for _, r := range rs {
+		if now.Sub(r.at) > silence {
+			dead = append(dead, r)
+		} else {
+			live = append(live, r)
+		}
+	}
+	return live, dead, nil
+}
+
+// askAll asks some nodes and gives each report to told as it comes. It returns
+// the last one of each node, and those that did not answer to the end:
+// that said nothing for as long as patience.
+func (q *Queue) askAll(ctx context.Context, rs []run, ask question, patience time.Duration, told func(map[string]report)) (map[string]report, []run, error) {
+	body, err := json.Marshal(ask)
+	if err != nil {
+		return nil, nil, err
+	}
+	inbox := q.get.NewInbox()
+	sub, err := q.get.SubscribeSync(inbox)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	if err := q.get.PublishRequest(subjectControl, inbox, body); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	answers := map[string]report{}
+	heard := map[string]time.Time{}
+	began := time.Now()
+	for {
+		var missing []run
+		waiting := false
+		for _, r := range rs {
+			if answers[r.subject].Done {
+				continue
+			}
+			missing = append(missing, r)
+			last := began
+			if t, ok := heard[r.subject]; ok {
+				last = t
+			}
+			waiting = waiting || time.Since(last) < patience
+		}
+		if !waiting || ctx.Err() != nil {
+			return answers, missing, ctx.Err()
+		}
+		m, err := sub.NextMsg(200 * time.Millisecond)
+		if err != nil {
+			continue
+		}
+		var r report
+		if err := json.Unmarshal(m.Data, &r); err != nil || r.Run == "" {
+			continue // 503, when not even we listen
+		}
+		answers[r.Run], heard[r.Run] = r, time.Now()
+		if told != nil {
+			told(answers)
+		}
+	}
+}
+
+// hands are the records that some node has in hand.
+type hands struct{ ready, wait map[uint64]bool }
+
+// handsNow asks the nodes what they have in hand. One that does not answer soon has,
+// for a listing, nothing.
+func (q *Queue) handsNow(ctx context.Context) (hands, error) {
+	h := hands{map[uint64]bool{}, map[uint64]bool{}}
+	rs, err := q.live(ctx)
+	if err != nil {
+		return h, err
+	}
+	answers, _, err := q.askAll(ctx, rs, question{Op: "state"}, time.Second, nil)
+	for _, r := range answers {
+		for _, seq := range r.Ready {
+			h.ready[seq] = true
+		}
+		for _, seq := range r.Wait {
+			h.wait[seq] = true
+		}
+	}
+	return h, err
+}
+
+// missingNodes is the error that names who did not answer.
+func missingNodes(rs []run) error {
+	if len(rs) == 0 {
+		return nil
+	}
+	names := make([]string, len(rs))
+	for i, r := range rs {
+		names[i] = r.node
+	}
+	slices.Sort(names)
+	return fmt.Errorf("%w: no answer from %s; what it holds was not touched", ErrUnavailable, strings.Join(slices.Compact(names), ", "))
+}

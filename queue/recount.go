@@ -1,0 +1,131 @@
+package queue
+
+import (
+	"context"
+	"time"
+)
+
+// recountEvery is the pause between two partitions; the whole round takes a minute at most.
+const recountEvery = time.Second
+
+// recount compares what is counted with what JetStream says, one partition after the
+// other, as long as ctx lasts: the follower may have missed something, and nothing may
+// be forgotten. A difference counts only when it is found twice with nothing moving
+// in between, since each side hears of a change at its own time.
+func (t *team) recount(ctx context.Context) {
+	tick := time.NewTicker(recountEvery)
+	defer tick.Stop()
+	last := map[slotName]difference{}
+	next := uint32(0)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		h := t.nextWorking(next)
+		if h == nil {
+			continue
+		}
+		next = h.part + 1
+		found, err := t.compare(ctx, h)
+		if err != nil {
+			continue // the leader is away; next time
+		}
+		if len(found) > 0 {
+			// Once more, a little later: after that it is no coincidence.
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			clear(last)
+			for _, d := range found {
+				last[d.slot] = d
+			}
+			if found, err = t.compare(ctx, h); err != nil {
+				continue
+			}
+			for _, d := range found {
+				if last[d.slot] == d && t.q.lanes.correct(h, d) {
+					t.q.log.Warn("what waits had been counted wrongly", "subject", d.slot.subject(), "counted", d.counted, "there", d.there)
+				}
+			}
+		}
+	}
+}
+
+// difference is a slot that counts something else than there is.
+type difference struct {
+	slot           slotName
+	counted, there int
+	changes        int
+}
+
+func (t *team) nextWorking(from uint32) *hold {
+	hs := t.working()
+	for _, h := range hs {
+		if h.part >= from {
+			return h
+		}
+	}
+	if len(hs) > 0 {
+		return hs[0]
+	}
+	return nil
+}
+
+func (t *team) compare(ctx context.Context, h *hold) (found []difference, err error) {
+	before := t.q.lanes.counts(h.part)
+	there, _, err := t.q.countPart(ctx, h.part)
+	if err != nil {
+		return nil, err
+	}
+	after := t.q.lanes.counts(h.part)
+	for s, n := range there {
+		if before[s] == after[s] && after[s].counted != n {
+			found = append(found, difference{s, after[s].counted, n, after[s].changes})
+		}
+	}
+	for s, c := range after {
+		if _, ok := there[s]; !ok && before[s] == c && c.counted != 0 {
+			found = append(found, difference{s, c.counted, 0, c.changes})
+		}
+	}
+	return found, nil
+}
+
+// counts returns what is counted in each slot of a partition.
+func (l *lanes) counts(part uint32) map[slotName]difference {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := map[slotName]difference{}
+	for _, la := range l.m {
+		for _, list := range [][]*slot{la.slots, la.held} {
+			for _, s := range list {
+				if s.part == part {
+					out[s.slotName] = difference{slot: s.slotName, counted: s.count, changes: s.changes}
+				}
+			}
+		}
+	}
+	return out
+}
+
+// correct makes a slot count what is there, unless something has moved meanwhile.
+func (l *lanes) correct(h *hold, d difference) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.slot(d.slot, false)
+	if h.dropped || l.unreadable > 0 && d.there > d.counted { // known, and told of
+		return false
+	}
+	if s == nil && d.changes != 0 || s != nil && (s.changes != d.changes || s.count != d.counted) {
+		return false
+	}
+	if s != nil && s.reader != nil {
+		s.reader.again = 0 // from the beginning: what was missed may lie anywhere
+	}
+	l.addLocked(d.slot, d.there-d.counted)
+	return true
+}
