@@ -25,6 +25,8 @@ type council struct {
 	peers []cluster.Peer
 	creds *cluster.Credentials
 
+	clock     func() int64 // see scheduler.BootTime
+	rates     func() (steered, raw int64)
 	transport *cluster.Transport // nil: one node on its own
 	raft      *cluster.Raft      // nil: the schedulers are elsewhere
 	server    *scheduler.Server  // with raft
@@ -39,7 +41,7 @@ const lastWords = 5 * time.Second
 
 // openCouncil opens port P, if there are other nodes. Nothing is agreed on yet.
 func openCouncil(c *daemon.Config, log *slog.Logger) (*council, error) {
-	k := &council{c: c, log: log}
+	k := &council{c: c, log: log, clock: scheduler.BootTime, rates: scheduler.Rates}
 	if !c.Clustered() {
 		return k, nil
 	}
@@ -79,8 +81,8 @@ func (k *council) join(ctx context.Context, folder *daemon.Folder) error {
 		k.log.Warn("the clock will not be kept over a restart: windows longer than the stop begin anew", "error", err)
 	}
 	k.server = scheduler.NewServer(scheduler.ServerOptions{
-		Node: k.node(), Params: scheduler.DefaultParams(), Clock: scheduler.BootTime, Boot: boot,
-		ClockFile: filepath.Join(folder.Path, "clock"), Rates: scheduler.Rates, Fatal: k.fatal, Log: k.log,
+		Node: k.node(), Params: scheduler.DefaultParams(), Clock: k.clock, Boot: boot,
+		ClockFile: filepath.Join(folder.Path, "clock"), Rates: k.rates, Fatal: k.fatal, Log: k.log,
 	})
 	k.reach.Local = k.server
 	if k.transport != nil {

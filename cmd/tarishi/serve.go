@@ -123,7 +123,7 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 		if err != nil {
 			return err
 		}
-		conf.Scheduler = s.open(k.reach)
+		conf.Scheduler = s.open()
 		if out, err = deliverer.New(conf); err != nil {
 			return err
 		}

@@ -16,7 +16,7 @@ import (
 // that work by it. The zero one, of a node that does not deliver, holds nothing.
 type session struct {
 	conf   *daemon.Config
-	node   string
+	k      *council
 	log    *slog.Logger
 	client *scheduler.Client // nil: this node does not deliver
 	queue  *queue.Queue
@@ -26,13 +26,13 @@ type session struct {
 }
 
 func newSession(c *daemon.Config, k *council, log *slog.Logger) *session {
-	return &session{conf: c, node: k.node(), log: log}
+	return &session{conf: c, k: k, log: log}
 }
 
 // open makes the client; attach and run follow.
-func (s *session) open(peers scheduler.Peers) deliverer.Scheduler {
+func (s *session) open() deliverer.Scheduler {
 	s.client = scheduler.NewClient(scheduler.ClientOptions{
-		Node: s.node, Params: scheduler.DefaultParams(), Peers: peers, Clock: scheduler.BootTime, Rates: scheduler.Rates,
+		Node: s.k.node(), Params: scheduler.DefaultParams(), Peers: s.k.reach, Clock: s.k.clock, Rates: s.k.rates,
 		Parts:   s.conf.Clustered(),
 		News:    func(l scheduler.Lane) { s.out.News(l.Dest, l.Tenant) },
 		OnPart:  s.partition,
@@ -47,7 +47,7 @@ func (s *session) source() string {
 	if a := s.conf.Delivery.Source; a != "" {
 		return a
 	}
-	return s.node
+	return s.k.node()
 }
 
 // attach names whom the session tells. It is called before run.

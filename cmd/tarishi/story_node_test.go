@@ -14,6 +14,7 @@ import (
 	"github.com/tarishi/tarishi/daemon"
 	"github.com/tarishi/tarishi/deliverer"
 	"github.com/tarishi/tarishi/queue"
+	"github.com/tarishi/tarishi/scheduler"
 	"github.com/tarishi/tarishi/smtp"
 )
 
@@ -30,6 +31,11 @@ type storyNode struct {
 	server *smtp.Server
 	door   *storyDoor
 
+	council *council
+	session *session
+	endTalk context.CancelFunc // of the session with the scheduler
+	talked  chan error
+
 	endOut  context.CancelFunc
 	outDone chan error
 	inDone  chan error
@@ -45,30 +51,57 @@ type storyNode struct {
 func startNode(t *testing.T, c *daemon.Config, w *world, log *storyLog) *storyNode {
 	t.Helper()
 	n := &storyNode{t: t, world: w, log: log, conns: map[net.Conn]struct{}{},
-		outDone: make(chan error, 1), inDone: make(chan error, 1)}
+		outDone: make(chan error, 1), inDone: make(chan error, 1), talked: make(chan error, 1)}
 	logger := slog.New(&nodeLog{n, nil})
 	var err error
 	if n.folder, err = daemon.OpenFolder(c.Data, daemon.Standalone); err != nil {
 		t.Fatal(err)
 	}
 	n.open(c, logger)
+	n.agree(c, logger)
 	conf, err := delivererConfig(c, n.queue, nil, logger)
 	if err != nil {
 		t.Fatal(err)
 	}
 	conf.Hosts, conf.Dial = w, n.dial
+	conf.Scheduler = n.session.open()
 	if n.out, err = deliverer.New(conf); err != nil {
 		t.Fatal(err)
 	}
+	n.session.attach(n.queue, n.out)
 	if n.server, err = newServer(c, newPolicy(c, n.queue, nil, logger), logger); err != nil {
 		t.Fatal(err)
 	}
 	n.door = newStoryDoor()
 	ctx, cancel := context.WithCancel(context.Background())
 	n.endOut = cancel
+	talk, hush := context.WithCancel(context.Background())
+	n.endTalk = hush
+	go func() {
+		if err := n.council.bringFile(talk, scheduler.NewOperator(n.council.reach, logger)); err != nil {
+			n.talked <- err
+			return
+		}
+		n.talked <- n.session.run(talk)
+	}()
 	go func() { n.outDone <- n.out.Run(ctx) }()
 	go func() { n.inDone <- n.server.Serve(n.door) }()
 	return n
+}
+
+// agree starts the scheduler on the bubble's clock.
+func (n *storyNode) agree(c *daemon.Config, log *slog.Logger) {
+	n.t.Helper()
+	var err error
+	if n.council, err = openCouncil(c, log); err != nil {
+		n.t.Fatal(err)
+	}
+	n.council.clock = func() int64 { return time.Now().UnixNano() }
+	n.council.rates = nil
+	if err := n.council.join(n.t.Context(), n.folder); err != nil {
+		n.t.Fatal(err)
+	}
+	n.session = newSession(c, n.council, log)
 }
 
 // open is openQueue with one difference: JetStream's background sync, which only a
@@ -103,12 +136,19 @@ func (n *storyNode) stop(drain time.Duration) {
 	if err := <-n.outDone; err != nil {
 		n.t.Error("stopping the deliverer:", err)
 	}
+	n.endTalk()
+	if err := <-n.talked; err != nil {
+		n.t.Error("ending the session:", err)
+	}
 	last, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if err := n.queue.Close(last); err != nil {
 		n.t.Error("closing the queue:", err)
 	}
 	n.nats.Stop()
+	if err := n.council.close(); err != nil {
+		n.t.Error("stopping the scheduler:", err)
+	}
 	n.world.add(n.out.Stats())
 	if err := n.folder.Close(); err != nil {
 		n.t.Error(err)
@@ -137,7 +177,12 @@ func (n *storyNode) kill() (done func()) {
 	_ = n.server.Shutdown(gone)
 	<-n.inDone
 	_ = n.queue.Close(gone) // cannot say goodbye: the journal's server is gone
-	_ = n.folder.Close()    // as the kernel does
+	n.council.end()         // before the session can say bye
+	n.endTalk()
+	_ = n.council.raft.Stop()
+	n.council.wg.Wait()
+	<-n.talked
+	_ = n.folder.Close() // as the kernel does
 	return func() { <-n.outDone }
 }
 

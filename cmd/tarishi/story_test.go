@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/textproto"
+	"os"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -202,13 +203,24 @@ func bubble(t *testing.T, run func(t *testing.T, dir string)) {
 	ats.Register()
 	defer ats.Unregister()
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
-	dir, now := t.TempDir(), time.Now()
+	dir, now := memoryDir(t), time.Now()
 	synctest.Test(t, func(t *testing.T) {
 		// A bubble begins in the year 2000. By JetStream's clock the journal of that
 		// year is too old to be kept.
 		time.Sleep(time.Until(now))
 		run(t, dir)
 	})
+}
+
+// memoryDir is a folder on a disk in memory, where there is one: a day has tens of
+// thousands of commits, and no story cuts the power.
+func memoryDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "tarishi-story-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 // storyConfig is a configuration as an operator would write it.
