@@ -1,8 +1,7 @@
 package deliverer
 
 import (
-	"context"
-	"fmt"
+	"errors"
 	"net"
 	"net/netip"
 	"strings"
@@ -130,11 +129,15 @@ func TestLimitComesInForce(t *testing.T) {
 			s.Fatalf("%d connections", peak)
 		}
 		w := memWindow{4, 2 * time.Second}
+		stood := s.taps.level()
 		m.set("*", memRule{messages: []memWindow{w}, connections: 3})
 		began := time.Now()
 		s.after(time.Second)
 		if open, _ := s.taps.connections(); open > 3 {
 			s.Errorf("%d connections a second after 3 were allowed", open)
+		}
+		if _, peak := s.taps.connections(); peak > stood {
+			s.Errorf("%d connections at a time, %d stood when 3 were allowed", peak, stood)
 		}
 		s.after(30 * time.Second)
 		var since []tapped
@@ -339,11 +342,9 @@ func TestEachAddressDialledIsAsked(t *testing.T) {
 			t.Errorf("%d permits used for %d dials", used, i+1)
 		}
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
 	m.live(false)
-	if _, err := c.connectTo(ctx, closed); fmt.Sprint(err) == "" {
-		t.Error("dialled without a session")
+	if _, err := c.connectTo(t.Context(), closed); !errors.Is(err, errNotLive) {
+		t.Errorf("dialled without a session: %v", err)
 	}
 	if used := len(m.lanes[memKey{p.to, "", true}].uses); used != 3 {
 		t.Errorf("%d permits used after a dial that was not allowed", used)

@@ -3,6 +3,8 @@ package deliverer
 import (
 	"slices"
 	"time"
+
+	"github.com/tarishi/tarishi/shaping"
 )
 
 // purse is what the scheduler gives us to spend on one destination and tenant:
@@ -270,11 +272,12 @@ func (d *Deliverer) roomFor(p *purse, q *line, now time.Time) int {
 	for len(p.asking) > 1 && now.Sub(p.asking[0].lane.asked) > time.Second {
 		p.unask(p.asking[0]) // not in this round; it asks again when it has more
 	}
-	i := slices.Index(p.asking[:min(free, len(p.asking))], q)
+	each := p.stretch(now)
+	i := slices.Index(p.asking[:min((free+each-1)/each, len(p.asking))], q)
 	if i < 0 {
 		return 0
 	}
-	n := max(free/len(p.asking), 1)
+	n := max(free/len(p.asking), min(each, free))
 	p.asking = append(slices.Delete(p.asking, i, i+1), q)
 	p.promised += n
 	q.promised = n
@@ -306,7 +309,22 @@ func (d *Deliverer) spendable(p *purse, now time.Time) int {
 			a.short(1)
 			return 0
 		}
-		n = min(n, max(2*(have-(a.connected-a.idle)), 1)+recent/4)
+		n = min(n, have*p.stretch(now))
 	}
 	return n
+}
+
+// stretch is how many deliveries of one lane are read at a time, so that few
+// connections carry much: what one of them takes in about five seconds. To change
+// to another site takes longer than many a transaction.
+func (p *purse) stretch(now time.Time) int {
+	a := p.account
+	if a.slots == nil {
+		return 1
+	}
+	most := a.limits.PerConnection
+	if most == 0 {
+		most = shaping.DefaultLimit.PerConnection
+	}
+	return min(max(5*p.rate.recent(now)/max(a.held, 1), 8), most)
 }

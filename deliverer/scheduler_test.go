@@ -603,6 +603,14 @@ func (w *wiretap) connections() (open, peak int) {
 	return w.open, w.peak
 }
 
+// level is how many connections stand; the peak is counted from here.
+func (w *wiretap) level() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.peak = w.open
+	return w.open
+}
+
 // exact fails the test when more than max starts lie within any window.
 func exact(t testing.TB, what string, ms []tapped, w memWindow, size func(tapped) int) {
 	t.Helper()
