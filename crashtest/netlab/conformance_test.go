@@ -135,7 +135,7 @@ func TestM3_leaderKilledDuringWindow(t *testing.T) {
 	c := newCluster(t, Plan{Deliverers: 3})
 	c.Start()
 	rng := rand.New(rand.NewPCG(newSeed(t), 3))
-	c.loadAll(90 * time.Second)
+	c.loadAll(nil, 90*time.Second)
 	for range 8 {
 		time.Sleep(4*time.Second + time.Duration(rng.IntN(4000))*time.Millisecond) // a window and a part of one
 		n, err := c.AwaitLeader(20 * time.Second)
@@ -150,11 +150,7 @@ func TestM3_leaderKilledDuringWindow(t *testing.T) {
 		}
 		c.Await(time.Minute)
 	}
-	for _, o := range c.loads {
-		if _, err := o.Wait(2 * time.Minute); err != nil {
-			t.Error(err)
-		}
-	}
+	c.Accepted(2 * time.Minute)
 	c.Finish(limits(), 3*time.Minute)
 }
 

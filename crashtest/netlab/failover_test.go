@@ -33,12 +33,7 @@ func pauses(t *testing.T, trace *windows.Trace, from int64, d time.Duration) map
 
 // steady sends to every destination, at rates no limit binds, through the core nodes but one.
 func (c *Cluster) steady(but *Node) {
-	var to []*Node
-	for _, n := range c.Core {
-		if n != but {
-			to = append(to, n)
-		}
-	}
+	to := c.others(but)
 	for i, d := range []string{windowed, slotted, opened, free} {
 		c.Load(Load{To: to[i%len(to)], Domain: d, Rate: 20, Connections: 4})
 	}
@@ -103,10 +98,8 @@ retry: {schedule: [1s], expire: 1d}
 			t.Fatal(err)
 		}
 		c.steady(leader)
-		for _, n := range c.Core {
-			if n != leader {
-				c.Load(Load{To: n, Domain: slotted, Rate: 60, Connections: 4}) // more than three connections take
-			}
+		for _, n := range c.others(leader) {
+			c.Load(Load{To: n, Domain: slotted, Rate: 60, Connections: 4}) // more than three connections take
 		}
 		time.Sleep(8 * time.Second) // mail flows, from all three nodes
 		leader.Kill()
@@ -160,11 +153,9 @@ func TestNodeLostWithDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	killed := time.Now()
-	for _, n := range c.Core {
-		if n != lost {
-			if err := c.Cut(n.Host, lost.Host); err != nil {
-				t.Fatal(err)
-			}
+	for _, n := range c.others(lost) {
+		if err := c.Cut(n.Host, lost.Host); err != nil {
+			t.Fatal(err)
 		}
 	}
 	missing := func() int {

@@ -26,9 +26,10 @@ type Lab struct {
 	addresses int      // given to sinks so far
 	routes    []string // that lead to them
 
-	mu    sync.Mutex // of what follows, and of the hosts' drops
-	procs []*Process
-	loads []*Load
+	mu     sync.Mutex // of what follows, and of the hosts' drops
+	procs  []*Process
+	loads  []*Load
+	deaths []Death
 }
 
 const (
@@ -103,14 +104,21 @@ func (l *Lab) close() {
 	}
 }
 
-// showLogs prints the end of each process's log.
+// showLogs prints the end of each process's log, without the lines that there is one of for each message.
 func (l *Lab) showLogs() {
 	seen := map[string]bool{}
 	for _, p := range l.procs {
-		if !seen[p.log] {
-			seen[p.log] = true
-			l.t.Logf("the log of %s ends so:\n%s", p.name, tail(p.log, 4000))
+		if seen[p.log] {
+			continue
 		}
+		seen[p.log] = true
+		var rare []string
+		for line := range strings.Lines(tail(p.log, 1<<20)) {
+			if !strings.Contains(line, "level=INFO msg=attempt ") && !strings.Contains(line, "level=INFO msg=accepted ") {
+				rare = append(rare, line)
+			}
+		}
+		l.t.Logf("the log of %s ends so, without attempts and acceptances:\n%s", p.name, strings.Join(rare[max(0, len(rare)-25):], ""))
 	}
 }
 

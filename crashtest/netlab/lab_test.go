@@ -312,3 +312,22 @@ func TestRemoveLeftovers(t *testing.T) {
 		t.Errorf("left: %v", left)
 	}
 }
+
+// A program that ends by itself is started again, and that is noted.
+func TestSupervised(t *testing.T) {
+	_, n := one(t, "")
+	p := n.process()
+	if err := p.cmd.Process.Signal(syscall.SIGABRT); err != nil {
+		t.Fatal(err)
+	}
+	if !Until(20*time.Second, func() bool { return n.process() != p && n.Ready() }) {
+		t.Fatal("it does not run again")
+	}
+	if d := n.lab.Deaths(); len(d) != 1 || d[0].Node != "one" || d[0].LastWords == "" {
+		t.Errorf("deaths: %q", d)
+	}
+	n.Kill()
+	if d := n.lab.Deaths(); len(d) != 0 {
+		t.Errorf("a kill is no death by itself: %q", d)
+	}
+}

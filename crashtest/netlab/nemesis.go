@@ -238,7 +238,12 @@ func (m *Nemesis) stallDisk() (string, undo, error) {
 		return "disk stands: there is none on " + n.Name, func() error { return nil }, nil
 	}
 	n.Disk.Freeze()
-	return "the disk of " + n.Name + " stands", func() error { n.Disk.Thaw(); return n.revive() }, nil
+	return "the disk of " + n.Name + " stands", func() error {
+		n.Disk.Thaw()
+		Until(2*time.Second, func() bool { return !n.Running() }) // it may just be ending
+		n.excuse()
+		return n.Start()
+	}, nil
 }
 
 // killTwo leaves one core node: nothing can be accepted or sent until they are back.
@@ -255,8 +260,9 @@ func (m *Nemesis) killTwo() (string, undo, error) {
 	}, nil
 }
 
-// revive starts a node that has ended by itself, after it had a moment to do so.
-func (n *Node) revive() error {
-	Until(2*time.Second, func() bool { return !n.Running() })
-	return n.Start()
+// excuse takes the node's deaths out of the list.
+func (n *Node) excuse() {
+	n.lab.mu.Lock()
+	defer n.lab.mu.Unlock()
+	n.lab.deaths = slices.DeleteFunc(n.lab.deaths, func(d Death) bool { return d.Node == n.Name })
 }

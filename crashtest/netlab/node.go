@@ -111,8 +111,52 @@ func (n *Node) Start() error {
 	p, err := n.run(n.Name, nil, n.lab.exe, "serve", "--config", n.config)
 	if err == nil {
 		n.proc = p
+		go n.supervise(p)
 	}
 	return err
+}
+
+// supervise starts the program again when it has ended by itself, as the service manager of any real host would, and notes
+// it: Deaths are faults unless a test expects them.
+func (n *Node) supervise(p *Process) {
+	<-p.exited
+	if !p.endedByItself() {
+		return
+	}
+	p.note("ended by itself")
+	n.lab.mu.Lock()
+	n.lab.deaths = append(n.lab.deaths, Death{n.Name, strings.TrimSpace(lastLine(p.log))})
+	n.lab.mu.Unlock()
+	time.Sleep(time.Second) // not at once and again and again
+	n.mu.Lock()
+	again := n.proc == p
+	n.mu.Unlock()
+	if again && p.endedByItself() {
+		_ = n.Start()
+	}
+}
+
+// Death is a program that ended without having been told to.
+type Death struct{ Node, LastWords string }
+
+// Deaths are all there were, and forgets them.
+func (l *Lab) Deaths() []Death {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := l.deaths
+	l.deaths = nil
+	return d
+}
+
+// lastLine is what the program said last.
+func lastLine(log string) string {
+	lines := strings.Split(strings.TrimSpace(tail(log, 4000)), "\n")
+	for i := len(lines) - 1; i >= 0; i-- {
+		if !strings.HasPrefix(lines[i], "--- ") {
+			return lines[i]
+		}
+	}
+	return ""
 }
 
 // process is what runs now, or a process that has ended.

@@ -19,6 +19,7 @@ type Process struct {
 
 	mu     sync.Mutex
 	frozen bool
+	told   bool // to end, by us
 }
 
 // run starts a program on the host; its output is appended to the log of the given name.
@@ -66,6 +67,7 @@ func (p *Process) Kill() { p.kill(func() {}) }
 
 // kill does between the signal and the wait what lets the program die.
 func (p *Process) kill(between func()) {
+	p.tell()
 	if p.Running() {
 		_ = p.cmd.Process.Kill()
 		between()
@@ -101,6 +103,7 @@ func (p *Process) Stop(patience time.Duration) error {
 	if !p.Running() {
 		return fmt.Errorf("%s had ended before it was stopped", p.name)
 	}
+	p.tell()
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.exited:
@@ -119,6 +122,19 @@ func (p *Process) Stop(patience time.Duration) error {
 		return fmt.Errorf("%s ended on SIGTERM with %v, not with 0", p.name, p.cmd.ProcessState)
 	}
 	return nil
+}
+
+func (p *Process) tell() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.told = true
+}
+
+// endedByItself tells whether it has, now that it has ended.
+func (p *Process) endedByItself() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.told
 }
 
 // note writes into the program's log what was done to it.

@@ -54,14 +54,36 @@ func newCluster(t *testing.T, p Plan) *Cluster {
 	return l.Cluster(p)
 }
 
-// loadAll sends to every destination through the core nodes in turn: at rates, in messages a second, that are more than the
-// limits allow, and for so long.
-func (c *Cluster) loadAll(d time.Duration) {
+// loadAll sends to every destination through the core nodes but one (nil: all), at rates, in messages a second, that are more
+// than the limits allow, and for so long.
+func (c *Cluster) loadAll(but *Node, d time.Duration) {
+	to := c.others(but)
 	for i, o := range []Load{
 		{Domain: windowed, Rate: 14}, {Domain: slotted, Rate: 60}, {Domain: counted, Rate: 9, Recipients: 3}, {Domain: opened, Rate: 16}, {Domain: free, Rate: 40},
 	} {
-		o.To = c.Core[i%len(c.Core)]
+		o.To = to[i%len(to)]
 		o.Messages = uint64(o.Rate * d.Seconds())
 		c.Load(o)
+	}
+}
+
+// others are the core nodes but one.
+func (c *Cluster) others(but *Node) (out []*Node) {
+	for _, n := range c.Core {
+		if n != but {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// Accepted waits until the loads have sent all they were to send.
+func (c *Cluster) Accepted(patience time.Duration) {
+	c.t.Helper()
+	end := time.Now().Add(patience)
+	for _, o := range c.loads {
+		if _, err := o.Wait(time.Until(end)); err != nil {
+			c.t.Error(err)
+		}
 	}
 }

@@ -26,6 +26,9 @@ func (c *Cluster) Finish(rules windows.Rules, patience time.Duration) (*windows.
 	t := c.t
 	t.Helper()
 	c.StopLoads()
+	for _, d := range c.Deaths() {
+		t.Errorf("%s ended by itself: %s", d.Node, d.LastWords)
+	}
 	began := time.Now()
 	books, even := c.Drained(patience)
 	t.Logf("%d copies acknowledged, %d delivered, %d again, %d unacknowledged ones delivered; drained in %v",
