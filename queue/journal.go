@@ -312,7 +312,9 @@ func (j *journal) write(ctx context.Context, rec *proto.Journal, batch []entry) 
 		j.q.stats.journalEntries.Add(int64(len(batch)))
 		return nil
 	}
-	j.q.log.Error("the journal could not be written, trying again; no final dot is sent meanwhile", "error", err)
+	if ctx.Err() == nil {
+		j.q.log.Error("the journal could not be written, trying again; no final dot is sent meanwhile", "error", err)
+	}
 	var again []entry
 	for _, e := range batch {
 		if e.must {

@@ -103,7 +103,11 @@ func (r *removals) round(ctx context.Context, list []removal) {
 		}
 		open[reply] = x
 	}
-	deadline, cancel := context.WithTimeout(ctx, 10*time.Second)
+	patience := 10 * time.Second
+	if r.q.team != nil {
+		patience = publishTry // a leader that has died never answers
+	}
+	deadline, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for len(open) > 0 {
 		m, err := sub.NextMsgWithContext(deadline)

@@ -18,9 +18,13 @@ const offersMost = 20
 
 // fetchShared is Fetch in a cluster.
 func (q *Queue) fetchShared(ctx context.Context, max int) ([]*Job, error) {
+	var told time.Time // of a failure
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
+		}
+		if q.get.IsClosed() {
+			return nil, fmt.Errorf("%w: the queue is closed", ErrUnavailable)
 		}
 		ms, err := q.team.pull.fetch(ctx, max, false)
 		if err == nil && len(ms) == 0 {
@@ -30,7 +34,10 @@ func (q *Queue) fetchShared(ctx context.Context, max int) ([]*Job, error) {
 			return jobs, nil
 		}
 		if err != nil && ctx.Err() == nil {
-			q.log.Warn("fetching from READY failed, trying again", "error", err)
+			if time.Since(told) > 10*time.Second {
+				told = time.Now()
+				q.log.Warn("fetching from READY failed, trying on", "error", err)
+			}
 			select {
 			case <-ctx.Done():
 			case <-time.After(250 * time.Millisecond):

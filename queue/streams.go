@@ -144,10 +144,13 @@ func (q *Queue) openShared(ctx context.Context, want jetstream.StreamConfig) (je
 }
 
 func (q *Queue) tryOpenShared(ctx context.Context, want jetstream.StreamConfig) (jetstream.Stream, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	s, err := q.putJS.Stream(ctx, want.Name)
+	look, cancel := context.WithTimeout(ctx, time.Second) // nobody answers while there is no leader
+	s, err := q.putJS.Stream(look, want.Name)
+	cancel()
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, 10*time.Second)
+		defer stop()
 		s, err = q.putJS.CreateStream(ctx, want)
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // made just now by a node with other settings
 			s, err = q.putJS.Stream(ctx, want.Name)
