@@ -113,6 +113,11 @@ func (d *Deliverer) refreshPurse(p *purse, now time.Time) {
 // suspendedLook is how often a suspension is asked about again without news.
 const suspendedLook = time.Minute
 
+// binds tells whether a lane of a is bound by more than the process's own rules.
+func (a *account) binds(l *lane) bool {
+	return a != nil && (a.slots != nil || a.dials != nil || a.limits.Suspended || l.limited())
+}
+
 // coming is how many carriers are on their way to a connection.
 func (a *account) coming() int { return a.open - a.connected }
 
@@ -155,16 +160,27 @@ func (a *account) relax() {
 }
 
 // mayDial tells whether the destination's window for new connections has room for
-// a carrier beside those that have not dialled yet, own left out. With mu held.
-func (a *account) mayDial(own int) bool {
-	if a == nil || a.dials == nil {
+// a carrier beside those that have not dialled yet, own left out. While it is shut
+// for long and no connection stands, all mail waits as for a window of its own.
+// With mu held.
+func (d *Deliverer) mayDial(a *account, own int, now time.Time) bool {
+	if a.dials == nil {
 		return true
 	}
 	others := a.knocking - own
-	if n, _ := a.dials.Ready(); n > others {
+	n, h := a.dials.Ready()
+	if n > others {
 		return true
 	}
 	a.wantDials(others + 1)
+	if n == 0 && a.connected == 0 && h.NotBefore.After(now.Add(soon)) {
+		for _, p := range a.purses {
+			if !p.held(now) {
+				d.hold(p, h, now)
+				p.undialled = true
+			}
+		}
+	}
 	return false
 }
 

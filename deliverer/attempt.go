@@ -71,6 +71,10 @@ func (c *carrier) attempt(s *start) *attempt {
 	c.line, c.permit, c.version, c.most = s.line, s.permit, s.version, s.most
 	cleared := true // admit has seen to the first
 	for len(c.left) > 0 && !a.release {
+		if context.Cause(ctx) == errLeaseOver {
+			c.giveUp(a, errLeaseOver)
+			break
+		}
 		if c.client == nil {
 			cleared = c.returnPermit() && cleared
 			if !c.reconnect(ctx, s.line.lane, a) {
@@ -322,11 +326,7 @@ func (c *carrier) rejoin(l *lane, w hosting) *failure {
 		c.dropSlot()
 	}
 	if a != nil && a.slots != nil && c.slot == nil {
-		s, ok := d.slotFor(l, false)
-		if !ok {
-			return &failure{ours: errSlotEnds}
-		}
-		d.give(c, s)
+		return &failure{ours: errSlotEnds} // not in the middle of an attempt
 	}
 	if !c.mayStart() {
 		return &failure{ours: errSlotEnds}

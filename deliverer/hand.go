@@ -228,7 +228,7 @@ func (d *Deliverer) share(l *lane, now time.Time) int {
 // what a quarter of a second takes.
 func (l *lane) depth(now time.Time) int {
 	free := l.limit.Connections - l.busy
-	if a := l.account(); a != nil && (a.slots != nil || l.limited()) {
+	if l.account().binds(l) {
 		free = max(l.path.connected-l.busy, 0) // others are not ours to count on
 	}
 	return 2*free + l.rate.recent(now)/4
@@ -280,7 +280,7 @@ func (d *Deliverer) room(dest mail.Domain) int {
 		l.backlog, l.low = true, 0
 		return max(min(scouts-l.aged, space), 0)
 	}
-	if a != nil && (a.slots != nil || l.limited() || a.limits.Suspended) {
+	if a.binds(l) {
 		return min(d.roomWithin(l, now), space)
 	}
 	want := max(l.depth(now), 1) // all connections are busy, however slowly: one ready for the first that is free

@@ -155,7 +155,7 @@ func (d *Deliverer) mayOpen(l *lane, now time.Time, impatient bool) bool {
 	if _, shut := l.shut(now); shut {
 		return false
 	}
-	if a := l.account(); a != nil && !(d.worthwhile(l, 0, now) && a.mayDial(0)) {
+	if a := l.account(); a != nil && !(d.worthwhile(l, 0, now) && d.mayDial(a, 0, now)) {
 		return false
 	}
 	if l.path == nil || l.probing() {

@@ -107,6 +107,11 @@ func (d *Deliverer) look(a *account, tenant string, now time.Time) (kick bool) {
 	if a.dials != nil {
 		n, _ := a.dials.Ready()
 		ready = max(ready, n)
+		for _, p := range a.purses {
+			if n > 0 && p.undialled {
+				p.reopen()
+			}
+		}
 	}
 	if ready == 0 {
 		return kick

@@ -397,3 +397,36 @@ func TestNewConnectionsWindow(t *testing.T) {
 		}
 	})
 }
+
+// A backlog behind a window for new connections is not read while it is shut.
+func TestShutDialWindowKeepsTheBacklogWhereItIs(t *testing.T) {
+	tell(t, func(s *story) {
+		m := s.under(map[string]memRule{"*": {dials: []memWindow{{1, 10 * time.Minute}}, perConnection: 10}})
+		sink := &smtptest.Sink{}
+		defer sink.Close()
+		s.mx("there.test", 1)
+		s.sink(1, sink)
+		s.backlog(1000, "b@there.test")
+		s.start()
+		s.after(hour - time.Minute)
+		if n := s.dials(addr(1)); n != 6 {
+			s.Errorf("dialled %d times in an hour, 6 are allowed", n)
+		}
+		if n := sink.Count(); n != 60 {
+			s.Errorf("%d sent over 6 connections of 10", n)
+		}
+		if r := s.reads(); r > 150 {
+			s.Errorf("%d read for %d sent", r, sink.Count())
+		}
+		id := s.send("b@there.test")
+		s.after(time.Second)
+		if es := s.q.history(id); len(es) != 1 || es[0].how != "parked" {
+			s.Errorf("new mail: %v", es)
+		}
+		m.set("*", memRule{})
+		s.after(time.Minute)
+		if sink.Count() != 1001 {
+			s.Errorf("%d of 1001 arrived", sink.Count())
+		}
+	})
+}

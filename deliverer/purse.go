@@ -16,7 +16,8 @@ type purse struct {
 
 	permits       Permits // nil: nothing to be asked for
 	maxRecipients int     // in one transaction; 0: any number
-	suspended     bool    // nothing may start before the rules, or a while, have passed
+	suspended     bool    // nothing may start before the rules change
+	undialled     bool    // held for want of a connection
 	until         time.Time
 	why           string    // nothing may start before until
 	dry           time.Time // no permit is in hand: not worth another look before
@@ -233,7 +234,9 @@ func (d *Deliverer) hold(p *purse, h Hold, now time.Time) {
 }
 
 // reopen ends a hold. With mu held.
-func (p *purse) reopen() { p.until, p.why, p.dry = time.Time{}, "", time.Time{} }
+func (p *purse) reopen() {
+	p.until, p.why, p.dry, p.undialled = time.Time{}, "", time.Time{}, false
+}
 
 // ask notes that the queue has more of q.
 func (p *purse) ask(q *line) {
@@ -311,6 +314,12 @@ func (d *Deliverer) spendable(p *purse, now time.Time) int {
 		}
 		n = min(n, have*p.stretch(now))
 	}
+	if a := p.account; a.dials != nil {
+		if a.open == 0 && !d.mayDial(a, 0, now) {
+			return 0
+		}
+		n = min(n, max(a.open, 1)*p.stretch(now))
+	}
 	return n
 }
 
@@ -319,12 +328,12 @@ func (d *Deliverer) spendable(p *purse, now time.Time) int {
 // to another site takes longer than many a transaction.
 func (p *purse) stretch(now time.Time) int {
 	a := p.account
-	if a.slots == nil {
+	if a.slots == nil && a.dials == nil {
 		return 1
 	}
 	most := a.limits.PerConnection
 	if most == 0 {
 		most = shaping.DefaultLimit.PerConnection
 	}
-	return min(max(5*p.rate.recent(now)/max(a.held, 1), 8), most)
+	return min(max(5*p.rate.recent(now)/max(a.connected, 1), 8), most)
 }

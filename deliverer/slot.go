@@ -12,8 +12,9 @@ const (
 	// may notice the end of the first after the beginning of the second, and would
 	// then count one too many.
 	slotRest = time.Second
-	// cutLead is how long before its lease ends a connection is cut at the latest.
-	cutLead = time.Second
+	// cutLead is how long before its lease ends a connection is cut: longer than a
+	// QUIT may take that is under way then.
+	cutLead = 3 * time.Second
 )
 
 // errLeaseOver is why a connection was cut whose slot could not be renewed.

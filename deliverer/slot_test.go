@@ -165,11 +165,11 @@ func TestLeaseRunsOut(t *testing.T) {
 		end := time.Now().Add(10 * time.Second)
 		x.each(func(s *memSlot) { s.stale, s.deadline = true, end })
 		waits := s.send("b@there.test")
-		s.after(time.Until(end) - 2*time.Second)
+		s.after(time.Until(end) - 4*time.Second)
 		if open, _ := s.taps.connections(); open != 2 || len(s.q.history(stuck)) != 0 {
-			s.Errorf("%d connections two seconds before the end of the lease", open)
+			s.Errorf("%d connections four seconds before the end of the lease", open)
 		}
-		s.after(time.Until(end))
+		s.after(time.Until(end) - 2500*time.Millisecond)
 		if open, _ := s.taps.connections(); open != 0 {
 			s.Errorf("%d connections at the end of the lease", open)
 		}
