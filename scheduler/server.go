@@ -44,6 +44,7 @@ type ServerOptions struct {
 	Boot      string                      // BootID; empty: the clock is not kept over a restart
 	ClockFile string                      // where it is kept; empty: nowhere
 	Rates     func() (steered, raw int64) // Rates; nil: not watched
+	Alone     bool                        // there is no other node: sessions of before this process are dead
 	Fatal     func(error)                 // the log holds what this version cannot apply: the process must stop
 	Streams   int                         // at the same time, at most; 0: 4096
 	Log       *slog.Logger
@@ -55,6 +56,7 @@ type Server struct {
 	o     ServerOptions
 	state *State
 	raft  Raft
+	led   bool // has led before, in this process; of the goroutine that leads
 
 	reign atomic.Pointer[reign] // nil: not leading
 	slots chan struct{}         // one for each stream served

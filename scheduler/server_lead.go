@@ -118,6 +118,10 @@ func (s *Server) govern(ctx context.Context, raftTerm uint64) error {
 		return fmt.Errorf("begin a term: term %d has begun since", t)
 	}
 	r.leader = NewLeader(s.o.Params, st.f, term, r.now())
+	if s.o.Alone && !s.led {
+		r.leader.Alone(r.now())
+	}
+	s.led = true
 	st.changed = func() {
 		r.dirty = true
 		select {

@@ -82,7 +82,7 @@ func (k *council) join(ctx context.Context, folder *daemon.Folder) error {
 	}
 	k.server = scheduler.NewServer(scheduler.ServerOptions{
 		Node: k.node(), Params: scheduler.DefaultParams(), Clock: k.clock, Boot: boot,
-		ClockFile: filepath.Join(folder.Path, "clock"), Rates: k.rates, Fatal: k.fatal, Log: k.log,
+		ClockFile: filepath.Join(folder.Path, "clock"), Rates: k.rates, Alone: k.transport == nil, Fatal: k.fatal, Log: k.log,
 	})
 	k.reach.Local = k.server
 	if k.transport != nil {
