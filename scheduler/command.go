@@ -44,9 +44,10 @@ type Command struct {
 	Term    uint64      // Tick: the leader's
 	Seq     uint64      // Tick: counts the term's Ticks from 1
 	Horizon Time        // Tick: no permit lives past it
-	Lease   Time        // Tick: no session works past it
+	Lease   Time        // Tick: no session works past it, and those in Absent not past what was said before
 	Recs    []Rec       // Tick: of counters, by ID
 	Slots   []SlotRec   // Tick: of counters of connections
+	Absent  []SessionID // Tick: sessions not heard of lately
 	Leaves  []SessionID // Tick: sessions that have lapsed or said bye
 }
 

@@ -55,7 +55,7 @@ func (l *Leader) counterFor(b *shaping.Bound, now Time) *counter {
 		// The same counter may be bounded by several rules (of destinations that
 		// differ in the name alone); all of them hold.
 		ws = c.windows
-	} else if l.p.broken == lostHistory {
+	} else if l.p.broken == lostHistory && c.version != 0 {
 		c.cells = nil
 	}
 	n := len(ws)

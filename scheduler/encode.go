@@ -68,9 +68,11 @@ func (c *Command) appendTick(b []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(s.Session))
 		b = binary.AppendUvarint(b, uint64(s.Most))
 	}
-	b = binary.AppendUvarint(b, uint64(len(c.Leaves)))
-	for _, s := range c.Leaves {
-		b = binary.AppendUvarint(b, uint64(s))
+	for _, list := range [][]SessionID{c.Absent, c.Leaves} {
+		b = binary.AppendUvarint(b, uint64(len(list)))
+		for _, s := range list {
+			b = binary.AppendUvarint(b, uint64(s))
+		}
 	}
 	return b
 }
@@ -171,8 +173,10 @@ func (d *decoder) tick(c *Command) {
 		s := SlotRec{ID: d.uvarint(), Name: d.text(), Session: SessionID(d.uvarint()), Most: d.number()}
 		c.Slots = append(c.Slots, s)
 	}
-	for n := d.count(1); n > 0; n-- {
-		c.Leaves = append(c.Leaves, SessionID(d.uvarint()))
+	for _, list := range []*[]SessionID{&c.Absent, &c.Leaves} {
+		for n := d.count(1); n > 0; n-- {
+			*list = append(*list, SessionID(d.uvarint()))
+		}
 	}
 }
 

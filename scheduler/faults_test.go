@@ -10,6 +10,7 @@ var (
 	seeds   = stdflag.Int("seeds", 50, "seeds of the simulator")
 	seed0   = stdflag.Int64("seed", 0, "the first seed")
 	mixName = stdflag.String("mix", "", "of faults, see mixes")
+	mutant  = stdflag.String("mutant", "", "a broken variant, see mutants")
 	minutes = stdflag.Int64("minutes", 3, "minutes of each run")
 )
 
@@ -18,16 +19,16 @@ func TestFaults(t *testing.T) {
 		seed := *seed0 + int64(i)
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			o := options{seed: seed, length: *minutes * 60 * sec, faults: mixFor(seed), changes: true}
+			o := options{seed: seed, length: *minutes * 60 * sec, faults: mixFor(seed), changes: true, broken: mutants[*mutant].broken}
 			if *seeds == 1 && testing.Verbose() {
 				o.trace = t.Logf
 			}
-			s := newSim(o, theWorld())
+			s := newSim(o, worldFor(o.faults))
 			s.run()
 			for _, p := range s.check() {
 				t.Error(p)
 			}
-			if testing.Verbose() && *seeds > 1 {
+			if *seeds == 1 && testing.Verbose() {
 				t.Logf("%+v", s.count)
 			}
 		})

@@ -21,10 +21,10 @@ type FSM struct {
 	seq      uint64 // of the last Tick in this term
 	clock    Time   // the last stamp
 
-	// No permit outlives horizon and no session lease, in any term so far. The old
-	// ones are what they were at the last TermStart: they bound what older terms gave.
+	// No permit outlives horizon, in any term so far. The old one is what it was at
+	// the last TermStart: it bounds what older terms gave.
 	horizon, oldHorizon Time
-	lease, oldLease     Time
+	lease               Time // of sessions that are there
 
 	book  *shaping.Book
 	table *shaping.Table
@@ -42,6 +42,7 @@ type FSM struct {
 // seat is a session in the replicated state.
 type seat struct {
 	node  string
+	lease Time           // it does not work past it, whoever leads
 	slots map[uint64]int // by counter: how many connections it holds at most
 }
 
@@ -105,7 +106,7 @@ func (f *FSM) Apply(raftTerm uint64, c *Command) (any, error) {
 		return nil, f.tick(c)
 	case Join:
 		f.lastSession++
-		f.sessions[f.lastSession] = &seat{node: c.Node, slots: map[uint64]int{}}
+		f.sessions[f.lastSession] = &seat{node: c.Node, lease: f.lease, slots: map[uint64]int{}}
 		return f.lastSession, nil
 	case Change:
 		b, err := f.book.Apply(*c.Change)
@@ -141,7 +142,7 @@ func (f *FSM) startTerm(raftTerm uint64, c *Command) (any, error) {
 	}
 	f.term++
 	f.raftTerm, f.seq, f.clock = raftTerm, 0, c.Clock
-	f.oldHorizon, f.oldLease = f.horizon, f.lease
+	f.oldHorizon = f.horizon
 	for _, h := range f.counters {
 		h.tailed = h.open > 0
 		if h.tailed && f.p.broken != noTail {
@@ -164,7 +165,14 @@ func (f *FSM) tick(c *Command) error {
 	f.seq = c.Seq
 	f.clock = max(f.clock, c.Clock)
 	f.horizon = max(f.horizon, c.Horizon)
-	f.lease = max(f.lease, c.Lease)
+	if c.Lease > f.lease {
+		f.lease = c.Lease
+		for id, s := range f.sessions {
+			if !slices.Contains(c.Absent, id) {
+				s.lease = c.Lease
+			}
+		}
+	}
 	known := true
 	for i := range c.Recs {
 		known = f.record(&c.Recs[i]) && known

@@ -21,9 +21,8 @@ type Leader struct {
 
 	horizon     Time // committed: no grant outlives it
 	horizonSent Time // in an entry under way
-	lease       Time // committed: no session's lease outlives it
-	leaseSent   Time
-	oldLease    Time // leases of older terms are over then, on this leader's clock
+	back        bool // a session needs more
+	leaseSent   Time // the latest end of leases in the log, or in an entry under way
 
 	lanes     map[Lane]*lane
 	laneList  []*lane
@@ -80,13 +79,12 @@ func NewLeader(p Params, f *FSM, term uint64, now Time) *Leader {
 	l := &Leader{
 		p: p, f: f, term: term, start: now, table: f.table, version: f.book.Version,
 		lanes: map[Lane]*lane{}, counters: map[string]*counter{}, sessions: map[SessionID]*session{},
-		forgetting: map[uint64]bool{}, nextCounter: f.lastCounter, lease: f.lease,
+		forgetting: map[uint64]bool{}, nextCounter: f.lastCounter, leaseSent: f.lease,
 		// In this term's name, so that no id is ever given twice.
 		nextGrant: GrantID(term << 40), nextSlot: SlotID(term << 40), nextEpoch: term << 32,
 	}
-	// Grants and leases of older terms end on the clocks of those terms, which may
-	// come to lag behind this one while the grant or the lease lasts.
-	l.oldLease = f.oldLease + p.drift(p.Lease+Second)
+	// Grants of older terms end on the clocks of those terms, which may come to lag
+	// behind this one meanwhile.
 	l.versions = []effect{{l.version, f.oldHorizon + p.drift(p.Horizon+Second)}}
 	l.grants.base = l.nextGrant + 1
 	l.slots.init()

@@ -16,8 +16,8 @@ func TestMutantsFresh(t *testing.T) {
 			caught, first := 0, ""
 			firstSeed := int64(0)
 			for i := range *seeds {
-				o := options{seed: *seed0 + int64(i), length: *minutes * 60 * sec, faults: mixFor(*seed0 + int64(i)), changes: true, broken: mutants[name]}
-				s := newSim(o, theWorld())
+				o := options{seed: *seed0 + int64(i), length: *minutes * 60 * sec, faults: mutants[name].mix, changes: true, broken: mutants[name].broken}
+				s := newSim(o, worldFor(o.faults))
 				s.run()
 				if p := s.check(); len(p) > 0 {
 					if caught == 0 {

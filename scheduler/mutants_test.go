@@ -1,11 +1,28 @@
 package scheduler
 
-// mutants are the broken variants by name.
-var mutants = map[string]mutation{
-	"NoTail": noTail, "NoShortWait": noShortWait, "GrantUncommitted": grantUncommitted, "RecvLease": recvLease,
-	"NoExpiry": noExpiry, "NoNotBefore": noNotBefore, "DupReturn": dupReturn, "WallClock": wallClock,
-	"ReleaseAtGrant": releaseAtGrant, "NoDrift": noDrift, "OpenForever": openForever, "ClockMax": clockMax,
-	"NoMax": noMax, "NoFence": noFence, "NoFenceNoMax": noFenceNoMax,
-	"SlotsAtOnce": slotsAtOnce, "SlotRecvLease": slotRecvLease, "ForceEarly": forceEarly, "LostHistory": lostHistory,
-	"PartsAtOnce": partsAtOnce,
+// mutants are the broken variants by name, with the mix of faults that aims at them.
+var mutants = map[string]struct {
+	broken mutation
+	mix    string
+}{
+	"NoTail":           {noTail, "storm"},
+	"NoShortWait":      {noShortWait, "storm"},
+	"GrantUncommitted": {grantUncommitted, "elections"},
+	"RecvLease":        {recvLease, "lags"},
+	"NoExpiry":         {noExpiry, "storm"},
+	"NoNotBefore":      {noNotBefore, "storm"},
+	"DupReturn":        {dupReturn, "storm"},
+	"WallClock":        {wallClock, "storm"},
+	"ReleaseAtGrant":   {releaseAtGrant, "storm"},
+	"NoDrift":          {noDrift, "storm"},
+	"OpenForever":      {openForever, "elections"},
+	"ClockMax":         {clockMax, "restarts"},
+	"NoMax":            {noMax, "freezes"},
+	"NoFence":          {noFence, "freezes"},
+	"NoFenceNoMax":     {noFenceNoMax, "freezes"},
+	"SlotsAtOnce":      {slotsAtOnce, "storm"},
+	"SlotRecvLease":    {slotRecvLease, "cuts"},
+	"ForceEarly":       {forceEarly, "cuts"},
+	"LostHistory":      {lostHistory, "storm"},
+	"PartsAtOnce":      {partsAtOnce, "storm"},
 }

@@ -71,10 +71,7 @@ func (l *Leader) endParts(s *session) {
 
 // claimed tells whether every session of older terms has said what it holds, or its
 // lease is over: only then is a partition that nobody claims free.
-func (l *Leader) claimed(now Time) bool {
-	if now > l.oldLease {
-		return true
-	}
+func (l *Leader) claimed() bool {
 	for _, s := range l.roll {
 		if s.old {
 			return false
@@ -89,7 +86,7 @@ func (l *Leader) turnParts(now Time) {
 		return
 	}
 	l.parts.checked = now
-	shares := l.partShares()
+	shares := l.partShares(now)
 	revoked := map[*session]int{}
 	for n := range l.parts.owners {
 		o := &l.parts.owners[n]
@@ -105,7 +102,7 @@ func (l *Leader) turnParts(now Time) {
 			l.emit(o.s.id, Order{EndPart: &Part{uint32(n), o.epoch}})
 		}
 	}
-	if !l.claimed(now) {
+	if !l.claimed() {
 		return
 	}
 	for n := range l.parts.owners {
@@ -131,10 +128,10 @@ func (l *Leader) turnParts(now Time) {
 
 // partShares is how many partitions each session is to have. Where they can not be
 // dealt evenly, those who hold more keep it.
-func (l *Leader) partShares() map[*session]int {
+func (l *Leader) partShares(now Time) map[*session]int {
 	var takers []*session
 	for _, s := range l.roll {
-		if s.heard && !s.over && s.drains && !s.cut {
+		if s.drains && l.lasts(s, now) {
 			takers = append(takers, s)
 		}
 	}

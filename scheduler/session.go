@@ -13,6 +13,8 @@ type session struct {
 	seq      uint64
 	version  uint64
 	born     Time
+	beat     Time // when it was last heard
+	bound    Time // what the log says its lease may be
 	lease    Time // it may hold what it has until then
 	promised Time // by this leader, within what the log says; 0: nothing
 	draining bool
@@ -29,11 +31,13 @@ type session struct {
 // join adds a session of the log.
 func (l *Leader) join(id SessionID, old bool) *session {
 	s := &session{id: id, old: old, born: l.start, slots: map[SlotID]*slot{}, shares: map[*slotCounter]*slotShare{}}
+	s.bound = l.f.sessions[id].lease
 	l.sessions[id] = s
 	l.roll = append(l.roll, s)
 	if old {
-		// An older leader may have promised it as much.
-		s.lease = l.oldLease
+		// An older leader may have promised it as much as the log says, on a clock
+		// that may come to lag behind this one until then.
+		s.lease = s.bound + l.p.drift(l.p.Lease+Second)
 		l.loadShares(s)
 	}
 	return s
@@ -50,7 +54,7 @@ func (l *Leader) Hello(now Time, h Hello) bool {
 	s.conn, s.seq, s.version, s.cut = h.Conn, 0, h.Version, false
 	l.claimSlots(s, h.Slots, now)
 	l.claimParts(s, h.Parts)
-	s.old, s.heard = false, true
+	s.old, s.heard, s.beat = false, true, now
 	l.renew(s, now)
 	return true
 }
@@ -62,9 +66,46 @@ func (l *Leader) Hello(now Time, h Hello) bool {
 // waits as long for those it does not hear of.
 func (l *Leader) renew(s *session, now Time) {
 	if s.version == l.version || l.p.broken == forceEarly {
-		s.promised = max(s.promised, min(now+l.p.Lease, l.lease))
+		s.promised = max(s.promised, min(now+l.p.Lease, s.bound))
 		s.lease = max(s.lease, s.promised)
+		if s.bound < now+l.p.Lease/2 { // it is new, or was absent and is back
+			l.back, l.hungry = true, true
+		}
 	}
+}
+
+// absentAfter is how long a session is silent until the log no longer prolongs what
+// its lease may be, so that its end does not move on with each leader that comes.
+const absentAfter = 2500 * Millisecond
+
+// absent lists the silent sessions.
+func (l *Leader) absent(now Time) (out []SessionID) {
+	for _, s := range l.roll {
+		if s.over || !s.heard || s.beat+absentAfter < now {
+			out = append(out, s.id)
+		}
+	}
+	return out
+}
+
+// leased works in what the log says of leases.
+func (l *Leader) leased() {
+	for _, s := range l.roll {
+		if seat := l.f.sessions[s.id]; seat != nil {
+			s.bound = seat.lease
+		}
+	}
+}
+
+// lasts tells whether the session's lease leaves it time to make use of anything.
+func (l *Leader) lasts(s *session, now Time) bool {
+	return s.heard && !s.over && !s.cut && s.promised-now > l.p.Quit
+}
+
+// able tells whether the session may be given anything in a lane, too: under other
+// rules than its own the same lane may be bounded by something else.
+func (l *Leader) able(s *session, now Time) bool {
+	return l.lasts(s, now) && s.version == l.version
 }
 
 // live finds a session that has said Hello.
@@ -84,6 +125,7 @@ func (l *Leader) Beat(now Time, b Beat) {
 	}
 	s.seq = max(s.seq, b.Seq)
 	s.version = max(s.version, b.Version)
+	s.beat = now
 	l.renew(s, now)
 	for i := range b.Uses {
 		l.use(&b.Uses[i])
@@ -98,9 +140,7 @@ func (l *Leader) Beat(now Time, b Beat) {
 	}
 	s.draining = b.Draining
 	s.drains = b.Parts && !b.Draining
-	if l.drained || s.version != l.version || s.draining {
-		// Its wants are of other rules, under which the same lane may be bounded by
-		// something else.
+	if l.drained || s.draining || !l.able(s, now) {
 		l.dropWants(s)
 		return
 	}

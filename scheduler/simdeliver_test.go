@@ -65,7 +65,7 @@ func (n *node) send(id SessionID, o Order) {
 	}
 	term, h := c.l.Term(), c.d.h
 	c.toDeliverer(func() {
-		if c.d.h == h {
+		if h != nil && c.d.h == h {
 			c.d.order(term, c.num, o)
 		}
 	})
@@ -187,7 +187,7 @@ func (d *deliverer) connect() {
 	d.conn, d.heard = c, s.now
 	h := d.h
 	c.toLeader(func() {
-		s.trace("d%d session %d hello to node %d term %d claims %v", d.name, hello.Session, n.id, hello.Term, hello.Slots)
+		s.trace("d%d session %d hello to node %d term %d claims %v %v", d.name, hello.Session, n.id, hello.Term, hello.Slots, hello.Parts)
 		if h == d.h && l.Hello(n.cluster(), hello) {
 			n.conns[hello.Session] = c
 		}
@@ -310,10 +310,12 @@ func (d *deliverer) order(term, num uint64, o Order) {
 			k.end()
 		}
 	case o.Part != nil:
+		s.trace("d%d part %v", d.name, *o.Part)
 		s.count.parts++
 		d.beginTenure(*o.Part)
 	case o.EndPart != nil:
 		p := *o.EndPart
+		s.trace("d%d endpart %v", d.name, p)
 		s.in(s.soon(500*ms), func() {
 			if d.up && d.h != nil && d.h.Parts()[p.N] == p.Epoch {
 				d.endTenure(p.N)
@@ -325,6 +327,7 @@ func (d *deliverer) order(term, num uint64, o Order) {
 
 // lapse: the lease is over, or the session is.
 func (d *deliverer) lapse() {
+	d.s.trace("d%d lapses", d.name)
 	if len(d.sockets) > 0 || len(d.parts) > 0 {
 		d.s.count.lapses++
 	}

@@ -10,20 +10,24 @@ type mix struct {
 	killed, leave, unreach, cut, drag                      int   // deliverers
 	slowRaft                                               int64 // an entry takes as long, sometimes
 	patience                                               int64 // of deliverers with a silent leader
+	election                                               int64 // begins so much later, at most
+	hears                                                  bool  // a deliverer that hears the leader late goes on hearing it
 }
 
 // mixes by name.
 var mixes = map[string]mix{
 	"storm": {least: 4 * sec, most: 26 * sec, die: 20, cutOff: 25, freeze: 10, transfer: 8, allDown: 4, follower: 6, rest: 6,
-		killed: 10, leave: 7, unreach: 7, cut: 5, drag: 2, patience: sec},
+		killed: 10, leave: 7, unreach: 7, cut: 5, drag: 2, patience: sec, election: 2 * sec},
 	// Elections while reservations are under way.
-	"elections": {least: 2 * sec, most: 6 * sec, die: 10, cutOff: 30, transfer: 5, killed: 2, slowRaft: 300 * ms, patience: sec / 2},
+	"elections": {least: 2 * sec, most: 6 * sec, die: 10, cutOff: 30, transfer: 5, killed: 2, slowRaft: 400 * ms, patience: sec / 2, election: sec / 2},
 	// Everything down, and up again with clocks that lost the time.
-	"restarts": {least: 6 * sec, most: 16 * sec, die: 10, cutOff: 10, allDown: 20, transfer: 30, rest: 10, patience: sec},
+	"restarts": {least: 6 * sec, most: 16 * sec, die: 10, cutOff: 10, allDown: 20, transfer: 30, rest: 10, patience: sec, election: 2 * sec},
 	// Leaders whose machines, and clocks, stand still.
-	"freezes": {least: 4 * sec, most: 12 * sec, freeze: 50, die: 3, unreach: 4, patience: 4 * sec},
+	"freezes": {least: 4 * sec, most: 12 * sec, freeze: 50, die: 3, unreach: 4, patience: 4 * sec, election: 2 * sec},
+	// Answers that come late, and new terms to come late from.
+	"lags": {least: sec, most: 4 * sec, drag: 40, transfer: 20, die: 5, killed: 10, patience: 4 * sec, election: 2 * sec, hears: true},
 	// Deliverers that nobody reaches, while limits change.
-	"cuts": {least: 4 * sec, most: 12 * sec, cut: 20, drag: 15, die: 3, transfer: 3, killed: 2, patience: sec},
+	"cuts": {least: 4 * sec, most: 12 * sec, cut: 20, drag: 15, die: 3, transfer: 3, killed: 2, patience: sec, election: 2 * sec},
 }
 
 // inject makes one thing go wrong, and then the next.
@@ -62,7 +66,7 @@ func (s *sim) leaderDies() {
 func (s *sim) leaderCutOff() {
 	if n := s.elected; n.up && !n.cut {
 		n.cut = true
-		s.in(sec*3/10+s.soon(2*sec), s.elect)
+		s.in(sec*3/10+s.soon(s.mix.election), s.elect)
 		s.in(2*sec+s.soon(10*sec), func() { s.heal(n) })
 	}
 }
@@ -123,6 +127,9 @@ func (s *sim) delivererDragged() {
 	late := sec + s.soon(3*sec)
 	c.back = max(c.back, s.now+late)
 	d.deaf = s.now + late + 20*ms
+	if s.mix.hears {
+		return
+	}
 	s.at(d.deaf, func() {
 		for _, n := range s.nodes {
 			d.blocked[n.id] = true
@@ -260,6 +267,9 @@ func (s *sim) append(e entry) {
 		t, err := b.Table()
 		if err != nil {
 			panic(err)
+		}
+		if b.Version == s.book.Version {
+			return // it changed nothing
 		}
 		s.book = b
 		s.rules = append(s.rules, inForce{b.Version, t, s.now, 0})

@@ -65,7 +65,7 @@ func (n *node) catchUp(k int) (result any, err error) {
 func (s *sim) propose(n *node, raftTerm uint64, c *Command, done func(any, error), lost func()) {
 	run, data := n.run, c.Append(nil)
 	n.taken = max(n.taken, s.now+s.delay()) // in order
-	if m := s.mix.slowRaft; m > 0 && s.r.Intn(4) == 0 {
+	if m := s.mix.slowRaft; m > 0 {
 		n.taken = max(n.taken, s.now+s.soon(m))
 	}
 	s.at(n.taken, func() {

@@ -130,6 +130,9 @@ func (k *socket) close(polite bool) {
 }
 
 func (d *deliverer) beginTenure(p Part) {
+	if ok, _ := d.h.Live(d.local()); !ok {
+		return
+	}
 	if _, ok := d.parts[p.N]; !ok {
 		d.parts[p.N] = tenure{p.N, p.Epoch, d.s.now, 0}
 	}

@@ -93,6 +93,7 @@ func theWorld() *simWorld {
 		messages("pair", "40/1s"),
 		setRule(shaping.Rule{To: "pair", Per: shaping.Tenant, Messages: windows("600/30s")}),
 		messages("tiny.test", "3/20s"),
+		messages("burst.test", "120/7s"),
 		messages("log.test", "30/1s"),
 		setRule(shaping.Rule{To: "rcpt.test", Messages: windows("60/10s"), Recipients: windows("200/10s,25/1s")}),
 		setRule(shaping.Rule{To: "conn.test", NewConnections: windows("20/10s"), Connections: ptr(4)}),
@@ -103,7 +104,7 @@ func theWorld() *simWorld {
 	w.lanes = []mailLane{
 		mailTo("a.test", 40), mailTo("b.test", 40), mailTo("c2.test", 40),
 		{Lane: Lane{Dest: pair, Tenant: "t1"}, backlog: 40}, {Lane: Lane{Dest: pair, Tenant: "t2"}, backlog: 40},
-		mailTo("tiny.test", 2), mailTo("log.test", 40), rcpt, mailTo("free.test", 20),
+		mailTo("tiny.test", 2), mailTo("burst.test", 40), mailTo("log.test", 40), rcpt, mailTo("free.test", 20),
 		mailTo("conn.test", 3).conns(),
 		mailTo("two.test", 2).conns().tenant("t1"), mailTo("two.test", 2).conns().tenant("t2"),
 		mailTo("free.test", 2).conns(),
@@ -120,3 +121,23 @@ func theWorld() *simWorld {
 }
 
 func ptr(n int) *int { return &n }
+
+// bursts is a world of windows that are used up as soon as they open: most of the time
+// that something is granted, reservations are under way.
+func bursts() *simWorld {
+	w := &simWorld{deliverers: 4}
+	for _, d := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
+		w.book = append(w.book, messages(d+".test", "150/6s"))
+		w.lanes = append(w.lanes, mailTo(d+".test", 40))
+	}
+	w.changes = [][]*shaping.Change{{messages("a.test", "150/6s"), messages("a.test", "100/6s")}}
+	return w
+}
+
+// worldFor is the world that a mix of faults is for.
+func worldFor(mix string) *simWorld {
+	if mix == "elections" {
+		return bursts()
+	}
+	return theWorld()
+}

@@ -68,6 +68,7 @@ type slotShare struct {
 	committed int
 	asked     int // in an entry under way; -1: none
 	held      int
+	resting   int  // closed a moment ago: a leader that comes now has to count them
 	want      int  // to be written next
 	marked    bool // in slotDesk.write
 	free      Time // when one was last closed
@@ -88,7 +89,7 @@ type slotDesk struct {
 // resting is a closed slot that is not free yet: the receiver may not have noticed.
 type resting struct {
 	at    Time
-	bound []*slotCounter
+	share *slotShare
 }
 
 func (d *slotDesk) init() {
@@ -257,10 +258,10 @@ func (l *Leader) obstacle(w *slotWant) *slotCounter {
 func (l *Leader) turnSlots(now Time) {
 	d := &l.slots
 	for len(d.resting) > 0 && d.resting[0].at <= now {
-		for _, c := range d.resting[0].bound {
-			c.resting--
-			l.look(c)
-		}
+		h := d.resting[0].share
+		h.resting--
+		h.c.resting--
+		l.look(h.c)
 		d.resting = d.resting[1:]
 	}
 	// After a failover a slot may have been closed a moment ago under the old leader.
@@ -282,6 +283,9 @@ func (l *Leader) giveSlots(c *slotCounter, now Time) {
 	for blocked := 0; c.room() && blocked < len(c.waiting); {
 		w := c.poorest(blocked)
 		switch other := l.obstacle(w); {
+		case !l.able(w.s, now):
+			l.setSlotWant(w, 0) // it says so again
+			continue
 		case w.ln.shut != "":
 			l.leaveQueue(w)
 			l.tellSlot(w, w.ln.shut)
@@ -378,11 +382,11 @@ func (l *Leader) unbindSlot(x *slot) {
 }
 
 // rest keeps one connection counted a moment longer.
-func (l *Leader) rest(now Time, bound []*slotCounter) {
-	for _, c := range bound {
-		c.resting++
-	}
-	l.slots.resting = append(l.slots.resting, resting{now + l.p.SlotRest, bound})
+func (l *Leader) rest(now Time, s *session, c *slotCounter) {
+	h := l.shareOf(s, c)
+	h.resting++
+	c.resting++
+	l.slots.resting = append(l.slots.resting, resting{now + l.p.SlotRest, h})
 }
 
 // closeSlot frees a slot whose connection is closed: a moment later, when rest is set,
@@ -392,9 +396,9 @@ func (l *Leader) closeSlot(x *slot, now Time, rest bool) {
 	l.unbindSlot(x)
 	for _, c := range bound {
 		l.shareOf(x.s, c).free = now
-	}
-	if rest {
-		l.rest(now, bound)
+		if rest {
+			l.rest(now, x.s, c)
+		}
 	}
 	delete(x.s.slots, x.id)
 	x.ln.held--

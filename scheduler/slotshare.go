@@ -49,7 +49,7 @@ func (l *Leader) unhold(s *session, now Time) {
 		h.c.unheard -= h.committed
 		l.look(h.c)
 		for range h.committed - h.held {
-			l.rest(now, []*slotCounter{h.c})
+			l.rest(now, s, h.c)
 		}
 	}
 }
@@ -95,11 +95,12 @@ func (l *Leader) share(w *slotWant) bool {
 	ok := true
 	for _, c := range w.ln.counters {
 		h := l.shareOf(w.s, c)
-		if h.held < h.committed {
+		used := h.held + h.resting
+		if used < h.committed {
 			continue
 		}
 		ok = false
-		if need := h.held + min(w.n-w.held, max(1, c.max-c.taken())); h.asked < h.held+1 && h.want < need {
+		if need := used + min(w.n-w.held, max(1, c.max-c.taken())); h.asked < used+1 && h.want < need {
 			h.want = need
 			l.writeShare(h)
 			l.hungry = true
@@ -121,7 +122,7 @@ func (l *Leader) restSlots(now Time) {
 	d := &l.slots
 	kept := d.shares[:0]
 	for _, h := range d.shares {
-		idle := h.held == 0 && h.asked < 0 && !h.marked
+		idle := h.held+h.resting == 0 && h.asked < 0 && !h.marked
 		if idle && (h.committed == 0 || h.s.over) {
 			if h.s.over || h.free+shareIdle < now {
 				delete(h.s.shares, h.c)
@@ -130,8 +131,8 @@ func (l *Leader) restSlots(now Time) {
 			}
 		}
 		kept = append(kept, h)
-		if !h.s.old && h.committed > h.held && h.asked < 0 && !h.marked && h.free+shareIdle < now {
-			h.committed, h.want = h.held, h.held // not to be used from now on
+		if !h.s.old && h.committed > h.held+h.resting && h.asked < 0 && !h.marked && h.free+shareIdle < now {
+			h.committed, h.want = h.held+h.resting, h.held+h.resting // not to be used from now on
 			l.writeShare(h)
 		}
 	}

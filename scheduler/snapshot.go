@@ -50,7 +50,7 @@ func (f *FSM) appendState(b []byte) []byte {
 	for _, v := range []uint64{f.term, f.raftTerm, f.seq, uint64(f.lastSession), f.lastCounter} {
 		b = binary.AppendUvarint(b, v)
 	}
-	for _, t := range []Time{f.clock, f.horizon, f.oldHorizon, f.lease, f.oldLease} {
+	for _, t := range []Time{f.clock, f.horizon, f.oldHorizon, f.lease} {
 		b = appendTime(b, t, Microsecond)
 	}
 	return b
@@ -67,6 +67,7 @@ func (f *FSM) appendSessions(b []byte) []byte {
 		s := f.sessions[id]
 		b = binary.AppendUvarint(b, uint64(id))
 		b = appendText(b, s.node)
+		b = appendTime(b, s.lease, Microsecond)
 		b = binary.AppendUvarint(b, uint64(len(s.slots)))
 		for _, counter := range slices.Sorted(maps.Keys(s.slots)) {
 			b = binary.AppendUvarint(b, counter)
@@ -182,15 +183,15 @@ func (f *FSM) readState(d *decoder) {
 	f.cluster = d.text()
 	f.term, f.raftTerm, f.seq = d.uvarint(), d.uvarint(), d.uvarint()
 	f.lastSession, f.lastCounter = SessionID(d.uvarint()), d.uvarint()
-	for _, t := range []*Time{&f.clock, &f.horizon, &f.oldHorizon, &f.lease, &f.oldLease} {
+	for _, t := range []*Time{&f.clock, &f.horizon, &f.oldHorizon, &f.lease} {
 		*t = d.time(Microsecond)
 	}
 }
 
 func (f *FSM) readSessions(d *decoder) {
-	for n := d.count(3); n > 0 && !d.bad; n-- {
+	for n := d.count(4); n > 0 && !d.bad; n-- {
 		id := SessionID(d.uvarint())
-		s := &seat{node: d.text(), slots: map[uint64]int{}}
+		s := &seat{node: d.text(), lease: d.time(Microsecond), slots: map[uint64]int{}}
 		for k := d.count(2); k > 0 && !d.bad; k-- {
 			counter := d.uvarint()
 			s.slots[counter] = d.number()

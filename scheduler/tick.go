@@ -47,10 +47,12 @@ func (l *Leader) Tick(now Time) *Command {
 		l.horizonSent = down(now+l.p.Horizon, Microsecond)
 	}
 	c.Horizon = max(l.horizonSent, l.horizon)
-	if len(l.sessions) > 0 {
-		l.leaseSent = down(now+l.p.Lease, Microsecond)
+	if len(l.sessions) > 0 && (l.back || l.leaseSent-now < l.p.Lease-Second) {
+		l.back = false
+		l.leaseSent = max(l.leaseSent, down(now+l.p.Lease, Microsecond))
+		c.Absent = l.absent(now)
 	}
-	c.Lease = max(l.leaseSent, l.lease)
+	c.Lease = l.leaseSent
 	l.sweep(c, now)
 	l.records(c, &f, now)
 	f.slots = l.slotRecords(c)
@@ -74,7 +76,7 @@ func (l *Leader) due(now Time) bool {
 			return true
 		}
 	}
-	if len(l.sessions) > 0 && max(l.leaseSent, l.lease)-now < l.p.Lease-5*Second {
+	if len(l.sessions) > 0 && l.leaseSent-now < l.p.Lease-5*Second {
 		return true
 	}
 	return now-l.written >= tickEvery && (len(l.dirty) > 0 || l.slots.dirty())
@@ -182,7 +184,7 @@ func (l *Leader) Committed(now Time, c *Command) {
 	f := l.flights[0]
 	l.flights[0] = flight{}
 	l.flights = l.flights[1:]
-	l.lease = max(l.lease, c.Lease)
+	l.leased()
 	if c.Horizon > l.horizon {
 		l.horizon = c.Horizon
 		for i, ln := range l.noHorizon {
