@@ -36,6 +36,34 @@ func stampArrivals(ln net.Listener) {
 	}
 }
 
+// accepted is when a connection that has just been taken from its listener was made:
+// when the last packet of its handshake came in, which the kernel knows to some
+// milliseconds. It matters where this process was slow to take it.
+func accepted(conn net.Conn) int64 {
+	now := rawNow()
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return now
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return now
+	}
+	var waited time.Duration
+	_ = raw.Control(func(fd uintptr) {
+		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			waited = time.Duration(info.Last_ack_recv) * time.Millisecond
+		}
+	})
+	if waited < 2*slowestTick || waited > time.Minute {
+		return now
+	}
+	return now - int64(waited)
+}
+
+// slowestTick is the kernel's coarsest clock, with HZ=100.
+const slowestTick = 10 * time.Millisecond
+
 // arrivalConn knows when the octets of its last Read came in: by the kernel's stamp and
 // not by when this process got to run, so that a busy machine does not make two
 // transactions look closer than they were.

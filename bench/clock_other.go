@@ -15,4 +15,6 @@ func rawNow() int64 { return int64(time.Since(processStart)) }
 
 func stampArrivals(net.Listener) {}
 
+func accepted(net.Conn) int64 { return rawNow() }
+
 func withArrivals(conn net.Conn) (net.Conn, func() int64) { return conn, rawNow }

@@ -12,7 +12,7 @@ import (
 // all processes of one machine share:
 //
 //	start  nanos  1           listeners            a sink began to write: its connections count from 1 again
-//	open   nanos  connection  client  listener     accepted
+//	open   nanos  connection  client  listener     the connection was made
 //	mail   nanos  connection  destination  sender  MAIL FROM came in
 //	rcpt   nanos  connection  code  recipient      RCPT TO came in and was answered so
 //	data   nanos  connection  copies  id  trace    the end of DATA (or BDAT LAST) came in, and was answered 250

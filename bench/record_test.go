@@ -163,6 +163,44 @@ func TestRecord_arrival(t *testing.T) {
 	}
 }
 
+// A connection is stamped when it was made, not when a busy sink came to take it.
+func TestRecord_accepted(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	before := rawNow()
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const slow = 300 * time.Millisecond
+	time.Sleep(slow) // the sink is busy elsewhere
+	taken, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	if late := time.Duration(accepted(taken) - before); late < -2*slowestTick || late > slow/2 {
+		t.Errorf("a connection is said to have been made %v after it was", late)
+	}
+	// Without a wait there is nothing to take off.
+	quick, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer quick.Close()
+	if taken, err = ln.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	if at := accepted(taken); at < before+int64(slow) {
+		t.Errorf("a connection is said to have been made %v before it was", time.Duration(before+int64(slow)-at))
+	}
+}
+
 func TestTrace(t *testing.T) {
 	for header, want := range map[string]string{
 		"": "",

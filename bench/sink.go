@@ -208,10 +208,9 @@ func (s *Sink) accept(ln net.Listener, sessions *sync.WaitGroup) error {
 		if err != nil {
 			return err
 		}
-		at := rawNow()
 		id := s.count.connections.Add(1)
 		if s.rec != nil {
-			s.rec.open(at, id, conn.RemoteAddr().String(), name)
+			s.rec.open(accepted(conn), id, conn.RemoteAddr().String(), name)
 		}
 		turnAway := s.cfg.MaxConnections > 0 && open.Load() >= int64(s.cfg.MaxConnections)
 		if !turnAway {
