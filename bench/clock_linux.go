@@ -61,9 +61,6 @@ func accepted(conn net.Conn) int64 {
 	return now - int64(waited)
 }
 
-// slowestTick is the kernel's coarsest clock, with HZ=100.
-const slowestTick = 10 * time.Millisecond
-
 // arrivalConn knows when the octets of its last Read came in: by the kernel's stamp and
 // not by when this process got to run, so that a busy machine does not make two
 // transactions look closer than they were.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // recordFile is the account of what reached a sink and when, for `bench windows` to
@@ -28,6 +29,9 @@ type recordFile struct {
 
 // recordVersion is the third field of a start line. A reader refuses what it does not know.
 const recordVersion = "1"
+
+// slowestTick is the coarsest clock of a Linux kernel, with HZ=100.
+const slowestTick = 10 * time.Millisecond
 
 func openRecord(path string) (*recordFile, error) {
 	l, err := openLines(path, 64<<10)
