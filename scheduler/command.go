@@ -77,5 +77,12 @@ type SlotRec struct {
 
 // Times are written in whole units. Rounding goes to the safe side: what bounds from
 // above (clock, horizon, lease) goes down, a start that occupies a window goes up.
-func down(t, unit Time) Time { return t / unit * unit }
-func up(t, unit Time) Time   { return (t + unit - 1) / unit * unit }
+func down(t, unit Time) Time {
+	r := t % unit
+	if r < 0 {
+		r += unit
+	}
+	return t - r
+}
+
+func up(t, unit Time) Time { return -down(-t, unit) }

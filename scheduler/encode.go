@@ -108,11 +108,7 @@ func (r *Rec) append(b []byte, clock Time) []byte {
 }
 
 func appendTime(b []byte, t, unit Time) []byte {
-	q := t / unit
-	if t%unit < 0 { // round down, below zero as well
-		q--
-	}
-	return binary.AppendVarint(b, int64(q))
+	return binary.AppendVarint(b, int64(down(t, unit)/unit))
 }
 
 func appendText(b []byte, s string) []byte {
