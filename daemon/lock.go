@@ -127,15 +127,17 @@ func (f *Folder) mode() (was Mode, to string, err error) {
 	return Mode(word), to, nil
 }
 
-// writeMode puts the marker on disk, whole or not at all, before any store can be made.
-func (f *Folder) writeMode(mark string) error {
-	name := filepath.Join(f.Path, modeName)
-	tmp, err := os.CreateTemp(f.Path, modeName+".*")
+// writeMode puts the marker on disk, before any store can be made.
+func (f *Folder) writeMode(mark string) error { return f.WriteFile(modeName, []byte(mark+"\n")) }
+
+// WriteFile replaces a file in the folder: whole or not at all, and on disk.
+func (f *Folder) WriteFile(name string, content []byte) error {
+	tmp, err := os.CreateTemp(f.Path, name+".*")
 	if err == nil {
-		_, err = tmp.WriteString(mark + "\n")
+		_, err = tmp.Write(content)
 		err = errors.Join(err, tmp.Sync(), tmp.Close())
 		if err == nil {
-			err = os.Rename(tmp.Name(), name)
+			err = os.Rename(tmp.Name(), filepath.Join(f.Path, name))
 		}
 		if err == nil {
 			err = syncFolder(f.Path)

@@ -23,7 +23,7 @@ type Options struct {
 	// to see how full the disk is. "": the store is not on this machine.
 	StreamsDir string
 	Node       string        // this node's name, in the journal; in a cluster no two nodes share one
-	MaxBytes   int64         // octets all streams together may hold; default 10 GiB
+	MaxBytes   int64         // octets all streams together may hold; default 10 GiB, see NewBytes
 	MaxInline  int           // octets of a body that travels inside its record; default 64 KiB
 	Sync       SyncFile      // how a file is synced; default (*os.File).Sync
 	NoBarrier  bool          // the server syncs every write itself (sync_always)
@@ -36,6 +36,11 @@ type Options struct {
 	// disks of a majority". WAIT is read by partitions, see Hold.
 	Cluster  bool
 	Replicas int // 1, 3 or 5; default 3 in a cluster
+	// NewBytes stands for MaxBytes in streams that are not there yet; what is there
+	// keeps its limit, so that nodes with disks of different sizes do not quarrel. With
+	// neither, this process makes no streams and waits until a node has.
+	NewBytes  int64
+	keepBytes bool // MaxBytes was not given: streams keep what they have
 	// MayWork tells whether this process still has partition p under epoch, as the
 	// scheduler leased it: asked right before a delivery of the partition is sent and
 	// before it is stored anew. It must not block. Required in a cluster.
@@ -49,7 +54,10 @@ type Options struct {
 type InProcess interface{ InProcessConn() (net.Conn, error) }
 
 func (o Options) withDefaults() Options {
-	if o.MaxBytes == 0 {
+	switch {
+	case o.MaxBytes == 0 && o.Cluster:
+		o.keepBytes = true
+	case o.MaxBytes == 0:
 		o.MaxBytes = 10 << 30
 	}
 	if o.MaxInline == 0 {

@@ -39,10 +39,14 @@ const dedupeWindow = 2 * time.Minute
 // streamConfigs are the four streams as this version wants them. Full streams
 // refuse (discard new); only the journal forgets, by age.
 func (q *Queue) streamConfigs() []jetstream.StreamConfig {
+	most := q.o.MaxBytes
+	if most == 0 {
+		most = q.o.NewBytes
+	}
 	base := func(name string, subjects ...string) jetstream.StreamConfig {
 		return jetstream.StreamConfig{
 			Name: name, Subjects: subjects, Storage: jetstream.FileStorage, Replicas: q.o.Replicas,
-			Discard: jetstream.DiscardNew, MaxBytes: q.o.MaxBytes, AllowDirect: true,
+			Discard: jetstream.DiscardNew, MaxBytes: most, AllowDirect: true,
 			Duplicates: 100 * time.Millisecond,
 		}
 	}
@@ -57,7 +61,7 @@ func (q *Queue) streamConfigs() []jetstream.StreamConfig {
 	event := base(streamEvent, "event.>")
 	event.Discard = jetstream.DiscardOld
 	event.MaxAge = 7 * 24 * time.Hour
-	event.MaxBytes = max(q.o.MaxBytes/10, 64<<20)
+	event.MaxBytes = max(most/10, 64<<20)
 	event.AllowRollup = q.o.Cluster // each run has one mark, which is set anew
 	return []jetstream.StreamConfig{ready, wait, body, event}
 }
@@ -148,6 +152,9 @@ func (q *Queue) tryOpenShared(ctx context.Context, want jetstream.StreamConfig) 
 	s, err := q.putJS.Stream(look, want.Name)
 	cancel()
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		if want.MaxBytes == 0 {
+			return nil, errors.New("no node with a queue of its own has made the streams yet")
+		}
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeout(ctx, 10*time.Second)
 		defer stop()
@@ -162,6 +169,12 @@ func (q *Queue) tryOpenShared(ctx context.Context, want jetstream.StreamConfig) 
 	have := s.CachedInfo().Config
 	if err := unfit(have, want); err != nil {
 		return nil, err
+	}
+	if q.o.keepBytes {
+		if want.Name == streamReady {
+			q.o.MaxBytes = have.MaxBytes // for all streams together, as it was made
+		}
+		return s, nil
 	}
 	if have.MaxBytes == want.MaxBytes {
 		return s, nil

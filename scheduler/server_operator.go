@@ -1,10 +1,12 @@
 package scheduler
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +20,7 @@ const (
 	callBook     = "book"     // shaping.Book
 	callLive     = "live"     // LiveQuery; []Live
 	callSessions = "sessions" // []SessionStatus
+	callImport   = "import"   // nothing
 )
 
 // Kinds of a reply that is an error.
@@ -45,15 +48,14 @@ type Progress struct {
 
 // SessionStatus is one session, for people.
 type SessionStatus struct {
-	ID        SessionID     `json:"session"`
-	Node      string        `json:"node"`
-	Connected bool          `json:"connected"`
-	Lease     time.Duration `json:"lease_ns"` // how long it may work still, without another answer
-
-	Version    uint64 `json:"version"`    // of the limits it works by
-	Partitions int    `json:"partitions"` // of WAIT that it holds
-	Slots      int    `json:"slots"`      // connections under a limit
-	Draining   bool   `json:"draining,omitempty"`
+	ID         SessionID     `json:"session"`
+	Node       string        `json:"node"`
+	Connected  bool          `json:"connected"`
+	Lease      time.Duration `json:"lease_ns"` // how long it may work still, without another answer
+	Version    uint64        `json:"version"`  // of the limits it works by; 0: it has yet to say
+	Partitions int           `json:"partitions"`
+	Slots      int           `json:"slots"`
+	Draining   bool          `json:"draining,omitempty"`
 }
 
 // LiveQuery says which windows and limits of connections are asked for.
@@ -62,14 +64,17 @@ type LiveQuery struct {
 	Limit int    `json:"limit,omitempty"` // so many; 0: 1000
 }
 
-// LiveAnswer is what the leader knows of them.
+// LiveAnswer is what the leader knows of them, those that most waits for first.
 type LiveAnswer struct {
-	Now  Time   `json:"now"` // that Live.Next counts from
-	Live []Live `json:"live"`
-	More int    `json:"more,omitempty"` // so many were left out
+	Now   Time   `json:"now"` // that Live.Next counts from
+	Live  []Live `json:"live"`
+	Total int    `json:"total"` // with those that were left out
 }
 
-const progressTime = time.Second
+const (
+	progressTime = 100 * time.Millisecond // between two words on whom a change waits for
+	aliveTime    = 2 * time.Second        // and without news
+)
 
 // operate answers one call.
 func (s *Server) operate(r *reign, link leaderLink, c *callFrame) {
@@ -91,10 +96,11 @@ func (s *Server) operate(r *reign, link leaderLink, c *callFrame) {
 		return link.Send(&leaderFrame{term: r.term, reply: &replyFrame{json: b, last: last}})
 	}
 	err := r.answer(ctx, c, say)
-	if err == nil || r.ctx.Err() == nil && ctx.Err() != nil {
+	over := r.ctx.Err() != nil
+	if err == nil || !over && ctx.Err() != nil {
 		return
 	}
-	if errors.Is(err, ErrNotLeader) {
+	if errors.Is(err, ErrNotLeader) || over && !errors.Is(err, ErrUnknownOutcome) {
 		link.Send(&leaderFrame{redirect: s.elsewhere(err.Error())})
 		return
 	}
@@ -154,6 +160,15 @@ func (r *reign) answer(ctx context.Context, c *callFrame, say func(any, bool) er
 			return err
 		}
 		return say(r.statuses(nil), true)
+	case callImport:
+		var q importCall
+		if err := json.Unmarshal(c.json, &q); err != nil {
+			return malformed("a state: %v", err)
+		}
+		if err := r.takeOver(ctx, q); err != nil {
+			return err
+		}
+		return say(struct{}{}, true)
 	}
 	return malformed("nothing is called %q; this node may be older than the one that asks", c.what)
 }
@@ -192,7 +207,8 @@ func (r *reign) change(ctx context.Context, c *shaping.Change) (uint64, error) {
 
 // await tells how a version comes into force, until it has.
 func (r *reign) await(ctx context.Context, version uint64, say func(any, bool) error) error {
-	told := time.Now()
+	var told time.Time
+	var last []SessionID
 	for {
 		st := r.s.state
 		st.mu.Lock()
@@ -206,9 +222,10 @@ func (r *reign) await(ctx context.Context, version uint64, say func(any, bool) e
 		if done {
 			return say(Progress{Version: version, InForce: time.Now().UTC()}, true)
 		}
-		if time.Since(told) >= progressTime {
-			told = time.Now()
-			if err := say(Progress{Version: version, Waiting: r.statuses(waiting)}, false); err != nil {
+		since := time.Since(told)
+		if since >= aliveTime || since >= progressTime && !slices.Equal(waiting, last) {
+			told, last = time.Now(), waiting
+			if err := say(Progress{Version: version, Waiting: r.statuses(append([]SessionID{}, waiting...))}, false); err != nil {
 				return err
 			}
 		}
@@ -224,29 +241,29 @@ func (r *reign) await(ctx context.Context, version uint64, say func(any, bool) e
 	}
 }
 
-// statuses lists the sessions, or those named.
+// statuses lists the sessions; only those of a set, unless it is nil.
 func (r *reign) statuses(of []SessionID) []SessionStatus {
 	st := r.s.state
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	wanted := map[SessionID]bool{}
-	for _, id := range of {
-		wanted[id] = true
-	}
 	out := []SessionStatus{}
 	if r.leader == nil {
 		return out
 	}
 	now := r.now()
 	for _, i := range st.f.Sessions() {
-		if of != nil && !wanted[i.ID] {
+		if of != nil && !slices.Contains(of, i.ID) {
 			continue
 		}
-		_, connected := r.sessions[i.ID]
-		h, _ := r.leader.Holds(i.ID)
-		out = append(out, SessionStatus{ID: i.ID, Node: i.Node, Connected: connected,
-			Lease:   time.Duration(max(0, r.leader.Lease(i.ID)-now)),
-			Version: h.Version, Partitions: h.Partitions, Slots: h.Slots, Draining: h.Draining})
+		x := SessionStatus{ID: i.ID, Node: i.Node}
+		_, x.Connected = r.sessions[i.ID]
+		if s := r.leader.sessions[i.ID]; s != nil {
+			x.Lease = time.Duration(max(0, s.lease-now)) // not what this leader alone has promised
+		}
+		if h, ok := r.leader.Holds(i.ID); ok {
+			x.Version, x.Partitions, x.Slots, x.Draining = h.Version, h.Partitions, h.Slots, h.Draining
+		}
+		out = append(out, x)
 	}
 	return out
 }
@@ -255,24 +272,21 @@ func (r *reign) statuses(of []SessionID) []SessionStatus {
 func (r *reign) live(q LiveQuery) LiveAnswer {
 	st := r.s.state
 	st.mu.Lock()
-	defer st.mu.Unlock()
-	a := LiveAnswer{Live: []Live{}}
 	if r.leader == nil {
-		return a
+		st.mu.Unlock()
+		return LiveAnswer{Live: []Live{}}
 	}
-	a.Now = r.now()
-	limit := q.Limit
-	if limit <= 0 {
-		limit = 1000
+	a := LiveAnswer{Now: r.now()}
+	a.Live = r.leader.Live(a.Now)
+	st.mu.Unlock()
+	if q.To != "" {
+		a.Live = slices.DeleteFunc(a.Live, func(l Live) bool { return !strings.Contains(l.Counter, q.To) })
 	}
-	for _, l := range r.leader.Live(a.Now) {
-		switch {
-		case q.To != "" && !strings.Contains(l.Counter, q.To):
-		case len(a.Live) < limit:
-			a.Live = append(a.Live, l)
-		default:
-			a.More++
-		}
+	slices.SortStableFunc(a.Live, func(x, y Live) int { return cmp.Compare(y.Waiting, x.Waiting) })
+	a.Total = len(a.Live)
+	if q.Limit <= 0 {
+		q.Limit = 1000
 	}
+	a.Live = slices.Clip(a.Live[:min(q.Limit, a.Total)])
 	return a
 }

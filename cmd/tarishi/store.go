@@ -75,16 +75,45 @@ func (s *store) close(ctx context.Context) error {
 
 // openShared opens the queue that several nodes share.
 func openShared(ctx context.Context, c *daemon.Config, k *council, folder *daemon.Folder, needs storeNeeds, log *slog.Logger) (*store, error) {
-	o := queue.Options{
-		Node: k.node(), MaxBytes: int64(c.Queue.MaxBytes), MaxInline: int(c.Queue.MaxInline), Log: log,
-		Cluster: true, Replicas: replicas(len(k.peers)), MayWork: needs.mayWork, Bounce: needs.bounce,
+	o, err := sharedOptions(c, k, log)
+	if err != nil {
+		return nil, err
 	}
+	o.MayWork, o.Bounce = needs.mayWork, needs.bounce
 	s := &store{log: log}
+	if len(o.URLs) == 0 {
+		if s.nats, err = startMember(ctx, c, k, folder, log); err != nil {
+			return nil, err
+		}
+		o.Server, o.StreamsDir = s.nats, cluster.StreamsDir(queueDir(folder))
+		if o.MaxBytes == 0 {
+			o.NewBytes, err = folder.QueueBytes()
+		}
+	}
+	if err == nil {
+		s.Queue, err = queue.Open(ctx, o)
+	}
+	if err != nil {
+		if s.nats != nil {
+			s.nats.Stop()
+		}
+		return nil, err
+	}
+	return s, nil
+}
+
+// sharedOptions says where the queue is that several nodes share. No URLs: in this
+// process, among others.
+func sharedOptions(c *daemon.Config, k *council, log *slog.Logger) (queue.Options, error) {
+	o := queue.Options{
+		Node: c.Cluster.Node, MaxBytes: int64(c.Queue.MaxBytes), MaxInline: int(c.Queue.MaxInline), Log: log,
+		Cluster: true, Replicas: replicas(len(k.peers)),
+	}
 	switch own := c.Cluster.NATS; {
 	case len(own.URL) > 0:
 		t, err := clientTLS(own.TLS)
 		if err != nil {
-			return nil, err
+			return o, err
 		}
 		o.URLs, o.Credentials, o.TLS = own.URL, own.Credentials, t
 	case !c.Has("scheduler"):
@@ -92,35 +121,24 @@ func openShared(ctx context.Context, c *daemon.Config, k *council, folder *daemo
 		if k.creds != nil {
 			o.TLS = k.creds.ClientTLS()
 		}
-	default:
-		var err error
-		s.nats, err = cluster.StartNATS(cluster.NATSOptions{Dir: queueDir(folder), SyncAlways: true, Log: log, Cluster: &cluster.NATSCluster{
-			Name: c.Cluster.Name, Node: c.Cluster.Node, Peers: k.peers, Listen: c.Cluster.Listen,
-			Credentials: k.creds, AllowInsecure: c.Cluster.Insecure,
-		}})
-		if err != nil {
-			return nil, err
-		}
-		if err := s.nats.Ready(ctx); err != nil {
-			s.nats.Stop()
-			return nil, err
-		}
-		o.Server, o.StreamsDir = s.nats, cluster.StreamsDir(queueDir(folder))
-		if o.MaxBytes == 0 {
-			if o.MaxBytes, err = folder.QueueBytes(); err != nil {
-				s.nats.Stop()
-				return nil, err
-			}
-		}
 	}
-	var err error
-	if s.Queue, err = queue.Open(ctx, o); err != nil {
-		if s.nats != nil {
-			s.nats.Stop()
-		}
+	return o, nil
+}
+
+// startMember starts this node's part of the cluster's NATS.
+func startMember(ctx context.Context, c *daemon.Config, k *council, folder *daemon.Folder, log *slog.Logger) (*cluster.NATS, error) {
+	nats, err := cluster.StartNATS(cluster.NATSOptions{Dir: queueDir(folder), SyncAlways: true, Log: log, Cluster: &cluster.NATSCluster{
+		Name: c.Cluster.Name, Node: c.Cluster.Node, Peers: k.peers, Listen: c.Cluster.Listen,
+		Credentials: k.creds, AllowInsecure: c.Cluster.Insecure,
+	}})
+	if err != nil {
 		return nil, err
 	}
-	return s, nil
+	if err := nats.Ready(ctx); err != nil {
+		nats.Stop()
+		return nil, err
+	}
+	return nats, nil
 }
 
 // replicas is how often a cluster of so many nodes keeps each record.
