@@ -42,7 +42,7 @@ func (o operatorLimits) Live(ctx context.Context, max int) ([]admin.LiveLimit, i
 			out[i].Next = now.Add(time.Duration(l.Next - a.Now))
 		}
 	}
-	return out, len(a.Live) + a.More, nil
+	return out, a.Total, nil
 }
 
 func (o operatorLimits) Change(ctx context.Context, c shaping.Change) (uint64, error) {
