@@ -37,8 +37,9 @@ type Options struct {
 	Cluster  bool
 	Replicas int // 1, 3 or 5; default 3 in a cluster
 	// NewBytes stands for MaxBytes in streams that are not there yet; what is there
-	// keeps its limit, so that nodes with disks of different sizes do not quarrel. With
-	// neither, this process makes no streams and waits until a node has.
+	// keeps its limit, so that nodes with disks of different sizes do not quarrel. A
+	// process without a server and with neither makes no streams and waits until a node
+	// has. Default with a server: 10 GiB.
 	NewBytes  int64
 	keepBytes bool // MaxBytes was not given: streams keep what they have
 	// MayWork tells whether this process still has partition p under epoch, as the
@@ -57,6 +58,9 @@ func (o Options) withDefaults() Options {
 	switch {
 	case o.MaxBytes == 0 && o.Cluster:
 		o.keepBytes = true
+		if o.NewBytes == 0 && o.Server != nil {
+			o.NewBytes = 10 << 30
+		}
 	case o.MaxBytes == 0:
 		o.MaxBytes = 10 << 30
 	}

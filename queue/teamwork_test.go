@@ -318,18 +318,7 @@ func TestNoticeOfADeadNode(t *testing.T) {
 		}
 	}
 	flushMember(t, b)
-	b.o.Patience = time.Second
-	// As if the store did not know it any more.
-	s, err := b.putJS.Stream(t.Context(), streamReady)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := s.CachedInfo().Config
-	c.Duplicates = 100 * time.Millisecond
-	if _, err := b.putJS.UpdateStream(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(150 * time.Millisecond) // the store's clock, not ours
+	b.forgetful()()
 	notice(b, "n-of-r", "r")
 	notice(b, "n-of-w", "w")
 	ready, _ := f.left(b)
