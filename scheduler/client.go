@@ -116,7 +116,7 @@ func NewClient(o ClientOptions) *Client {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Client{o: o, parts: make([]atomic.Uint64, o.Params.Partitions), kick: make(chan struct{}, 1),
-		lanes: map[Lane]*clientLane{}, slots: map[SlotID]*HeldSlot{}}
+		lanes: map[Lane]*clientLane{}, slots: map[SlotID]*HeldSlot{}, offset: o.Wall() - o.Clock()}
 }
 
 // Live tells whether the session's lease stands: without it nothing at all may
@@ -132,6 +132,14 @@ func (c *Client) Rules() *shaping.Table {
 		return r.table
 	}
 	return nil
+}
+
+// Version is that of Rules; 0 before the first session.
+func (c *Client) Version() uint64 {
+	if r := c.rules.Load(); r != nil {
+		return r.table.Version()
+	}
+	return 0
 }
 
 // MayStart is asked right before something starts that needs no permit under the
@@ -177,11 +185,8 @@ func (c *Client) fresh(x int64) bool {
 	if off := c.o.Wall() - x; off-c.offset > int64(wallStep) || c.offset-off > int64(wallStep) {
 		// Our clocks disagree by how long it has been: the machine may have been
 		// stopped unseen, or somebody set the wall clock, which costs a round trip.
-		if c.offset != 0 {
-			c.stepped = x
-			c.stats.Steps++
-		}
-		c.offset = off
+		c.stepped, c.offset = x, off
+		c.stats.Steps++
 	}
 	if c.answered > c.stepped && x-c.answered <= int64(freshFor) {
 		return true

@@ -130,6 +130,8 @@ func (c *Client) ready(x int64) (Verdict, bool) {
 	switch u := c.until.Load(); {
 	case c.h == nil || u == 0 || x >= u:
 		return Verdict{Why: "no session with the scheduler"}, false
+	case x >= u-int64(c.o.Params.Quit):
+		return Verdict{Why: "the scheduler does not answer"}, false
 	case !c.fresh(x):
 		return Verdict{NotBefore: c.local(x+int64(5*time.Millisecond), x), Why: "the scheduler's clock is being asked for"}, false
 	}
@@ -194,8 +196,8 @@ func (c *Client) expired() error {
 }
 
 // Began is called right after the write, whether it succeeded or not: it reports
-// the start, at the latest instant at which it can have been. late tells that it may
-// have been after the grant's end.
+// the start, at the latest instant at which it can have been. late: that was after
+// the permit's end, by a stall longer than Params.Margin.
 func (p *Permit) Began() (late bool) {
 	c := p.c
 	x := c.o.Clock()

@@ -27,8 +27,8 @@ func NewOperator(p Peers, log *slog.Logger) *Operator {
 }
 
 // Change makes a change and waits until every start in the cluster obeys it: until
-// each session works by it or has lapsed. progress, which may be nil, hears whom it
-// waits for. When ctx ends before, the error comes with the version, and Wait goes
+// each session works by it or has lapsed. progress, which may be nil, hears of the
+// version as soon as the change is made, and then whom it waits for. When ctx ends before, the error comes with the version, and Wait goes
 // on from there.
 //
 // A *shaping.RefusedError says what is wrong with the change. ErrUnknownOutcome
@@ -55,7 +55,7 @@ func (o *Operator) Commit(ctx context.Context, c shaping.Change) (version uint64
 // the stream then breaks; a broken stream before that is ErrUnknownOutcome.
 func (o *Operator) change(ctx context.Context, q changeCall, progress func(Progress)) (last Progress, err error) {
 	err = ask(ctx, o, callChange, q, false, func(p Progress, end bool) {
-		if last = p; !end && progress != nil && len(p.Waiting) > 0 {
+		if last = p; !end && progress != nil {
 			progress(p)
 		}
 	})
@@ -125,16 +125,16 @@ func ask[T any](ctx context.Context, o *Operator, what string, q any, again bool
 		switch {
 		case a.over:
 			return err
+		case a.sent && !again && (a.elsewhere == nil || a.answered):
+			return fmt.Errorf("%w: %w", ErrUnknownOutcome, errors.Join(err, context.Cause(ctx)))
 		case ctx.Err() != nil:
 			return fmt.Errorf("no scheduler has answered: %w (%w)", context.Cause(ctx), last)
-		case a.elsewhere != nil && (again || !a.answered):
+		case a.elsewhere != nil:
 			find.redirected(a.elsewhere.addr)
 			if a.elsewhere.why != "" {
 				err = errors.New(a.elsewhere.why)
 			}
 			pause = find.moved()
-		case a.sent && !again:
-			return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 		default:
 			pause = find.failed()
 		}

@@ -129,7 +129,7 @@ func (r *runner) beatAt() int64 {
 	switch {
 	case r.c.urgent:
 		gap = soonBeat
-	case r.s.busy, r.c.owing:
+	case r.s.busy, r.c.owing, r.c.until.Load() == 0: // the last: a lease is to come
 		gap = busyBeat
 	}
 	at := r.s.asked + int64(gap)

@@ -77,6 +77,10 @@ func (c *Client) work(f *leaderFrame, conn uint64, x int64) (behind Time, err er
 	}
 	behind = c.h.Answer(f.term, conn, f.echo, f.stamp, x, f.lease, f.ack)
 	c.answered = max(c.answered, f.echo)
+	if f.again {
+		c.retell()
+		c.hurry()
+	}
 	for i := range f.orders {
 		c.order(f, conn, &f.orders[i], x)
 	}

@@ -55,7 +55,7 @@ type ServerOptions struct {
 type Server struct {
 	o     ServerOptions
 	state *State
-	raft  Raft
+	raft  Raft // under mu until Run is called
 	led   bool // has led before, in this process; of the goroutine that leads
 
 	reign atomic.Pointer[reign] // nil: not leading
@@ -87,7 +87,9 @@ func (s *Server) State() *State { return s.state }
 // Run serves until ctx ends. Every change of leadership must come through changes,
 // in order; the channel may be closed.
 func (s *Server) Run(ctx context.Context, raft Raft, changes <-chan Leadership) error {
+	s.mu.Lock()
 	s.raft = raft
+	s.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() {
 		cancel()
@@ -187,8 +189,11 @@ func (s *Server) enter() bool {
 // elsewhere says who leads, if not this node.
 func (s *Server) elsewhere(why string) *redirect {
 	r := &redirect{why: why}
-	if s.raft != nil {
-		r.node, r.addr = s.raft.Leader()
+	s.mu.Lock()
+	raft := s.raft
+	s.mu.Unlock()
+	if raft != nil {
+		r.node, r.addr = raft.Leader()
 	}
 	if r.node == s.o.Node {
 		r.node, r.addr = "", "" // it is about to

@@ -255,6 +255,7 @@ func (r *reign) cycle(events []frameFrom) time.Duration {
 		if n.busy {
 			pause = busyTurn
 		}
+		n.recall(now)
 		if n.behind > lagging {
 			lag++
 		}

@@ -23,6 +23,7 @@ type sessionStream struct {
 	conn   uint64
 	hello  bool // said, and taken
 	busy   bool
+	idled  bool // its lease left it no time for anything: what it wanted was dropped
 	behind Time
 	lease  Time
 
@@ -64,6 +65,7 @@ func (r *reign) handle(e frameFrom, now Time) {
 		n.busy, n.behind = f.busy, Time(f.behind)
 		n.discount(b.Wants, f.seen)
 		r.leader.Beat(now, b)
+		n.recall(now)
 		n.answer(f.sent, b.Seq)
 	}
 }
@@ -87,10 +89,29 @@ func (n *sessionStream) greet(f *nodeFrame, now Time) {
 	}
 	n.hello, n.busy = true, true
 	r.sessions[n.id] = n
+	if len(h.Parts) > 0 { // its first beat says so; a turn before that would take them away
+		r.leader.sessions[n.id].drains = true
+	}
 	n.mu.Lock()
 	n.sum = f.hello.sum
 	n.mu.Unlock()
 	n.answer(f.sent, 0)
+}
+
+// recall has the node say again what it wants once its lease leaves time for it: the
+// leader drops what is wanted by others. The caller holds State.mu.
+func (n *sessionStream) recall(now Time) {
+	s := n.r.leader.sessions[n.id]
+	switch {
+	case s == nil:
+	case !n.r.leader.able(s, now):
+		n.idled = true
+	case n.idled:
+		n.idled = false
+		n.mu.Lock()
+		n.next.again = true
+		n.mu.Unlock()
+	}
 }
 
 // answer makes the next frame answer a frame of the node's.
@@ -198,7 +219,7 @@ func (n *sessionStream) frame() *leaderFrame {
 		return nil
 	}
 	f := n.next
-	n.next.rules = nil
+	n.next.rules, n.next.again = nil, false
 	n.number++
 	f.number, f.session, f.term = n.number, n.id, n.r.term
 	k := min(len(n.orders), maxOrders)

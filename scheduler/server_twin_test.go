@@ -347,6 +347,20 @@ func (w *twinNet) breakAll(name string) {
 	}
 }
 
+// lose takes a name off the network, as when its machine loses power: nobody hears.
+func (w *twinNet) lose(name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for to := range w.serve {
+		w.cuts[pair(name, to)] = true
+	}
+	for _, c := range w.conns {
+		if c.from == name || c.to == name {
+			c.lossy.Store(true)
+		}
+	}
+}
+
 // stop freezes a name's reads and writes; start lets them go on.
 func (w *twinNet) stop(name string) {
 	w.mu.Lock()

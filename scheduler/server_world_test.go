@@ -8,6 +8,7 @@ import (
 	"os"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,13 +33,13 @@ type world struct {
 	mu      sync.Mutex
 	starts  map[string][]time.Time // by destination key, source, tenant
 	stop    context.CancelFunc
-	quiet   bool
 }
 
 type worldServer struct {
 	*Server
-	node *twinNode
-	end  context.CancelFunc
+	node  *twinNode
+	end   context.CancelFunc
+	wrong *atomic.Bool // its clock's rate
 }
 
 type worldClient struct {
@@ -51,6 +52,7 @@ type worldClient struct {
 	news  map[Lane]chan struct{}
 	parts map[uint32]uint64
 	gate  chan struct{} // closed: it runs; else it is frozen
+	wrong atomic.Bool   // its clock's rate
 }
 
 // worldClock is a node's clock.
@@ -112,7 +114,8 @@ func (w *world) log(who string) *slog.Logger {
 }
 
 func (w *world) server(name string) *worldServer {
-	s := &worldServer{Server: NewServer(ServerOptions{Node: name, Params: DefaultParams(), Clock: w.clock().now, Log: w.log(name),
+	wrong := &atomic.Bool{}
+	s := &worldServer{wrong: wrong, Server: NewServer(ServerOptions{Node: name, Params: DefaultParams(), Clock: w.clock().now, Log: w.log(name), Rates: w.rates(wrong),
 		Fatal: func(err error) { w.t.Errorf("%s: %v", name, err) }})}
 	s.node = w.raft.node(name, s.State())
 	var ctx context.Context
@@ -122,6 +125,21 @@ func (w *world) server(name string) *worldServer {
 	w.net.mu.Unlock()
 	w.run.Go(func() { s.Run(ctx, s.node, s.node.events) })
 	return s
+}
+
+// rates is what Rates reads on a node: a second in 600 µs more, if it is wrong.
+func (w *world) rates(wrong *atomic.Bool) func() (steered, raw int64) {
+	var sum, last int64
+	return func() (int64, int64) {
+		x := int64(time.Since(w.began))
+		d := x - last
+		last = x
+		if wrong.Load() {
+			d += d * 6 / 10_000
+		}
+		sum += d
+		return sum, x
+	}
 }
 
 // killServer ends a scheduler, as kill -9 does.
@@ -149,6 +167,7 @@ func (w *world) client(name string) *worldClient {
 	var ctx context.Context
 	ctx, c.end = context.WithCancel(w.ctx)
 	c.Client = NewClient(ClientOptions{Node: name, Params: DefaultParams(), Clock: c.ck.now, Parts: true, Log: w.log(name),
+		Rates: w.rates(&c.wrong),
 		Wall:  func() int64 { return time.Now().UnixNano() },
 		Peers: Peers{Addrs: w.addrs, Dial: w.net.dial(name)},
 		News: func(l Lane) {
@@ -238,7 +257,7 @@ func (w *world) eventually(d time.Duration, what string, ok func() bool) {
 
 func dest(domain string) shaping.Destination { return shaping.Destination{Key: "domain:" + domain} }
 
-func mail(domain string) Lane { return Lane{Dest: dest(domain), Kind: Transaction} }
+func laneTo(domain string) Lane { return Lane{Dest: dest(domain), Kind: Transaction} }
 
 // started notes a start by the true clock.
 func (w *world) started(key string) {
@@ -289,6 +308,18 @@ func (w *world) randN(n int64) int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.rand.Int64N(n)
+}
+
+// since counts the starts since t.
+func (w *world) since(key string, t time.Time) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.starts[key] {
+		if s.After(t) {
+			n++
+		}
+	}
+	return n
 }
 
 // check judges the starts of a destination: at most n in any window of that length.

@@ -49,6 +49,7 @@ type leaderFrame struct {
 	orders   []Order
 	redirect *redirect
 	gone     bool // the session said hello with is over
+	again    bool // what the node wants was dropped meanwhile
 	reply    *replyFrame
 }
 
