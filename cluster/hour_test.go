@@ -68,7 +68,8 @@ func (w *hourWorld) start(n *hourNode) {
 	}
 	n.tr, n.fsm = tr, &counter{}
 	r, err := StartRaft(w.t.Context(), RaftOptions{
-		Dir: n.dir, FSM: n.fsm, Cluster: "hour", Node: n.peer.Node, Peers: w.peers, Transport: tr, noSync: true,
+		Dir: n.dir, FSM: n.fsm, Cluster: "hour", Node: n.peer.Node, Peers: w.peers, Transport: tr,
+		noSync: true, snapshot: 200, trailing: 40,
 		Fatal: func(err error) { w.t.Errorf("%s: %v", n.peer.Node, err) }})
 	if err != nil {
 		w.t.Fatal(err)
@@ -154,18 +155,27 @@ func (w *hourWorld) propose(number64 uint64) {
 	}
 }
 
-func hour(t *testing.T, seed uint64, length time.Duration) {
+func newHour(t *testing.T) *hourWorld {
 	w := &hourWorld{t: t, net: newMemNet(), began: time.Now(), leaders: map[uint64]string{}, alone: map[string]time.Time{}}
 	for _, n := range []string{"a", "b", "c"} {
 		p := Peer{n, n + ":7000"}
 		w.peers, w.addrs = append(w.peers, p), append(w.addrs, p.Addr)
 		w.nodes = append(w.nodes, &hourNode{peer: p, dir: t.TempDir()})
 	}
+	return w
+}
+
+func (w *hourWorld) startAll() {
 	var up sync.WaitGroup
 	for _, n := range w.nodes {
 		up.Go(func() { w.start(n) })
 	}
 	up.Wait()
+}
+
+func hour(t *testing.T, seed uint64, length time.Duration) {
+	w := newHour(t)
+	w.startAll()
 	done := make(chan struct{})
 	var clients sync.WaitGroup
 	for c := range uint64(2) { // the second one still proposes while the first waits for an outcome
@@ -323,4 +333,31 @@ func (w *hourWorld) judge() {
 	if float64(w.elected) < 100*hours || float64(w.unknown) < 50*hours || float64(w.zombie) < 20*hours || float64(w.transfer) < 10*hours {
 		t.Errorf("too little went wrong for this to prove anything")
 	}
+}
+
+// A node that reaches nobody stops at once all the same.
+func TestStopBehindACut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newHour(t)
+		w.startAll()
+		for w.leader() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		l := w.leader()
+		w.net.isolate(l.peer.Addr, w.addrs, true)
+		time.Sleep(300 * time.Millisecond) // requests are under way, and it still leads
+		if l.raft.Load().Leading() == 0 {
+			t.Error("it leads no more")
+		}
+		began := time.Now()
+		w.stop(l, false)
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("the stop took %v", took)
+		}
+		for _, n := range w.nodes {
+			if n != l {
+				w.stop(n, false)
+			}
+		}
+	})
 }

@@ -163,14 +163,18 @@ type memConn struct {
 
 	mu       sync.Mutex
 	deadline time.Time
+	closed   bool // here
 }
 
 func (c *memConn) Read(p []byte) (int, error) {
 	for {
 		cut := c.net.isCut(c.there, c.here)
 		c.mu.Lock()
-		deadline := c.deadline
+		deadline, closed := c.deadline, c.closed
 		c.mu.Unlock()
+		if closed {
+			return 0, net.ErrClosed
+		}
 		c.r.mu.Lock()
 		poke := c.r.poke
 		switch {
@@ -226,6 +230,9 @@ func (c *memConn) Close() error {
 	c.net.mu.Lock()
 	delete(c.net.conns, c)
 	c.net.mu.Unlock()
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
 	c.r.change(func() { c.r.closed, c.r.buf = true, nil })
 	c.w.change(func() { c.w.closed = true })
 	return nil

@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-func clusterCredentials(t *testing.T, dir string, nodes ...string) []*Credentials {
+func clusterCredentials(t testing.TB, dir string, nodes ...string) []*Credentials {
 	t.Helper()
 	if err := GenerateCA(dir, "test"); err != nil {
 		t.Fatal(err)
@@ -114,6 +114,7 @@ func TestNATSCluster(t *testing.T) {
 	if len(h.Problems) == 0 || !strings.Contains(strings.Join(h.Problems, "; "), peers[led].Node) {
 		t.Errorf("health does not miss %s: %v", peers[led].Node, h.Problems)
 	}
+	dirs[led] = t.TempDir() // its disk is gone as well
 	servers[led] = start(led)
 	if err := servers[led].Ready(ctx); err != nil {
 		t.Fatal(err)

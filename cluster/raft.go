@@ -35,7 +35,9 @@ type RaftOptions struct {
 	Release string       // shown to the other nodes
 	Log     *slog.Logger // nil: silent
 
-	noSync bool // tests: do not fsync
+	// For tests: no fsync; a snapshot after so many entries; so many entries kept then.
+	noSync             bool
+	snapshot, trailing uint64
 }
 
 // Timing is how long raft waits for what. Zero values take the defaults.
@@ -88,6 +90,7 @@ type Raft struct {
 	asked  asked
 	probes *prober // nil: one node on its own
 	fatal  sync.Once
+	stop   sync.Once
 
 	running atomic.Bool // raft runs
 	started chan struct{}
@@ -121,7 +124,7 @@ func StartRaft(ctx context.Context, o RaftOptions) (*Raft, error) {
 		return nil, err
 	}
 	if err := r.takePart(ctx); err != nil {
-		return nil, errors.Join(err, r.close())
+		return nil, errors.Join(err, r.Stop())
 	}
 	r.wg.Go(r.watch)
 	if r.clustered() {
@@ -234,11 +237,14 @@ func (r *Raft) config() *raft.Config {
 	c.HeartbeatTimeout, c.ElectionTimeout = r.o.Timing.Heartbeat, r.o.Timing.Heartbeat
 	c.LeaderLeaseTimeout = r.o.Timing.Lease
 	if !r.clustered() { // nobody to wait for
-		c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = 20*time.Millisecond, 20*time.Millisecond, 20*time.Millisecond
+		c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
 	}
 	c.SnapshotThreshold = 4096
 	// So many entries remain that the older of the two snapshots can be used as well.
 	c.TrailingLogs = 4096 + 2048
+	if r.o.snapshot > 0 {
+		c.SnapshotThreshold, c.TrailingLogs = r.o.snapshot, r.o.trailing
+	}
 	c.SnapshotInterval = 30 * time.Second
 	c.NotifyCh = r.notify
 	c.Logger = newRaftLog(r.log)
@@ -288,9 +294,9 @@ func (r *Raft) run(found raft.Configuration) error {
 }
 
 // wanted tells raft's transport whether to go on offering entries to a server.
-func (r *Raft) wanted(id raft.ServerID, term uint64) bool {
+func (r *Raft) wanted(id raft.ServerID, to raft.ServerAddress, term uint64) bool {
 	return r.running.Load() && r.raft.State() == raft.Leader && r.raft.CurrentTerm() == term &&
-		slices.ContainsFunc(r.servers(), func(s raft.Server) bool { return s.ID == id })
+		slices.ContainsFunc(r.servers(), func(s raft.Server) bool { return s.ID == id && s.Address == to })
 }
 
 // RaftDir is where raft's files lie below a node's data folder.
@@ -298,7 +304,11 @@ func RaftDir(data string) string { return filepath.Join(data, "raft") }
 
 // Stop ends raft. It does not hand leadership over (Transfer does), and it leaves the
 // transport open.
-func (r *Raft) Stop() error { return r.close() }
+func (r *Raft) Stop() error {
+	var err error
+	r.stop.Do(func() { err = r.close() })
+	return err
+}
 
 func (r *Raft) close() error {
 	r.cancel()
@@ -308,7 +318,11 @@ func (r *Raft) close() error {
 	}
 	var err error
 	if r.running.Load() {
-		err = r.raft.Shutdown().Error()
+		end := r.raft.Shutdown()
+		if r.layer != nil {
+			r.layer.Close() // what is under way to silent nodes is not waited for
+		}
+		err = end.Error()
 	}
 	if c, ok := r.wire.(raft.WithClose); ok {
 		err = errors.Join(err, c.Close())

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -69,6 +70,9 @@ func (c *counter) numbers() []uint64 {
 	return append([]uint64(nil), c.seen...)
 }
 
+// distinct leaves out what a proposal of unknown outcome was repeated for.
+func (c *counter) distinct() []uint64 { return slices.Compact(c.numbers()) }
+
 // number is an entry.
 func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
@@ -88,11 +92,13 @@ type testNode struct {
 	tr    *Transport
 	raft  *Raft
 	log   *slog.Logger
+
+	trailing uint64 // entries kept after a snapshot; 0: as in production
 }
 
 // freePeers finds nodes with three free ports in a row, below those that the kernel
 // gives to connections: one of them would be taken before it is listened on.
-func freePeers(t *testing.T, n int) []Peer {
+func freePeers(t testing.TB, n int) []Peer {
 	t.Helper()
 	var peers []Peer
 	for range 1000 {
@@ -130,7 +136,7 @@ func (n *testNode) start(ctx context.Context) error {
 	var err error
 	n.raft, err = StartRaft(ctx, RaftOptions{
 		Dir: n.dir, FSM: n.fsm, Cluster: "test", Node: n.peer.Node, Peers: n.peers, Transport: n.tr,
-		Timing: fast, Log: n.log, noSync: true,
+		Timing: fast, Log: n.log, noSync: true, snapshot: 1000 * n.trailing, trailing: n.trailing,
 		Fatal: func(err error) { n.t.Errorf("%s: %v", n.peer.Node, err) },
 	})
 	return err
@@ -173,6 +179,9 @@ func startAll(t *testing.T, nodes ...*testNode) {
 		if err := <-errs; err != nil {
 			t.Fatal(err)
 		}
+	}
+	for _, n := range nodes { // one that is stopped before would rightly wait for the others
+		eventually(t, "a log at "+n.peer.Node, n.raft.hasLog)
 	}
 }
 
@@ -297,7 +306,7 @@ func TestThreeNodes(t *testing.T) {
 	propose(t, 10, nodes...)
 	for _, n := range nodes {
 		if n.raft != nil {
-			eventually(t, "all entries at "+n.peer.Node, func() bool { return len(n.fsm.numbers()) == 11 })
+			eventually(t, "all entries at "+n.peer.Node, func() bool { return len(n.fsm.distinct()) == 11 })
 			eventually(t, "the dead one is missed", func() bool {
 				i := slices.IndexFunc(n.raft.Members(), func(m Member) bool { return m.Node == l.peer.Node })
 				m := n.raft.Members()[i]
@@ -454,6 +463,79 @@ func TestSnapshots(t *testing.T) {
 	s.Close()
 	if _, _, err := start(nil); err == nil || !strings.Contains(err.Error(), "the log does not go on after entry") {
 		t.Errorf("with a gap: %v", err)
+	}
+}
+
+// A node whose log ends before the others' begin gets a snapshot.
+func TestSnapshotToJoiner(t *testing.T) {
+	t.Parallel()
+	nodes := testCluster(t, 3)
+	for _, n := range nodes {
+		n.trailing = 5
+	}
+	startAll(t, nodes...)
+	for i := range uint64(30) {
+		propose(t, i, nodes...)
+	}
+	victim := nodes[2]
+	victim.stop()
+	os.RemoveAll(victim.dir)
+	for _, n := range nodes[:2] {
+		eventually(t, "all entries", func() bool { return len(n.fsm.distinct()) == 30 })
+		if err := n.raft.raft.Snapshot().Error(); err != nil {
+			t.Fatal(err)
+		}
+		if first, err := n.raft.store.FirstIndex(); err != nil || first < 10 {
+			t.Fatalf("the log still begins at %d (%v)", first, err)
+		}
+	}
+	startAll(t, victim)
+	propose(t, 30, nodes...)
+	check := func() {
+		t.Helper()
+		eventually(t, "the state", func() bool { return slices.Equal(victim.fsm.distinct(), nodes[0].fsm.distinct()) })
+	}
+	check()
+	victim.stop() // and again from its own snapshot and log
+	startAll(t, victim)
+	check()
+}
+
+// A raft that was stopped starts again on the same transport.
+func TestStopAndStart(t *testing.T) {
+	nodes := testCluster(t, 3)
+	startAll(t, nodes...)
+	for round := range uint64(3) {
+		n := leaderOf(t, nodes...)
+		if err := n.raft.Stop(); err != nil {
+			t.Error(err)
+		}
+		n.raft.Stop() // once is enough
+		n.raft = nil
+		propose(t, round, nodes...)
+		if err := n.start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "what was committed without it", func() bool { return len(n.fsm.distinct()) == int(round)+1 })
+	}
+}
+
+func TestAgain(t *testing.T) {
+	for _, tt := range []struct {
+		errs  []error // of one try after another
+		want  error
+		tries int
+	}{
+		{[]error{nil}, nil, 1},
+		{[]error{io.EOF, syscall.ECONNRESET, fmt.Errorf("write: %w", syscall.EPIPE), nil}, nil, 4}, // as many as the pool holds
+		{[]error{io.EOF, syscall.ECONNREFUSED}, syscall.ECONNREFUSED, 2},
+		{[]error{io.EOF, io.EOF, io.EOF, io.EOF}, io.EOF, 4},
+	} {
+		tries := 0
+		err := again(func() error { tries++; return tt.errs[tries-1] })
+		if !errors.Is(err, tt.want) || tries != tt.tries {
+			t.Errorf("%v: %v after %d tries", tt.errs, err, tries)
+		}
 	}
 }
 

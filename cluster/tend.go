@@ -82,7 +82,12 @@ func (r *Raft) lacking() string {
 		}
 	}
 	if voters == 0 {
-		return "this node has not heard of any member yet"
+		for _, n := range r.probes.all() {
+			if n.err != nil {
+				why = append(why, fmt.Sprintf("%s at %s is missing: %s", n.node, n.addr, words(n.err)))
+			}
+		}
+		return strings.Join(append([]string{"no entry of the log has reached this node yet"}, why...), "; ")
 	}
 	head := fmt.Sprintf("%d of %d voters are here, %d are needed", here, voters, voters/2+1)
 	if len(why) == 0 {
@@ -180,6 +185,14 @@ func (r *Raft) tend() {
 	var seats []seat
 	last := r.raft.LastIndex()
 	for _, v := range r.servers() {
+		if string(v.ID) == r.identity().Server && string(v.Address) != r.self.Addr {
+			// It has moved and was elected all the same: it reaches the others.
+			r.log.Info("this node has moved", "from", string(v.Address), "to", r.self.Addr)
+			if err := r.raft.AddVoter(v.ID, raft.ServerAddress(r.self.Addr), 0, joinTimeout).Error(); err != nil {
+				r.log.Warn("the new address could not be entered and will be tried again", "error", err)
+			}
+			return
+		}
 		s := seat{server: string(v.ID), node: nodeOf(string(v.ID)), addr: string(v.Address), voter: v.Suffrage == raft.Voter}
 		s.self = s.server == r.identity().Server
 		s.listed = slices.ContainsFunc(r.o.Peers, func(p Peer) bool { return p.Node == s.node })

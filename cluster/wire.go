@@ -16,14 +16,15 @@ import (
 // streamLayer gives raft the connections of kind 'R'. An address inside raft is the
 // server's id and its host:port with an @ between: whoever answers must be that server.
 type streamLayer struct {
-	t     *Transport
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
+	t      *Transport
+	conns  chan net.Conn
+	ctx    context.Context
+	cancel context.CancelFunc
 }
 
 func newStreamLayer(t *Transport) *streamLayer {
-	return &streamLayer{t: t, conns: make(chan net.Conn), done: make(chan struct{})}
+	ctx, cancel := context.WithCancel(t.ctx)
+	return &streamLayer{t: t, conns: make(chan net.Conn), ctx: ctx, cancel: cancel}
 }
 
 func wireAddr(id raft.ServerID, addr raft.ServerAddress) raft.ServerAddress {
@@ -43,12 +44,12 @@ func plainAddr(a raft.ServerAddress) string {
 func (s *streamLayer) serve(c net.Conn, _ string) {
 	select {
 	case s.conns <- c:
-	case <-s.done:
+	case <-s.ctx.Done():
 		return
 	}
 	select {
 	case <-c.(*acceptedConn).done:
-	case <-s.done: // raft leaves its connections open when it ends; the transport closes this one
+	case <-s.ctx.Done(): // raft leaves its connections open when it ends; the transport closes this one
 	}
 }
 
@@ -57,14 +58,15 @@ func (s *streamLayer) Accept() (net.Conn, error) {
 	select {
 	case c := <-s.conns:
 		return c, nil
-	case <-s.done:
+	case <-s.ctx.Done():
 		return nil, net.ErrClosed
 	}
 }
 
-// Close is part of raft.StreamLayer.
+// Close is part of raft.StreamLayer. It ends every connection, those dialled too: raft
+// waits for its requests when it ends, and one to a node behind a cut wire takes long.
 func (s *streamLayer) Close() error {
-	s.once.Do(func() { close(s.done) })
+	s.cancel()
 	return nil
 }
 
@@ -73,11 +75,25 @@ func (s *streamLayer) Addr() net.Addr { return s.t.ln.Addr() }
 
 // Dial is part of raft.StreamLayer.
 func (s *streamLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(s.t.ctx, timeout)
+	ctx, cancel := context.WithTimeout(s.ctx, timeout)
 	defer cancel()
 	server, addr, _ := strings.Cut(string(address), "@")
 	c, _, err := s.t.dial(ctx, kindRaft, addr, server)
-	return c, err
+	if err != nil {
+		return nil, err
+	}
+	return &dialledConn{c, context.AfterFunc(s.ctx, func() { c.Close() })}, nil
+}
+
+// dialledConn is closed with its layer.
+type dialledConn struct {
+	net.Conn
+	forget func() bool
+}
+
+func (c *dialledConn) Close() error {
+	c.forget()
+	return c.Conn.Close()
 }
 
 // acceptedConn tells when its owner has closed it.
@@ -103,9 +119,9 @@ func (c *acceptedConn) Close() error {
 type raftWire struct {
 	*raft.NetworkTransport
 	self raft.ServerAddress
-	// wanted tells whether this node still leads in the term and has the server in its
-	// configuration.
-	wanted func(id raft.ServerID, term uint64) bool
+	// wanted tells whether this node still leads in the term and has the server, at this
+	// address, in its configuration.
+	wanted func(id raft.ServerID, to raft.ServerAddress, term uint64) bool
 	ctx    context.Context
 }
 
@@ -115,7 +131,7 @@ const (
 	offerAgain  = 200 * time.Millisecond
 )
 
-func newRaftWire(ctx context.Context, s *streamLayer, id identity, addr string, log *raftLog, wanted func(raft.ServerID, uint64) bool) *raftWire {
+func newRaftWire(ctx context.Context, s *streamLayer, id identity, addr string, log *raftLog, wanted func(raft.ServerID, raft.ServerAddress, uint64) bool) *raftWire {
 	return &raftWire{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Stream:          s,
@@ -146,8 +162,9 @@ func (w *raftWire) EncodePeer(id raft.ServerID, addr raft.ServerAddress) []byte 
 func (w *raftWire) AppendEntries(id raft.ServerID, to raft.ServerAddress, q *raft.AppendEntriesRequest, a *raft.AppendEntriesResponse) error {
 	heartbeat := len(q.Entries) == 0 && q.PrevLogEntry == 0 && q.LeaderCommitIndex == 0
 	for {
+		*a = raft.AppendEntriesResponse{}
 		err := w.NetworkTransport.AppendEntries(id, wireAddr(id, to), q, a)
-		if err == nil || heartbeat || !w.wanted(id, q.Term) {
+		if err == nil || heartbeat || !w.wanted(id, to, q.Term) {
 			return err
 		}
 		select {
