@@ -174,7 +174,7 @@ func moveQueue(ctx context.Context, c *daemon.Config, folder *daemon.Folder, k *
 	}
 	defer nats.Stop()
 	old, err := queue.Open(ctx, queue.Options{
-		Server: nats, StreamsDir: cluster.StreamsDir(dir), Node: c.Hostname, MaxBytes: 1 << 50, Log: log,
+		Server: nats, StreamsDir: cluster.StreamsDir(dir), Node: c.Hostname, MaxBytes: 1 << 46, Log: log, // nothing comes in
 	})
 	if err != nil {
 		return err
