@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/shaping"
 	"github.com/tarishi/tarishi/smtp"
 )
@@ -20,15 +19,12 @@ type Config struct {
 	Queue     Queue
 	Store     Store
 	Hosts     Hosts
-	Routes    *Routes        // before Hosts
-	Rules     *shaping.Rules // of this process, where Scheduler has no limit of its own
-	Scheduler Scheduler      // nil: no limits but Rules
-	Retry     shaping.Retry  // zero: shaping.DefaultRetry
-	Backoff   shaping.Backoff
-	// Tenant names on whose behalf a message is sent, for limits that count by
-	// tenant. nil: all mail is of one.
-	Tenant func(*mail.Message) string
-	Log    *slog.Logger // nil: slog.Default
+	Routes    *Routes         // before Hosts
+	Rules     *shaping.Rules  // of this process, where Scheduler has no limit of its own
+	Scheduler Scheduler       // nil: no limits but Rules
+	Retry     shaping.Retry   // zero: shaping.DefaultRetry
+	Backoff   shaping.Backoff // nil: shaping.DefaultBackoff
+	Log       *slog.Logger    // nil: slog.Default
 
 	HandJobs  int   // deliveries held at most; 0: 2,000
 	HandBytes int64 // octets of their messages held at most; 0: 64 MiB
@@ -99,9 +95,6 @@ func (c *Config) setDefaults() {
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
-	}
-	if c.Tenant == nil {
-		c.Tenant = func(*mail.Message) string { return "" }
 	}
 }
 

@@ -132,9 +132,12 @@ func (d *Deliverer) take(jobs []Job, waited bool) {
 		d.hand++
 		d.bytes += h.bytes
 		l := d.lane(env.Destination)
-		q := l.line(d.c.Tenant(env.Message))
+		q := l.line(env.Message.Tenant)
 		d.settleLine(q, now)
 		q.lively = now
+		if waited {
+			q.waits = now
+		}
 		if waited && q.promised > 0 {
 			q.promised--
 			q.purse.promised--
@@ -148,10 +151,12 @@ func (d *Deliverer) take(jobs []Job, waited bool) {
 			continue
 		}
 		if q.purse.held(now.Add(lead)) {
+			q.waits = now
 			back = append(back, d.heldBack(q, h, now))
 			continue
 		}
 		if !waited && l.len()-l.aged >= d.share(l, now) {
+			q.waits = now
 			back = append(back, parked{held: h})
 			continue
 		}
@@ -180,7 +185,7 @@ func (d *Deliverer) heldBack(q *line, h held, now time.Time) parked {
 	switch {
 	case !h.aged:
 		return parked{held: h}
-	case q.purse.account.limits.Tenants:
+	case q.purse.account.limits.Tenants || !l.held(now.Add(lead)):
 		// Other tenants' mail of the same lane may go, and lie behind it: out of its way.
 		due := q.purse.until
 		if most := now.Add(inspectPause); due.After(most) {
@@ -290,36 +295,40 @@ func (d *Deliverer) room(dest mail.Domain) int {
 
 // roomWithin is room for a lane that limits bind. With mu held.
 func (d *Deliverer) roomWithin(l *lane, now time.Time) int {
-	if len(l.lines) == 0 {
+	if len(l.lines) == 0 && !l.account().limits.Tenants {
 		d.settleLine(l.line(""), now)
 	}
-	n := 0
+	n, asked := 0, false
 	for _, q := range l.lines {
 		p := q.purse
-		if p.held(now.Add(lead)) {
+		switch {
+		case p.held(now.Add(lead)):
 			p.ask(q) // so that the scheduler knows who waits
-			d.tell(p, now)
-			continue
+			asked = true
+		case !p.account.limits.Tenants, now.Sub(q.waits) < askingFor:
+			n += d.roomFor(p, q, now)
+			asked = true
 		}
-		n += d.roomFor(p, q, now)
 		d.tell(p, now)
 	}
+	l.backlog, l.low = true, -1
 	switch {
-	case n > 0 || !l.held(now.Add(lead)):
+	case n > 0:
+		return n
+	case !asked:
+		return scouts // nothing of a tenant we know of; whose is it?
+	case !l.held(now.Add(lead)):
+		return 0
 	case l.account().limits.Tenants:
 		if now.Sub(l.scouted) >= time.Second {
 			l.scouted = now
 			return tenantScouts
 		}
-	default:
-		if l.inspect.IsZero() {
-			l.inspect = now.Add(inspectPause)
-		}
-		if !now.Before(l.inspect) {
-			l.inspect = now.Add(inspectPause)
-			return 1
-		}
+	case l.inspect.IsZero():
+		l.inspect = now.Add(inspectPause)
+	case !now.Before(l.inspect):
+		l.inspect = now.Add(inspectPause)
+		return 1
 	}
-	l.backlog, l.low = true, -1
-	return n
+	return 0
 }

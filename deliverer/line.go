@@ -26,6 +26,7 @@ type line struct {
 	q  []held // q[at:] waits
 	at int
 
+	waits    time.Time // some of it was seen where mail waits, or put there, last
 	lively   time.Time // something came or went last
 	enlisted bool      // in its purse's list of lines that wait
 	asking   bool      // in its purse's list of lines with more in the queue

@@ -122,8 +122,16 @@ func (d *Deliverer) settleLane(l *lane, now time.Time) {
 }
 
 func (d *Deliverer) settleLine(q *line, now time.Time) {
-	if a := q.lane.account(); a != nil && (q.purse == nil || q.purse.account != a) {
-		q.belong(d.purse(a, q.tenant, now))
+	a := q.lane.account()
+	if a == nil {
+		return
+	}
+	tenant := ""
+	if a.limits.Tenants {
+		tenant = q.tenant
+	}
+	if p := q.purse; p == nil || p.account != a || p.tenant != tenant {
+		q.belong(d.purse(a, tenant, now))
 	}
 }
 

@@ -7,8 +7,8 @@ import (
 	"github.com/tarishi/tarishi/shaping"
 )
 
-// purse is what the scheduler gives us to spend on one destination and tenant:
-// permits, if it is limited. It knows all that could be spent on, in the hand and
+// purse is what the scheduler gives us to spend on one destination, or on one of its
+// tenants where limits count by them: permits, if it is limited. It knows all that could be spent on, in the hand and
 // in the queue, and says so to the scheduler. Guarded by Deliverer.mu.
 type purse struct {
 	account *account
@@ -225,6 +225,7 @@ func (d *Deliverer) hold(p *purse, h Hold, now time.Time) {
 	short := h.NotBefore.Before(now.Add(5 * time.Second))
 	var back []held
 	for _, q := range p.waiting {
+		q.waits = now
 		back = q.takeIf(back, func(h *held) bool { return !short || !h.aged })
 	}
 	d.met.permitsRefused.Add(uint64(len(back)))

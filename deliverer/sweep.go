@@ -130,6 +130,7 @@ func (d *Deliverer) overdue(l *lane, now time.Time, back []parked) []parked {
 	for _, q := range l.lines {
 		for _, h := range q.takeIf(nil, func(h *held) bool { return !now.Before(h.until) }) {
 			back = append(back, parked{held: h, due: due})
+			q.waits = now
 		}
 	}
 	return back

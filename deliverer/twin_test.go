@@ -63,6 +63,7 @@ type memJob struct {
 	big   bool // body comes by Open
 	claim time.Time
 	ended bool
+	waits bool // it was read from where it waits
 }
 
 func newMemQueue(t testing.TB) *memQueue {
@@ -168,7 +169,7 @@ func (q *memQueue) takeDue(dest mail.Domain, now time.Time) *memJob {
 	j := q.waiting[i]
 	q.waiting = slices.Delete(q.waiting, i, i+1)
 	q.reads++
-	j.claim = now
+	j.claim, j.waits = now, true
 	q.hand++
 	q.peak = max(q.peak, q.hand)
 	return j
@@ -248,7 +249,13 @@ func (j *memJob) Release() {
 	j.q.mu.Lock()
 	defer j.q.mu.Unlock()
 	j.end(ending{how: "release"})
-	j.q.ready = append(j.q.ready, &memJob{q: j.q, env: j.env, body: j.body, big: j.big})
+	again := &memJob{q: j.q, env: j.env, body: j.body, big: j.big}
+	if j.waits {
+		j.q.waiting = slices.Insert(j.q.waiting, 0, again)
+		signal(j.q.poke)
+		return
+	}
+	j.q.ready = append(j.q.ready, again)
 	signal(j.q.news)
 }
 

@@ -1,0 +1,5 @@
+//go:build soak
+
+package deliverer
+
+const randomSeeds = 2000
