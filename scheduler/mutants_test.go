@@ -1,28 +1,31 @@
 package scheduler
 
-// mutants are the broken variants by name, with the mix of faults that aims at them.
+// mutants are the broken variants by name, with the mix of faults that aims at them and
+// a run that catches each.
 var mutants = map[string]struct {
-	broken mutation
-	mix    string
+	broken  mutation
+	mix     string
+	seed    int64
+	minutes int64
 }{
-	"NoTail":           {noTail, "storm"},
-	"NoShortWait":      {noShortWait, "storm"},
-	"GrantUncommitted": {grantUncommitted, "elections"},
-	"RecvLease":        {recvLease, "lags"},
-	"NoExpiry":         {noExpiry, "storm"},
-	"NoNotBefore":      {noNotBefore, "storm"},
-	"DupReturn":        {dupReturn, "storm"},
-	"WallClock":        {wallClock, "storm"},
-	"ReleaseAtGrant":   {releaseAtGrant, "storm"},
-	"NoDrift":          {noDrift, "storm"},
-	"OpenForever":      {openForever, "elections"},
-	"ClockMax":         {clockMax, "restarts"},
-	"NoMax":            {noMax, "freezes"},
-	"NoFence":          {noFence, "freezes"},
-	"NoFenceNoMax":     {noFenceNoMax, "freezes"},
-	"SlotsAtOnce":      {slotsAtOnce, "storm"},
-	"SlotRecvLease":    {slotRecvLease, "cuts"},
-	"ForceEarly":       {forceEarly, "cuts"},
-	"LostHistory":      {lostHistory, "storm"},
-	"PartsAtOnce":      {partsAtOnce, "storm"},
+	"NoTail":           {noTail, "storm", 0, 1},
+	"NoShortWait":      {noShortWait, "storm", 3, 1},
+	"GrantUncommitted": {grantUncommitted, "elections", 1, 2},
+	"RecvLease":        {recvLease, "lags", 4, 2},
+	"NoExpiry":         {noExpiry, "storm", 0, 1},
+	"NoNotBefore":      {noNotBefore, "storm", 0, 1},
+	"DupReturn":        {dupReturn, "storm", 0, 1},
+	"WallClock":        {wallClock, "storm", 0, 1},
+	"ReleaseAtGrant":   {releaseAtGrant, "storm", 0, 1},
+	"NoDrift":          {noDrift, "storm", 0, 1},
+	"OpenForever":      {openForever, "elections", 12, 1},
+	"ClockMax":         {clockMax, "restarts", 13, 1},
+	"NoMax":            {noMax, "freezes", 4, 1},
+	"NoFence":          {noFence, "freezes", 0, 1},
+	"NoFenceNoMax":     {noFenceNoMax, "freezes", 1, 1},
+	"SlotsAtOnce":      {slotsAtOnce, "storm", 0, 1},
+	"SlotRecvLease":    {slotRecvLease, "cuts", 1, 1},
+	"ForceEarly":       {forceEarly, "cuts", 0, 1},
+	"LostHistory":      {lostHistory, "storm", 0, 1},
+	"PartsAtOnce":      {partsAtOnce, "storm", 0, 1},
 }

@@ -41,7 +41,7 @@ func DefaultParams() Params {
 		Quit:        15 * Second,
 		Keep:        Hour,
 		SlotRest:    Second,
-		SlotTurn:    2 * Second,
+		SlotTurn:    5 * Second,
 		Partitions:  64,
 	}
 }

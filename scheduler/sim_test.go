@@ -86,10 +86,10 @@ type options struct {
 
 // counts shows that a run was not idle.
 type counts struct {
-	elections, freezes, crashes, snapshots, lapses, changes, joins           int
-	entries, octets                                                          int
-	granted, starts, expired, refusedOld, slots, turns, parts, holds, zombie int
-	openReserved                                                             int
+	Elections, Freezes, Crashes, Snapshots, Lapses, Changes, Joins           int
+	Entries, Octets                                                          int
+	Granted, Starts, Expired, RefusedOld, Slots, Turns, Parts, Holds, Zombie int
+	OpenReserved                                                             int
 }
 
 func (s *sim) at(t int64, f func()) {
@@ -155,7 +155,7 @@ func (s *sim) run() {
 		e := heap.Pop(&s.agenda).(event)
 		s.now = e.at
 		e.do()
-		if s.count.starts > int(s.o.length/sec)*2000 {
+		if s.count.Starts > int(s.o.length/sec)*2000 {
 			return // a mutant without brakes
 		}
 	}

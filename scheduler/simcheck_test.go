@@ -17,6 +17,7 @@ type start struct {
 
 // span is one connection, in true time.
 type span struct {
+	name     int
 	lane     Lane
 	from, to int64
 	polite   bool // the leader was told of its end

@@ -55,12 +55,12 @@ func (n *node) send(id SessionID, o Order) {
 		return
 	}
 	if o.Hold != nil {
-		n.s.count.holds++
+		n.s.count.Holds++
 	}
 	if o.Grant != nil {
-		n.s.count.granted += o.Grant.N
+		n.s.count.Granted += o.Grant.N
 		if n.s.elected != n {
-			n.s.count.zombie += o.Grant.N
+			n.s.count.Zombie += o.Grant.N
 		}
 	}
 	term, h := c.l.Term(), c.d.h
@@ -172,7 +172,7 @@ func (d *deliverer) connect() {
 		d.joining = s.now
 		s.propose(n, n.raftTerm, &Command{Type: Join, Node: "d"}, func(r any, err error) {
 			if d.up && d.h == nil && err == nil {
-				s.count.joins++
+				s.count.Joins++
 				d.h = NewHoldings(s.p, r.(SessionID))
 			}
 		}, nil)
@@ -217,6 +217,11 @@ func (d *deliverer) speak() {
 		}
 	}
 	h.Report(&b, q)
+	for i := range b.Uses {
+		if b.Uses[i].Returned > 0 {
+			s.count.Expired++ // nothing is given back for want of mail
+		}
+	}
 	l := c.l
 	c.toLeader(func() {
 		if h != d.h {
@@ -295,23 +300,23 @@ func (d *deliverer) adopt(version uint64, table *shaping.Table) {
 func (d *deliverer) order(term, num uint64, o Order) {
 	s := d.s
 	if !d.h.Order(term, num, o) {
-		s.count.refusedOld++
+		s.count.RefusedOld++
 		return
 	}
 	switch {
 	case o.Grant != nil:
 		d.attempt(o.Grant.Lane)
 	case o.Slot != nil:
-		s.count.slots++
+		s.count.Slots++
 		d.open(o.Slot)
 	case o.EndSlot != 0:
-		s.count.turns++
+		s.count.Turns++
 		if k := d.sockets[o.EndSlot]; k != nil {
 			k.end()
 		}
 	case o.Part != nil:
 		s.trace("d%d part %v", d.name, *o.Part)
-		s.count.parts++
+		s.count.Parts++
 		d.beginTenure(*o.Part)
 	case o.EndPart != nil:
 		p := *o.EndPart
@@ -328,9 +333,6 @@ func (d *deliverer) order(term, num uint64, o Order) {
 // lapse: the lease is over, or the session is.
 func (d *deliverer) lapse() {
 	d.s.trace("d%d lapses", d.name)
-	if len(d.sockets) > 0 || len(d.parts) > 0 {
-		d.s.count.lapses++
-	}
 	for _, id := range d.socketIDs() {
 		d.sockets[id].close(false)
 	}
@@ -426,7 +428,6 @@ func (d *deliverer) try(l Lane, ln *line) {
 		return
 	}
 	if d.h.Begin(t, x) != nil {
-		s.count.expired++
 		d.again(l, ln, 0)
 		return
 	}
@@ -453,6 +454,6 @@ func (d *deliverer) try(l Lane, ln *line) {
 
 // start is the first octet of a transaction on its way.
 func (d *deliverer) start(l Lane, recipients int) {
-	d.s.count.starts++
+	d.s.count.Starts++
 	d.s.starts[l] = append(d.s.starts[l], start{d.s.now, int32(recipients)})
 }

@@ -168,7 +168,7 @@ func (s *sim) freeze() {
 		}
 		n.clock.off -= int64(n.clock.rate * float64(d))
 		n.frozen = false
-		s.count.freezes++
+		s.count.Freezes++
 		s.in(30*ms, func() { // the first answer of a follower tells it
 			if n.run != run {
 				return
@@ -273,7 +273,7 @@ func (s *sim) append(e entry) {
 		}
 		s.book = b
 		s.rules = append(s.rules, inForce{b.Version, t, s.now, 0})
-		s.count.changes++
+		s.count.Changes++
 	}
 }
 

@@ -88,8 +88,8 @@ func (s *sim) propose(n *node, raftTerm uint64, c *Command, done func(any, error
 		}
 		s.append(e)
 		k := len(s.log)
-		s.count.entries++
-		s.count.octets += len(data)
+		s.count.Entries++
+		s.count.Octets += len(data)
 		for _, f := range s.nodes {
 			if f == n {
 				continue
@@ -128,7 +128,7 @@ func (s *sim) elect() {
 	}
 	n := able[s.r.Intn(len(able))]
 	s.raftTerm++
-	s.count.elections++
+	s.count.Elections++
 	// What the old leader never saw committed may be so all the same.
 	for _, e := range s.limbo {
 		if k := len(s.log); k > 0 && e.raftTerm < s.log[k-1].raftTerm {
@@ -173,7 +173,7 @@ func (s *sim) begin(n *node, raftTerm uint64) {
 	}
 	for _, h := range n.fsm.counters {
 		if h.open > 0 {
-			s.count.openReserved++
+			s.count.OpenReserved++
 			break
 		}
 	}
@@ -262,13 +262,13 @@ func (s *sim) snapshot(n *node) {
 		s.problem("a restored state has another snapshot")
 	}
 	n.fsm, n.snap, n.snapAt = f, b, n.applied
-	s.count.snapshots++
+	s.count.Snapshots++
 }
 
 func (s *sim) crash(n *node) {
 	n.up, n.leader = false, nil
 	n.run++
-	s.count.crashes++
+	s.count.Crashes++
 }
 
 func (s *sim) restart(n *node) {

@@ -74,6 +74,7 @@ func (k *socket) watch() {
 	x := d.local()
 	ok, until := d.h.Live(x)
 	if !ok {
+		s.count.Lapses++
 		k.close(false)
 		return
 	}
@@ -122,7 +123,7 @@ func (k *socket) close(polite bool) {
 	d := k.d
 	delete(d.sockets, k.id)
 	if k.up {
-		d.s.connections = append(d.s.connections, span{k.lane, k.opened, d.s.now, polite && k.id < looseSlots})
+		d.s.connections = append(d.s.connections, span{d.name, k.lane, k.opened, d.s.now, polite && k.id < looseSlots})
 	}
 	if polite && d.h != nil {
 		d.h.Closed(k.id)
@@ -147,6 +148,7 @@ func (s *sim) watchPart(d *deliverer, p Part) {
 	x := d.local()
 	ok, until := d.h.Live(x)
 	if !ok {
+		s.count.Lapses++
 		d.endTenure(p.N)
 		return
 	}

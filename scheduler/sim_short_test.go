@@ -1,0 +1,5 @@
+//go:build !soak
+
+package scheduler
+
+const defaultSeeds, defaultMinutes = 50, 3
