@@ -10,7 +10,6 @@ import (
 	"github.com/tarishi/tarishi/daemon"
 	"github.com/tarishi/tarishi/deliverer"
 	"github.com/tarishi/tarishi/dns"
-	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/queue"
 	"github.com/tarishi/tarishi/shaping"
 	"github.com/tarishi/tarishi/smtp"
@@ -53,7 +52,7 @@ func delivererConfig(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, l
 	}
 	return deliverer.Config{
 		Hostname: d.Helo, Queue: outQueue{q}, Store: q, Hosts: mailHosts{resolver, self}, Routes: table, Rules: rules,
-		Source: source, Tenant: func(m *mail.Message) string { return m.Tenant },
+		Source: source,
 		Retry: shaping.Retry{Schedule: c.Retry.Schedule, Expire: c.Retry.Expire, Jitter: c.Retry.Jitter},
 		Log:   attempts, HandJobs: d.Hand.Jobs, HandBytes: int64(d.Hand.Bytes), IdleClose: orNever(d.Idle),
 		ConnectTimeout: d.Timeouts.Connect, DrainTimeout: max(c.Drain, time.Nanosecond), DelayNotice: orNever(c.Retry.DelayNotice),
