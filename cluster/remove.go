@@ -9,7 +9,8 @@ import (
 )
 
 // Remove takes a node that is gone for good out of the members; on the leader. A node
-// that still runs and is listed among the peers would come back as a new member.
+// that still runs and is listed among the peers would come back as a new member, and
+// without the removed one a majority must be there to go on.
 func (r *Raft) Remove(ctx context.Context, node string) error {
 	if !r.clustered() {
 		return errors.New("one node on its own has no members to remove")
@@ -22,28 +23,49 @@ func (r *Raft) Remove(ctx context.Context, node string) error {
 	if node == r.o.Node {
 		return fmt.Errorf("%s leads: hand leadership over first (tarishi cluster transfer), then ask another node", node)
 	}
-	var found []raft.Server
+	var gone []raft.Server
+	voters, well := 0, 0 // of those that stay
 	for _, v := range r.servers() {
-		if nodeOf(string(v.ID)) == node {
-			found = append(found, v)
+		answers := string(v.ID) == r.identity().Server || r.answers(v)
+		switch {
+		case nodeOf(string(v.ID)) == node && answers:
+			return fmt.Errorf("%s answers at %s: stop it first, or it would join again at once", node, v.Address)
+		case nodeOf(string(v.ID)) == node:
+			gone = append(gone, v)
+		case v.Suffrage == raft.Voter:
+			voters++
+			if answers {
+				well++
+			}
 		}
 	}
-	if len(found) == 0 {
+	if len(gone) == 0 {
 		return fmt.Errorf("%s is no member; `tarishi nodes` lists them", node)
 	}
-	for _, p := range r.o.Peers {
-		if p.Node != node || ctx.Err() != nil {
-			continue
-		}
-		if s, err := r.o.Transport.Status(ctx, p.Addr); err == nil && s.Server == string(found[0].ID) {
-			return fmt.Errorf("%s answers at %s: stop it first, or it would join again at once", node, p.Addr)
-		}
+	if well < voters/2+1 {
+		return fmt.Errorf("without %s there are %d voters, of which %d answer: that is no majority; bring the others back first", node, voters, well)
 	}
-	for _, v := range found {
-		r.log.Warn("an operator removes a member", "node", node, "server", string(v.ID))
-		if err := r.raft.RemoveServer(v.ID, 0, joinTimeout).Error(); err != nil {
-			return fmt.Errorf("remove %s: %w", v.ID, err)
+	done := make(chan error, 1)
+	go func() {
+		for _, v := range gone {
+			r.log.Warn("an operator removes a member", "node", node, "server", string(v.ID))
+			if err := r.raft.RemoveServer(v.ID, 0, joinTimeout).Error(); err != nil {
+				done <- fmt.Errorf("remove %s: %w", v.ID, err)
+				return
+			}
 		}
+		done <- nil
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrUnknownOutcome, context.Cause(ctx))
 	}
-	return nil
+}
+
+// answers tells whether a server answered when it was last asked.
+func (r *Raft) answers(v raft.Server) bool {
+	n, ok := r.probes.at(string(v.Address))
+	return ok && n.err == nil && n.status != nil && n.status.Server == string(v.ID)
 }
