@@ -103,7 +103,7 @@ func one(t *testing.T, config string) (*Lab, *Node) {
 // One node under load is frozen, thawed, killed, started and stopped: the books are even, and at the sink its limit of
 // connections was used and kept.
 func TestOneNode(t *testing.T) {
-	l, n := one(t, "limits: [{to: a.test, connections: 3, per_connection: 10}]\n")
+	l, n := one(t, "limits: [{to: a.test, connections: 3, per_connection: 50}]\n")
 	for _, d := range []string{"a.test", "b.test"} {
 		l.Load(Load{To: n, Domain: d, Messages: 300, Rate: 150, Recipients: 2})
 	}
@@ -155,7 +155,7 @@ func TestOneNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules := windows.Rules{Connections: []windows.Cap{{Destination: "a.test", Max: 3}}, PerConnection: []windows.Cap{{Destination: "a.test", Max: 10}}}
+	rules := windows.Rules{Connections: []windows.Cap{{Destination: "a.test", Max: 3}}, PerConnection: []windows.Cap{{Destination: "a.test", Max: 50}}}
 	judged, err := windows.Judge(trace, rules)
 	if err != nil {
 		t.Fatal(err)
@@ -163,7 +163,7 @@ func TestOneNode(t *testing.T) {
 	if err := judged.Err(); err != nil {
 		t.Error(err)
 	}
-	if judged.Connections[0].Most != 3 || judged.PerConnection[0].Most != 10 {
+	if judged.Connections[0].Most != 3 || judged.PerConnection[0].Most != 50 {
 		t.Errorf("the limits were not used to the full")
 	}
 	for _, d := range judged.Destinations {

@@ -39,6 +39,7 @@ func (c *Cluster) Finish(rules windows.Rules, patience time.Duration) (*windows.
 	if !even {
 		t.Errorf("LOST or late: %d copies had their 250 and were not delivered within %v", books.Lost, patience)
 		c.explain(books.LostIDs)
+		c.portray()
 	}
 	c.queueEmpties(10 * time.Second)
 	doubts, err := c.Doubts()
@@ -87,6 +88,25 @@ func (c *Cluster) queueEmpties(patience time.Duration) {
 	var err error
 	if !Until(patience, func() bool { depth, err = c.alive()[0].Depth(); return err == nil && depth == 0 }) {
 		c.t.Errorf("all is delivered, yet %d deliveries are queued after %v (%v)", depth, patience, err)
+	}
+}
+
+// portray writes down how every node sees the world and what each of its goroutines does, into the lab's folder, which is kept
+// where NETLAB_KEEP says.
+func (c *Cluster) portray() {
+	for _, n := range c.alive() {
+		for name, path := range map[string]string{
+			"queue": "/v1/queue", "nodes": "/v1/nodes", "limits": "/v1/limits", "status": "/v1/status", "metrics": "/metrics", "ready": "/readyz",
+			"goroutines": "/debug/pprof/goroutine?debug=2",
+		} {
+			var text string
+			if err := n.Get(path, &text); err != nil {
+				text = err.Error()
+			}
+			if err := os.WriteFile(filepath.Join(n.folder, name+".txt"), []byte(text), 0o600); err != nil {
+				c.t.Log(err)
+			}
+		}
 	}
 }
 
