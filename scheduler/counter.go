@@ -135,7 +135,9 @@ func (c *counter) target(p Params) int64 {
 	}
 	small := most
 	for i := range c.windows {
-		small = min(small, c.windows[i].max)
+		w := &c.windows[i]
+		small = min(small, w.max)
+		most = min(most, w.max*int64(span/w.length+2)) // no more can start in that time
 	}
 	return min(int64(1.5*c.rate*float64(span))+max(1, min(16, small/64)), most)
 }

@@ -93,6 +93,11 @@ func (r *reign) now() Time { return r.clock.At(r.s.o.Clock()) }
 // govern begins a term and drives its Leader until ctx or the term ends.
 func (s *Server) govern(ctx context.Context, raftTerm uint64) error {
 	st := s.state
+	// What was committed before is applied first. A restarted node that knows nothing of
+	// its log yet would begin at zero, and every window would wait for the past to pass.
+	if err := s.raft.Barrier(ctx); err != nil {
+		return fmt.Errorf("begin a term: %w", err)
+	}
 	st.mu.Lock()
 	x := s.o.Clock()
 	clock := StartClock(st.bound(x), x)
