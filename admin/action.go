@@ -71,6 +71,14 @@ func apply(ctx context.Context, a Action, job Job, o Order) (changed bool, err e
 	return true, nil
 }
 
+// doneBy is the verb as the journal has it.
+func doneBy(a Action) string {
+	if a == Rm {
+		return "removed by"
+	}
+	return string(a) + " by"
+}
+
 func note(verb string, o Order) string {
 	s := verb + " " + o.Author
 	if o.Reason != "" {
@@ -181,7 +189,7 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, a Action) {
 	log := s.c.Log.With("action", string(a), "filter", f.String(), "author", o.Author, "reason", o.Reason, "remote", r.RemoteAddr)
 	log.Info("queue action begins")
 
-	var matched, changed, unchanged atomic.Int64
+	var matched, changed, unchanged, ordered atomic.Int64
 	ctx := r.Context()
 	type end struct {
 		sel Selection
@@ -189,6 +197,18 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, a Action) {
 	}
 	ended := make(chan end, 1)
 	go func() {
+		if q, ok := s.c.Queue.(Doer); ok {
+			told := func(p Progress) {
+				matched.Store(int64(p.Matched - p.Busy))
+				changed.Store(int64(p.Changed))
+				unchanged.Store(int64(p.Unchanged))
+				ordered.Store(int64(p.Ordered))
+			}
+			p, err := q.Do(ctx, a, f, note(doneBy(a), o), bounceReply(o.Reason), told)
+			told(p)
+			ended <- end{Selection{Matched: p.Matched - p.Busy, Busy: p.Busy}, err}
+			return
+		}
 		sel, err := s.c.Queue.Select(ctx, f, func(j Job) error {
 			if err := ctx.Err(); err != nil {
 				j.Release()
@@ -210,7 +230,7 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, a Action) {
 	}()
 
 	so := func() Progress {
-		return Progress{Action: a, Matched: int(matched.Load()), Changed: int(changed.Load()), Unchanged: int(unchanged.Load())}
+		return Progress{Action: a, Matched: int(matched.Load()), Changed: int(changed.Load()), Unchanged: int(unchanged.Load()), Ordered: int(ordered.Load())}
 	}
 	out := newLines(w)
 	tick := time.NewTicker(progressEvery)

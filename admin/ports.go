@@ -29,6 +29,14 @@ type Queue interface {
 	Open(ctx context.Context, id string) (io.ReadCloser, error)
 }
 
+// Doer is implemented by a Queue whose mail is in the hands of several nodes: an
+// action is then a value, which each node carries out on what it has. Only the counts
+// of the Progress are used.
+type Doer interface {
+	// Do returns when what it did is stored. reply is for Bounce, note for the journal.
+	Do(ctx context.Context, a Action, f Filter, note string, reply mail.Reply, progress func(Progress)) (Progress, error)
+}
+
 // ErrNotFound says that nothing of that id is queued.
 var ErrNotFound = errors.New("nothing of that id is queued")
 

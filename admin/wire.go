@@ -150,8 +150,12 @@ type Progress struct {
 	Changed   int    `json:"changed"`   // done
 	Unchanged int    `json:"unchanged"` // nothing to do, or held and not asked to be released
 	Busy      int    `json:"busy"`      // being sent just then, not touched
-	Final     bool   `json:"final,omitempty"`
-	Error     string `json:"error,omitempty"`
+	// Ordered are ready to go on some node of a cluster: whichever takes them carries the
+	// action out instead of sending them.
+	Ordered int `json:"ordered,omitempty"`
+
+	Final bool   `json:"final,omitempty"`
+	Error string `json:"error,omitempty"`
 }
 
 // Failure is the body of every answer that is not 2xx: one sentence, with the mend.

@@ -131,6 +131,28 @@ func (a adminQueue) Select(ctx context.Context, f admin.Filter, fn func(admin.Jo
 	return admin.Selection(s), err
 }
 
+// teamQueue is the queue of a cluster as the admin port sees it: an action reaches
+// every node.
+type teamQueue struct{ adminQueue }
+
+func (t teamQueue) Do(ctx context.Context, a admin.Action, f admin.Filter, note string, reply mail.Reply, progress func(admin.Progress)) (admin.Progress, error) {
+	r, err := t.q.Act(ctx, queue.Action{Verb: queue.Verb(a), Filter: queue.Filter(f), Note: note, Reply: reply},
+		func(r queue.Result) { progress(actionProgress(r)) })
+	return actionProgress(r), err
+}
+
+func actionProgress(r queue.Result) admin.Progress {
+	return admin.Progress{Matched: r.Matched, Changed: r.Changed, Unchanged: r.Unchanged, Busy: r.Busy, Ordered: r.Ordered}
+}
+
+// operatorQueue is the queue as operators of this node see it.
+func operatorQueue(q *queue.Queue, out *deliverer.Deliverer, clustered bool) admin.Queue {
+	if clustered {
+		return teamQueue{adminQueue{q, out}}
+	}
+	return adminQueue{q, out}
+}
+
 func (a adminQueue) Doubts(ctx context.Context) ([]admin.Doubt, error) {
 	ds, err := a.q.Doubts(ctx)
 	out := make([]admin.Doubt, len(ds))

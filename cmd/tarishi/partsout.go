@@ -53,8 +53,8 @@ func delivererConfig(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, l
 	return deliverer.Config{
 		Hostname: d.Helo, Queue: outQueue{q}, Store: q, Hosts: mailHosts{resolver, self}, Routes: table, Rules: rules,
 		Source: source,
-		Retry: shaping.Retry{Schedule: c.Retry.Schedule, Expire: c.Retry.Expire, Jitter: c.Retry.Jitter},
-		Log:   attempts, HandJobs: d.Hand.Jobs, HandBytes: int64(d.Hand.Bytes), IdleClose: orNever(d.Idle),
+		Retry:  shaping.Retry{Schedule: c.Retry.Schedule, Expire: c.Retry.Expire, Jitter: c.Retry.Jitter},
+		Log:    attempts, HandJobs: d.Hand.Jobs, HandBytes: int64(d.Hand.Bytes), IdleClose: orNever(d.Idle),
 		ConnectTimeout: d.Timeouts.Connect, DrainTimeout: max(c.Drain, time.Nanosecond), DelayNotice: orNever(c.Retry.DelayNotice),
 		Timeouts: smtp.ClientTimeouts{
 			Greeting: d.Timeouts.Banner, Hello: d.Timeouts.Banner, Mail: d.Timeouts.Command, Rcpt: d.Timeouts.Command,

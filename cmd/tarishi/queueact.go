@@ -115,6 +115,7 @@ func actAll(c *cobra.Command, n *node, client *admin.Client, v verb, fs []admin.
 		sum.Changed += p.Changed
 		sum.Unchanged += p.Unchanged
 		sum.Busy += p.Busy
+		sum.Ordered += p.Ordered
 		sum.Error = p.Error
 		if err != nil || p.Error != "" {
 			break
@@ -155,6 +156,9 @@ func report(v verb, p admin.Progress) string {
 			admin.Release: "not held",
 		}[v.action]
 		s += fmt.Sprintf("; %s left alone (%s)", count(p.Unchanged), why)
+	}
+	if p.Ordered > 0 {
+		s += fmt.Sprintf("; %s ready to go and will be when a node takes %s", plural(p.Ordered, "more is", "more are"), map[bool]string{true: "it", false: "them"}[p.Ordered == 1])
 	}
 	return s + "."
 }

@@ -154,10 +154,11 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 		}
 		board = admin.New(admin.Config{
 			Version: version(), Node: c.Hostname, Roles: c.Roles, Started: started,
-			Hosts: []string{c.SMTP.Hostname}, Queue: adminQueue{q.Queue, out},
-			Stats:   func() admin.Stats { return stats(q.Queue, server, policy, out) },
-			Limits:  operatorLimits{op, resolver, c},
-			Cluster: operatorNodes{k, op, q, out, c},
+			Hosts: []string{c.SMTP.Hostname}, Queue: operatorQueue(q.Queue, out, c.Clustered()),
+			Stats:    func() admin.Stats { return stats(q.Queue, server, policy, out) },
+			Limits:   operatorLimits{op, resolver, c},
+			Defaults: &admin.Defaults{Connections: c.Delivery.Connections, PerConnection: c.Delivery.PerConnection},
+			Cluster:  operatorNodes{k, op, q, out, c},
 			Checks: []admin.Check{
 				{Name: "queue", Ask: func(context.Context) error { return q.Room() }},
 				{Name: "running", Ask: func(context.Context) error {
