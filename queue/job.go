@@ -123,18 +123,14 @@ func (j *Job) discard() {
 
 // giveBack lets somebody else have the record.
 func (q *Queue) giveBack(r *record) {
-	standing := q.standing(r)
 	q.claims.forget(r)
-	if r.stream != streamReady {
-		q.lanes.untake(r)
+	if r.stream == streamReady {
+		if err := r.handle().Nak(); err != nil {
+			q.log.Debug("giving a job back", "error", err) // the ack wait does it
+		}
 		return
 	}
-	if standing != ours {
-		return // the ack wait does it; a word from us could take it out of another's hand
-	}
-	if err := r.handle().Nak(); err != nil {
-		q.log.Debug("giving a job back", "error", err) // the ack wait does it
-	}
+	q.lanes.untake(r)
 }
 
 // endRecord removes a record whose jobs have all ended, or gives it back when all
@@ -144,7 +140,10 @@ func (q *Queue) endRecord(r *record) {
 		q.letGo(r)
 		return
 	}
-	switch back, whole := r.rest(); {
+	// A node of a cluster never gives a record of READY back: the work queue cannot tell
+	// of which offer its word speaks, and a late one, of a process that was frozen, would
+	// take the record out of another's hand. What is given back goes to WAIT.
+	switch back, whole := r.rest(q.team != nil && r.stream == streamReady); {
 	case whole:
 		q.journal.leave(r)
 		q.giveBack(r)

@@ -147,13 +147,8 @@ func (p *puller) read(m *nats.Msg) (msg *readyMsg, end bool, err error) {
 	}
 }
 
-// close gives back what came and was not taken.
+// close lets the server give to others what it has not sent.
 func (p *puller) close() {
-	for _, m := range p.late() {
-		if age(m.sent) < goodFor(p.q.o.AckWait) {
-			_ = m.Nak()
-		}
-	}
 	for len(p.open) > 0 {
 		p.end(p.open[0])
 	}

@@ -162,8 +162,7 @@ func (q *Queue) start(ctx context.Context, runs ...func(context.Context)) {
 
 // Close waits for what is being settled, marks the journal as closed when no job is
 // in anybody's hand, and ends the queue's goroutines and connections. In a cluster it
-// lets go of the partitions and gives back what is in hand, as far as nothing of it
-// may have been sent.
+// lets go of the partitions as well.
 func (q *Queue) Close(ctx context.Context) error {
 	var err error
 	if q.team != nil {

@@ -53,7 +53,11 @@ func (q *Queue) newStreamReader(stream string, from uint64, subjects ...string) 
 const readMax = 512
 
 // What a new consumer mends: the server has forgotten ours, or sent what did not arrive.
-var errForgotten, errLost = errors.New("the consumer is gone"), errors.New("records were lost on the way")
+var (
+	errForgotten = errors.New("the consumer is gone")
+	errUnheard   = errors.New("nobody answers for the consumer")
+	errLost      = errors.New("records were lost on the way")
+)
 
 // read returns up to max records, and none when the server says that there are no
 // more just now. One that was stored this moment may be missed, see fresh.
@@ -61,6 +65,7 @@ func (r *slotReader) read(ctx context.Context, max int) ([]stored, error) {
 	if r.leader {
 		return r.readLeader(ctx, max)
 	}
+	began := time.Now()
 	for again := false; ; again = true {
 		if r.cons == "" {
 			if err := r.openConsumer(ctx); err != nil {
@@ -71,11 +76,18 @@ func (r *slotReader) read(ctx context.Context, max int) ([]stored, error) {
 		if err == nil {
 			return out, nil
 		}
+		if errors.Is(err, errUnheard) && r.q.team != nil && time.Since(began) < 2*time.Second {
+			select { // it has just been made on another server, and ours has not heard of it yet
+			case <-ctx.Done():
+			case <-time.After(10 * time.Millisecond):
+			}
+			continue
+		}
 		r.close() // what is missing is read by a new one, from r.next
 		switch {
 		case len(out) > 0:
 			return out, nil
-		case again || !errors.Is(err, errForgotten) && !errors.Is(err, errLost):
+		case again || !errors.Is(err, errForgotten) && !errors.Is(err, errUnheard) && !errors.Is(err, errLost):
 			return nil, fmt.Errorf("%w: reading %s: %w", ErrUnavailable, r.stream, err)
 		}
 	}
@@ -137,8 +149,10 @@ func (r *slotReader) pull(ctx context.Context, max int) (out []stored, err error
 			continue
 		case "404", "408": // no more just now
 			return out, nil
-		case "409", "503": // deleted, nobody there
+		case "409": // deleted
 			return out, errForgotten
+		case "503":
+			return out, errUnheard
 		default:
 			return out, fmt.Errorf("%s %s", status, m.Header.Get("Description"))
 		}

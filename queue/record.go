@@ -84,13 +84,13 @@ func (r *record) shared() bool {
 }
 
 // rest returns the jobs given back after the last has ended. whole tells that all
-// were, so that the record can go back as it is. Otherwise it must not: those that
-// have ended would come back with it. The others are open again, to be stored each
-// by itself.
-func (r *record) rest() (back []*Job, whole bool) {
+// were, so that the record can go back as it is, if it may at all. Otherwise it must
+// not: those that have ended would come back with it. The others are open again, to
+// be stored each by itself.
+func (r *record) rest(never bool) (back []*Job, whole bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	back, whole = r.back, len(r.back) == r.jobs
+	back, whole = r.back, len(r.back) == r.jobs && !never
 	r.back = nil
 	if !whole {
 		r.open = len(back)

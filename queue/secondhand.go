@@ -111,7 +111,7 @@ func (q *Queue) claimShared(m *readyMsg) (*taken, error) {
 }
 
 // lookInto finds out what others have done with jobs that are offered again: another
-// node died, was cut off, or gave them back. What it has ended is removed; what it may
+// node died or was cut off. What it has ended is removed; what it may
 // have delivered is listed as a doubt; the rest is returned.
 func (q *Queue) lookInto(ctx context.Context, again []*taken) ([]*Job, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute) // a stop must not leave them half done

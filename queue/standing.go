@@ -101,21 +101,13 @@ func (j *Job) dotShared(ctx context.Context, host string) error {
 	return err
 }
 
-// letGo ends our part in a record that others have, or may have, by now.
+// letGo ends our part in a record that others have, or may have, by now. One of READY
+// that has come back to us meanwhile is offered again after the ack wait.
 func (q *Queue) letGo(r *record) {
 	q.journal.lose(r)
 	q.claims.forget(r)
 	if r.stream == streamWait {
 		q.lanes.untake(r)
-		return
-	}
-	r.mu.Lock()
-	again := r.offered
-	r.mu.Unlock()
-	if again != nil { // it has come back to us since: for whoever takes it next
-		if err := again.Nak(); err != nil {
-			q.log.Debug("giving a job back", "error", err)
-		}
 	}
 }
 

@@ -3,7 +3,6 @@ package queue
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -121,8 +120,8 @@ func nudge(c chan struct{}) {
 	}
 }
 
-// leave ends this node's part in the cluster. Callers have ended their jobs, or will
-// not touch them any more.
+// leave ends this node's part in the cluster. Callers have ended their jobs; those that
+// they have not are offered again after the ack wait.
 func (q *Queue) leave(ctx context.Context) error {
 	t := q.team
 	t.control.stop()
@@ -139,13 +138,7 @@ func (q *Queue) leave(ctx context.Context) error {
 	for _, r := range q.claims.all() {
 		if r.unsettled() {
 			open++ // its next holder, or whoever it is offered to, reads our journal
-			continue
 		}
-		q.giveBack(r)
-	}
-	// What Nak sent must be with the server before the connection ends.
-	if e := q.get.FlushWithContext(ctx); err == nil && e != nil {
-		err = fmt.Errorf("%w: giving back mail: %w", ErrUnavailable, e)
 	}
 	q.journal.mu.Lock()
 	owed := open + len(q.journal.lost)

@@ -1,0 +1,421 @@
+//go:build soak
+
+package queue
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/tarishi/tarishi/cluster"
+	"github.com/tarishi/tarishi/mail"
+)
+
+// The soak runs deliverers as processes of their own on three replicated servers, and
+// kills and freezes them while leaders step down and partitions go from one to the
+// other. A deliverer notes each delivery in a file at the moment it would send it.
+// TARISHI_SEED repeats the order of faults, TARISHI_SOAK sets how long it takes.
+
+const soakAckWait = 6 * time.Second
+
+// soakWord is what the test tells a deliverer: what it holds, and until when.
+type soakWord struct {
+	Until int64             `json:"until"` // CLOCK_MONOTONIC in ns
+	Parts map[uint32]uint64 `json:"parts"` // partition -> epoch
+}
+
+func monotonic() int64 {
+	var ts syscall.Timespec
+	_, _, _ = syscall.Syscall(syscall.SYS_CLOCK_GETTIME, 1, uintptr(unsafe.Pointer(&ts)), 0)
+	return ts.Nano()
+}
+
+// TestSoakDeliverer is the deliverer's process.
+func TestSoakDeliverer(t *testing.T) {
+	urls := os.Getenv("TARISHI_SOAK_URLS")
+	if urls == "" {
+		t.Skip("only as a process of TestSoakTeam")
+	}
+	out, err := os.OpenFile(os.Getenv("TARISHI_SOAK_LOG"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var word atomic.Pointer[soakWord]
+	word.Store(&soakWord{})
+	name := os.Getenv("TARISHI_SOAK_NAME")
+	logs, err := os.OpenFile(os.Getenv("TARISHI_SOAK_LOG")+"."+name, os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := Open(t.Context(), Options{
+		URLs: strings.Split(urls, ","), Cluster: true, Replicas: 3, Node: name, AckWait: soakAckWait, MaxInline: 500,
+		Log: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		MayWork: func(p uint32, epoch uint64) bool {
+			w := word.Load()
+			return w.Parts[p] == epoch && monotonic() < w.Until
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		held := map[uint32]uint64{}
+		in := bufio.NewScanner(os.Stdin)
+		in.Buffer(nil, 1<<20)
+		for in.Scan() {
+			var w soakWord
+			if err := json.Unmarshal(in.Bytes(), &w); err != nil {
+				panic(err)
+			}
+			word.Store(&w)
+			for p, e := range held {
+				if w.Parts[p] != e {
+					q.Lost(p, e)
+					delete(held, p)
+				}
+			}
+			for p, e := range w.Parts {
+				if held[p] != e && monotonic() < w.Until {
+					held[p] = e
+					if err := q.Hold(p, e); err != nil {
+						panic(err)
+					}
+				}
+			}
+			fmt.Println("heard")
+		}
+		os.Exit(0)
+	}()
+	soakDeliver(t.Context(), q, out, name)
+}
+
+// soakDeliver delivers, defers, parks, gives back and is slow, by chance.
+func soakDeliver(ctx context.Context, q *Queue, out io.Writer, name string) {
+	sem := make(chan struct{}, 400)
+	do := func(j *Job) {
+		defer func() { <-sem }()
+		switch n := rand.IntN(100); {
+		case n < 5:
+			j.Release()
+			return
+		case n < 15:
+			j.Wait(j.Delivery, nil)
+			return
+		case n < 16:
+			time.Sleep(time.Duration(rand.IntN(12)) * time.Second)
+		default:
+			time.Sleep(time.Duration(rand.IntN(50)) * time.Millisecond)
+		}
+		if r, err := j.Open(ctx); err != nil {
+			fmt.Fprintf(out, "!%s %v\n", j.ID(), err)
+		} else if b, err := io.ReadAll(r); err != nil || int64(len(b)) != j.Message.Size {
+			fmt.Fprintf(out, "?%s %d octets of %d at %s: %s\n", j.ID(), len(b), j.Message.Size, name, strings.ReplaceAll(fmt.Sprint(err), "\n", " "))
+			next := j.Delivery
+			next.Due = time.Now().Add(time.Second)
+			j.Wait(next, nil)
+			return
+		}
+		if err := j.Dot(ctx, name); err != nil {
+			j.Release()
+			return
+		}
+		next := j.Delivery
+		if rand.IntN(4) == 0 {
+			next.Attempts++
+			next.Due = time.Now().Add(time.Duration(rand.IntN(2000)) * time.Millisecond)
+			j.Wait(next, &Attempt{Outcomes: []mail.Outcome{{Recipient: j.Recipients[0], Status: mail.Deferred}}})
+			return
+		}
+		fmt.Fprintf(out, "%s %s %d\n", j.ID(), name, time.Now().UnixMilli())
+		if rand.IntN(10) == 0 {
+			time.Sleep(time.Duration(rand.IntN(200)) * time.Millisecond)
+		}
+		j.Done(Attempt{Outcomes: []mail.Outcome{{Recipient: j.Recipients[0], Status: mail.Delivered}}})
+	}
+	take := func(j *Job) {
+		sem <- struct{}{}
+		go do(j)
+	}
+	go func() {
+		_ = q.Drain(ctx, func(mail.Domain) int { return max(1, 20-len(sem)/20) }, func(j *Job) { go func() { take(j) }() })
+	}()
+	for ctx.Err() == nil {
+		js, err := q.Fetch(ctx, 50)
+		for _, j := range js {
+			take(j)
+		}
+		if err != nil {
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+}
+
+// soakNode is a deliverer's process as the test sees it.
+type soakNode struct {
+	name   string
+	cmd    *exec.Cmd
+	in     io.Writer
+	parts  map[uint32]uint64
+	until  int64
+	heard  chan struct{}
+	frozen time.Time // until when it is stopped
+}
+
+type soak struct {
+	*testing.T
+	rng   *rand.Rand
+	r     *replicas
+	log   string
+	nodes []*soakNode
+	epoch uint64
+	runs  int
+	free  map[uint32]int64 // partitions of nobody, from when on
+}
+
+func (s *soak) start() *soakNode {
+	s.runs++
+	n := &soakNode{name: fmt.Sprint("d", s.runs), parts: map[uint32]uint64{}, heard: make(chan struct{}, 1000)}
+	n.cmd = exec.Command(os.Args[0], "-test.run", "^TestSoakDeliverer$", "-test.timeout", "0")
+	n.cmd.Env = append(os.Environ(), "TARISHI_SOAK_URLS="+strings.Join(cluster.ClientURLs(s.r.peers), ","),
+		"TARISHI_SOAK_LOG="+s.log, "TARISHI_SOAK_NAME="+n.name)
+	in, err := n.cmd.StdinPipe()
+	if err != nil {
+		s.Fatal(err)
+	}
+	out, err := n.cmd.StdoutPipe()
+	if err != nil {
+		s.Fatal(err)
+	}
+	if err := n.cmd.Start(); err != nil {
+		s.Fatal(err)
+	}
+	n.in = in
+	go func() {
+		for sc := bufio.NewScanner(out); sc.Scan(); {
+			if sc.Text() == "heard" {
+				n.heard <- struct{}{}
+			}
+		}
+	}()
+	return n
+}
+
+const soakLease = 4 * time.Second
+
+// tick renews the leases of those that answer, takes those of the silent away when
+// they have lapsed, and spreads what is free.
+func (s *soak) tick() {
+	now := monotonic()
+	for _, n := range s.nodes {
+		alive := false
+		for len(n.heard) > 0 {
+			<-n.heard
+			alive = true
+		}
+		if alive || n.until == 0 {
+			n.until = now + int64(soakLease)
+		} else if now > n.until+int64(500*time.Millisecond) {
+			for p := range n.parts {
+				s.free[p] = now
+			}
+			n.parts = map[uint32]uint64{}
+		}
+		if s.rng.IntN(40) == 0 { // it loses one, without a word to let it go first
+			for p := range n.parts {
+				s.free[p] = n.until + int64(500*time.Millisecond)
+				delete(n.parts, p)
+				break
+			}
+		}
+	}
+	for p, from := range s.free {
+		if now < from || len(s.nodes) == 0 {
+			continue
+		}
+		n := s.nodes[s.rng.IntN(len(s.nodes))]
+		if now > n.until {
+			continue
+		}
+		s.epoch++
+		n.parts[p] = s.epoch
+		delete(s.free, p)
+	}
+	for _, n := range s.nodes {
+		b, _ := json.Marshal(soakWord{n.until, n.parts})
+		if len(n.heard) < 500 {
+			go func() { _, _ = fmt.Fprintf(n.in, "%s\n", b) }()
+		}
+	}
+}
+
+func TestSoakTeam(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	if x := os.Getenv("TARISHI_SEED"); x != "" {
+		seed, _ = strconv.ParseUint(x, 10, 64)
+	}
+	lasts := 2 * time.Minute
+	if x := os.Getenv("TARISHI_SOAK"); x != "" {
+		lasts, _ = time.ParseDuration(x)
+	}
+	t.Logf("TARISHI_SEED=%d", seed)
+	dir := t.TempDir()
+	if x := os.Getenv("TARISHI_SOAK_DIR"); x != "" {
+		dir = x
+	}
+	s := &soak{T: t, rng: rand.New(rand.NewPCG(seed, 0)), r: startReplicas(t), log: filepath.Join(dir, "sent"), free: map[uint32]int64{}}
+	if err := os.WriteFile(s.log, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for p := range uint32(Partitions) {
+		s.free[p] = 0
+	}
+	f := fleetOn(t, s.r.nats[0], Options{Replicas: 3, AckWait: soakAckWait, MaxInline: 500})
+	in := f.join("in")
+	for range 3 {
+		s.nodes = append(s.nodes, s.start())
+	}
+	defer func() {
+		for _, n := range s.nodes {
+			_ = n.cmd.Process.Signal(syscall.SIGCONT)
+			_ = n.cmd.Process.Kill()
+			_ = n.cmd.Wait()
+		}
+	}()
+	accepted := map[string]bool{}
+	var mu sync.Mutex
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for k := range 4 {
+		wg.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				id := fmt.Sprintf("m%d-%d", k, i)
+				to := []string{fmt.Sprintf("u@d%d.test", i%7), "u@e.test", "u@f.test"}[:1+i%3]
+				msg, ds := message(id, to...)
+				w := in.NewWriter(id)
+				_, _ = io.WriteString(w, strings.Repeat("x\r\n", 1+i%400))
+				if err := w.Commit(ctx, msg, ds); err != nil {
+					if ctx.Err() == nil {
+						t.Log("not accepted: ", id, err)
+					}
+					continue
+				}
+				mu.Lock()
+				for j := range to {
+					accepted[mail.DeliveryID(id, j)] = true
+				}
+				mu.Unlock()
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+	}
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	end := time.Now().Add(lasts)
+	for time.Now().Before(end) {
+		<-tick.C
+		s.faults(in)
+		s.tick()
+	}
+	stop()
+	wg.Wait()
+	for _, n := range s.nodes {
+		_ = n.cmd.Process.Signal(syscall.SIGCONT)
+		n.frozen = time.Time{}
+	}
+	t.Logf("%d deliveries accepted; %d processes", len(accepted), s.runs)
+	calm := time.Now().Add(3 * time.Minute)
+	for {
+		<-tick.C
+		s.tick()
+		left := 0
+		err := in.scan(t.Context(), "", func(stored) error { left++; return nil })
+		if err == nil && left == 0 {
+			break
+		}
+		if time.Now().After(calm) {
+			t.Errorf("%d are left, %v", left, err)
+			break
+		}
+	}
+	s.judge(accepted, in)
+}
+
+// faults does something bad now and then.
+func (s *soak) faults(in *member) {
+	for _, n := range s.nodes {
+		if !n.frozen.IsZero() && time.Now().After(n.frozen) {
+			n.frozen = time.Time{}
+			_ = n.cmd.Process.Signal(syscall.SIGCONT)
+		}
+	}
+	switch i := s.rng.IntN(len(s.nodes)); s.rng.IntN(20) {
+	case 0: // kill one, start another
+		n := s.nodes[i]
+		_ = n.cmd.Process.Kill()
+		_ = n.cmd.Wait()
+		for p := range n.parts {
+			s.free[p] = n.until + int64(500*time.Millisecond)
+		}
+		s.nodes[i] = s.start()
+	case 1, 2:
+		if n := s.nodes[i]; n.frozen.IsZero() {
+			n.frozen = time.Now().Add(time.Duration(1+s.rng.IntN(20)) * time.Second)
+			_ = n.cmd.Process.Signal(syscall.SIGSTOP)
+		}
+	case 3:
+		what := []string{"STREAM.LEADER.STEPDOWN.READY", "CONSUMER.LEADER.STEPDOWN.READY.deliver",
+			"STREAM.LEADER.STEPDOWN.WAIT", "STREAM.LEADER.STEPDOWN.EVENT", "STREAM.LEADER.STEPDOWN.BODY"}
+		in.stepDown(what[s.rng.IntN(len(what))])
+	}
+}
+
+// judge reads what was sent.
+func (s *soak) judge(accepted map[string]bool, in *member) {
+	b, err := os.ReadFile(s.log)
+	if err != nil {
+		s.Fatal(err)
+	}
+	sent := map[string][]string{}
+	for _, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
+		if line[0] == '!' || line[0] == '?' {
+			s.Log(line)
+			continue
+		}
+		id, rest, _ := strings.Cut(line, " ")
+		sent[id] = append(sent[id], rest)
+	}
+	doubts := map[string]bool{}
+	for _, id := range doubted(s.T, in) {
+		doubts[id] = true
+	}
+	twice := 0
+	for _, id := range slices.Sorted(maps.Keys(accepted)) {
+		switch n := len(sent[id]); {
+		case n == 0:
+			s.Errorf("%s was never delivered", id)
+		case n > 1:
+			twice++
+			if !doubts[id] {
+				s.Errorf("%s was delivered %d times and is no doubt: %q", id, n, sent[id])
+			}
+		}
+	}
+	s.Logf("%d deliveries, %d made twice, %d doubts", len(accepted), twice, len(doubts))
+}
