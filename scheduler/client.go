@@ -23,7 +23,7 @@ type ClientOptions struct {
 	Parts   bool                        // drains WAIT, and wants partitions
 	News    func(Lane)                  // permits, slots or a hold came for the lane, or were taken away
 	OnPart  func(gained bool, p Part)   // false: let go of it, then say PartGone; or it is lost already
-	OnRules func()                      // Rules has changed
+	OnRules func()                      // Rules has changed, or the session works again
 	Log     *slog.Logger
 }
 
@@ -32,7 +32,7 @@ const (
 	busyBeat = 40 * time.Millisecond // while something is asked for or in hand
 	idleBeat = time.Second
 	soonBeat = time.Millisecond // after the last one, when something cannot wait
-	silence  = 3 * time.Second  // without an answer: look for the leader elsewhere
+	silence  = 2 * time.Second  // without an answer: look for the leader elsewhere
 	opening  = 5 * time.Second  // for the handshake, in which a session may have to be committed
 	freshFor = 400 * time.Millisecond
 	wallStep = 100 * time.Millisecond

@@ -75,8 +75,14 @@ func (f *finder) redirected(addr string) {
 // found notes that w leads, which is whom to try first when the stream breaks.
 func (f *finder) found(w string) { f.hint, f.fails = append(f.hint[:0], w), 0 }
 
-// lost notes that the leader's stream broke: it is tried once more, then all.
-func (f *finder) lost() { f.fails, f.round = 0, nil }
+// lost notes that the leader's stream broke: it is tried once more, then all; or, if it
+// was silent, only with all: its machine may be dead, which a dial finds out slowly.
+func (f *finder) lost(silent bool) {
+	f.fails, f.round = 0, nil
+	if silent {
+		f.hint = nil
+	}
+}
 
 // moved is how long to wait after a redirection: no time at first.
 func (f *finder) moved() time.Duration {

@@ -282,7 +282,7 @@ func (r *runner) hangUp(err error) {
 	case errors.Is(err, errRedirect), errors.Is(err, errGone):
 		r.redial += int64(r.find.moved())
 	case s.state == streamReady:
-		r.find.lost()
+		r.find.lost(errors.Is(err, errSilent))
 		r.redial += int64(jitter(50 * time.Millisecond))
 	default:
 		r.redial += int64(r.find.failed())

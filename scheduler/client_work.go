@@ -88,8 +88,7 @@ func (c *Client) work(f *leaderFrame, conn uint64, x int64) (behind Time, err er
 	if !ok || c.rules.Load() == nil {
 		until = 0
 	}
-	c.until.Store(until)
-	if in != nil {
+	if c.until.Swap(until) == 0 && until != 0 || in != nil {
 		c.rulesNew = true
 	}
 	return behind, nil

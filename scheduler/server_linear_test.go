@@ -45,7 +45,7 @@ func TestLimitsAreLinearizable(t *testing.T) {
 				for round := range 8 {
 					time.Sleep(2 * time.Second)
 					i := w.leads()
-					next := w.servers[(i+1+w.rand.IntN(2))%3].node
+					next := w.servers[(i+1+int(w.randN(2)))%3].node
 					switch round % 4 {
 					case 0:
 						w.raft.elect(next)

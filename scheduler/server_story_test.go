@@ -58,7 +58,7 @@ func storm(w *world) {
 			t.Fatal("nobody leads")
 		}
 		next := w.servers[(i+1)%3].node
-		c := w.clients[w.rand.IntN(3)]
+		c := w.clients[int(w.randN(3))]
 		switch round % 8 {
 		case 0: // the leader dies and comes back
 			w.killServer(i)
@@ -83,12 +83,12 @@ func storm(w *world) {
 		case 3: // a deliverer's process is stopped with permits in hand
 			for range 5 {
 				c.freeze()
-				time.Sleep(time.Duration(200+w.rand.IntN(2000)) * time.Millisecond)
+				time.Sleep(time.Duration(200+int(w.randN(2000))) * time.Millisecond)
 				c.thaw()
 				time.Sleep(2 * time.Second)
 			}
 		case 4: // a machine is stopped, its clock too; its wall clock is put right when it goes on
-			d := time.Duration(500+w.rand.IntN(3000)) * time.Millisecond
+			d := time.Duration(500+int(w.randN(3000))) * time.Millisecond
 			c.freeze()
 			time.Sleep(d)
 			c.ck.lost(d)

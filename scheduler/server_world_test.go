@@ -53,6 +53,7 @@ type worldClient struct {
 	parts map[uint32]uint64
 	gate  chan struct{} // closed: it runs; else it is frozen
 	wrong atomic.Bool   // its clock's rate
+	rules atomic.Int64  // how often OnRules was called
 }
 
 // worldClock is a node's clock.
@@ -78,8 +79,8 @@ func (c *worldClock) lost(d time.Duration) {
 
 func (w *world) clock() *worldClock {
 	e := DefaultParams().Rho * 0.98
-	rate := []float64{1 + e, 1 - e, 1}[w.rand.IntN(3)]
-	return &worldClock{began: w.began, off: int64(time.Hour) + w.rand.Int64N(int64(time.Hour)), rate: rate}
+	rate := []float64{1 + e, 1 - e, 1}[int(w.randN(3))]
+	return &worldClock{began: w.began, off: int64(time.Hour) + w.randN(int64(time.Hour)), rate: rate}
 }
 
 // inWorld runs f in a bubble with three schedulers, of which the first leads.
@@ -167,7 +168,7 @@ func (w *world) client(name string) *worldClient {
 	var ctx context.Context
 	ctx, c.end = context.WithCancel(w.ctx)
 	c.Client = NewClient(ClientOptions{Node: name, Params: DefaultParams(), Clock: c.ck.now, Parts: true, Log: w.log(name),
-		Rates: w.rates(&c.wrong),
+		Rates: w.rates(&c.wrong), OnRules: func() { c.rules.Add(1) },
 		Wall:  func() int64 { return time.Now().UnixNano() },
 		Peers: Peers{Addrs: w.addrs, Dial: w.net.dial(name)},
 		News: func(l Lane) {
@@ -186,10 +187,15 @@ func (w *world) client(name string) *worldClient {
 				go c.PartGone(p)
 			}
 		}})
+	w.mu.Lock()
 	w.clients = append(w.clients, c)
+	w.mu.Unlock()
 	w.run.Go(func() { c.Run(ctx) })
 	return c
 }
+
+// told is how often the deliverer was told that rules or session are new.
+func (c *worldClient) told() int64 { return c.rules.Load() }
 
 func (c *worldClient) signal(l Lane) chan struct{} {
 	c.mu.Lock()
