@@ -23,6 +23,7 @@ type store struct {
 	*queue.Queue
 	nats *cluster.NATS // nil: NATS runs elsewhere
 
+	shared bool // by several nodes
 	log    *slog.Logger
 	ending context.CancelFunc // of the check of files
 	check  sync.WaitGroup
@@ -64,9 +65,17 @@ func (s *store) close(ctx context.Context) error {
 		s.ending()
 		s.check.Wait()
 	}
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	patience := 30 * time.Second
+	if s.shared {
+		patience = 10 * time.Second // no majority may be left, as when all nodes stop
+	}
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	err := s.Queue.Close(limit)
+	if err != nil && s.shared {
+		s.log.Warn("this node could not say goodbye to the queue; what it had in hand is taken over as from a dead node", "error", err)
+		err = nil
+	}
 	if s.nats != nil {
 		s.nats.Stop()
 	}
@@ -80,7 +89,7 @@ func openShared(ctx context.Context, c *daemon.Config, k *council, folder *daemo
 		return nil, err
 	}
 	o.MayWork, o.Bounce = needs.mayWork, needs.bounce
-	s := &store{log: log}
+	s := &store{log: log, shared: true}
 	if len(o.URLs) == 0 {
 		if s.nats, err = startMember(ctx, c, k, folder, log); err != nil {
 			return nil, err

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/smtp"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tarishi/tarishi/admin"
+	"github.com/tarishi/tarishi/daemon"
+	"github.com/tarishi/tarishi/shaping"
+	"github.com/tarishi/tarishi/smtp/smtptest"
+)
+
+// A node on its own grows into three: its mail, its limits and the history of its
+// windows move into a cluster of real processes' parts, talking over loopback. The
+// limited destination gets no message more than its window allows over the whole
+// time, the held mail stays held, and every message arrives once.
+func TestGrowIntoCluster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("three nodes take a quarter of a minute")
+	}
+	sink := &smtptest.Sink{}
+	via := sink.Listen(t)
+	t.Cleanup(sink.Close)
+	routes := fmt.Sprintf("routes: [{to: \"*.test\", via: %q}]\nlog: {level: error}\n", via)
+
+	const most, window = 20, 10 * time.Minute
+	old := filepath.Join(t.TempDir(), "old")
+	one := startServe(t, fmt.Sprintf("hostname: one.example\ndata: %s\nsmtp: {listen: [\"127.0.0.1:0\"]}\nadmin: {listen: \"127.0.0.1:0\"}\n%s", old, routes))
+	one.set(t, shaping.Rule{To: "limited.test", Messages: []shaping.Window{{Max: most, Length: window}}})
+	one.post(t, "a", "limited.test", 30)
+	waitFor(t, "the window to be used up", func() bool { return sink.Count() == most })
+	one.act(t, admin.Hold, "limited.test")
+	one.stop(t)
+
+	var nodes []*served
+	ports := freePorts(t)
+	for i := range 3 {
+		nodes = append(nodes, prepareServe(t, fmt.Sprintf(
+			"hostname: n%d.example\ndata: %s\nsmtp: {listen: [\"127.0.0.1:0\"]}\nadmin: {listen: \"127.0.0.1:0\"}\ncluster: {node: n%d, peers: [%s]}\n%s",
+			i+1, filepath.Join(t.TempDir(), "new"), i+1, ports, routes)))
+	}
+	var wg sync.WaitGroup
+	for _, n := range nodes {
+		wg.Go(func() { n.start(t) })
+	}
+	wg.Wait()
+
+	var said bytes.Buffer
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := migrate(ctx, nodes[1].conf, old, false, &said); err != nil {
+		t.Fatalf("%v\n%s", err, said.String())
+	}
+	if !strings.Contains(said.String(), "Moved 10 deliveries") {
+		t.Error(said.String())
+	}
+	if _, err := daemon.OpenFolder(old, daemon.Standalone); err == nil || !strings.Contains(err.Error(), "is spent") {
+		t.Error("the old folder can be opened again:", err)
+	}
+
+	nodes[0].act(t, admin.Release, "limited.test")
+	nodes[2].post(t, "b", "free.test", 15)
+	waitFor(t, "the mail without a limit", func() bool { return sink.Count() == most+15 })
+	if n := nodes[1].queued(t); n != 10 {
+		t.Errorf("%d deliveries wait, 10 were moved", n)
+	}
+	// A window twice as wide lets the rest go, and the twenty of before count.
+	nodes[2].set(t, shaping.Rule{To: "limited.test", Messages: []shaping.Window{{Max: most + 6, Length: window}}})
+	waitFor(t, "six more", func() bool { return sink.Count() == most+15+6 })
+	nodes[2].set(t, shaping.Rule{To: "limited.test", Messages: []shaping.Window{{Max: 1000, Length: window}}})
+	waitFor(t, "the rest", func() bool { return sink.Count() == 30+15 })
+	seen := map[string]int{}
+	for _, m := range sink.Messages() {
+		seen[header(m.Data, "Subject: ")]++
+	}
+	if len(seen) != 45 {
+		t.Errorf("%d different messages of 45", len(seen))
+	}
+	for _, n := range nodes {
+		wg.Go(func() { n.stop(t) })
+	}
+	wg.Wait()
+}
+
+// served is serve, running.
+type served struct {
+	conf  *daemon.Config
+	smtp  string
+	admin *admin.Client
+	end   context.CancelFunc
+	ended chan error
+}
+
+func prepareServe(t *testing.T, yaml string) *served {
+	t.Helper()
+	c, err := daemon.Parse("serve.yaml", []byte(yaml), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &served{conf: c, ended: make(chan error, 1)}
+}
+
+func startServe(t *testing.T, yaml string) *served {
+	t.Helper()
+	s := prepareServe(t, yaml)
+	s.start(t)
+	return s
+}
+
+// start returns when the node accepts mail.
+func (s *served) start(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.end = cancel
+	t.Cleanup(cancel)
+	lines := make(chan string, 1)
+	go func() { s.ended <- serve(ctx, s.conf, false, func(l string) { lines <- l }) }()
+	select {
+	case l := <-lines:
+		_, rest, _ := strings.Cut(l, "SMTP on ")
+		s.smtp, rest, _ = strings.Cut(rest, ", admin on ")
+		at, _, _ := strings.Cut(rest, ",")
+		s.admin, _ = admin.NewClient("http://" + at)
+	case err := <-s.ended:
+		t.Errorf("it did not start: %v", err)
+		s.ended <- err
+	case <-time.After(time.Minute):
+		t.Error("it did not start within a minute")
+	}
+}
+
+func (s *served) stop(t *testing.T) {
+	s.end()
+	select {
+	case err := <-s.ended:
+		if err != nil {
+			t.Error("stopping:", err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it did not stop within a minute")
+	}
+}
+
+func (s *served) set(t *testing.T, r shaping.Rule) {
+	t.Helper()
+	p, err := s.admin.ChangeLimits(t.Context(), admin.SetLimit, admin.LimitOrder{Rule: &r, Author: "test"}, func(admin.LimitProgress) {})
+	if err != nil || p.Error != "" {
+		t.Fatal(p, err)
+	}
+}
+
+func (s *served) act(t *testing.T, a admin.Action, destination string) {
+	t.Helper()
+	p, err := s.admin.Act(t.Context(), a, admin.Order{Destination: destination, Author: "test"}, func(admin.Progress) {})
+	if err != nil || p.Error != "" || p.Changed == 0 {
+		t.Fatal(a, p, err)
+	}
+}
+
+func (s *served) queued(t *testing.T) int64 {
+	t.Helper()
+	v, err := s.admin.Lanes(t.Context(), 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v.Waiting + v.Held
+}
+
+func (s *served) post(t *testing.T, name, to string, n int) {
+	t.Helper()
+	for i := range n {
+		msg := fmt.Appendf(nil, "Subject: %s-%d\r\n\r\nbody\r\n", name, i)
+		if err := smtp.SendMail(s.smtp, nil, "s@sender.example", []string{"r@" + to}, msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func waitFor(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("still waiting for " + what)
+		}
+	}
+}
+
+// freePorts is a list of peers on ports that nobody uses just now.
+func freePorts(t *testing.T) string {
+	t.Helper()
+	var list []string
+	for base := 20000 + rand.IntN(30000); len(list) < 3; base += 3 {
+		if !allFree(base, base+1, base+2) {
+			continue
+		}
+		list = append(list, fmt.Sprintf("\"n%d=127.0.0.1:%d\"", len(list)+1, base))
+	}
+	return strings.Join(list, ", ")
+}
+
+func allFree(ports ...int) bool {
+	for _, p := range ports {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p))
+		if err != nil {
+			return false
+		}
+		_ = l.Close()
+	}
+	return true
+}
