@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -37,8 +38,8 @@ func stampArrivals(ln net.Listener) {
 }
 
 // accepted is when a connection that has just been taken from its listener was made:
-// when the last packet of its handshake came in, which the kernel knows to some
-// milliseconds. It matters where this process was slow to take it.
+// when the last packet of its handshake came in, which the kernel knows to a tick or
+// two. It matters where this process was slow to take it.
 func accepted(conn net.Conn) int64 {
 	now := rawNow()
 	tcp, ok := conn.(*net.TCPConn)
@@ -55,11 +56,22 @@ func accepted(conn net.Conn) int64 {
 			waited = time.Duration(info.Last_ack_recv) * time.Millisecond
 		}
 	})
-	if waited < 2*slowestTick || waited > time.Minute {
+	// The stamp may be some milliseconds late, but it is never early: two connections
+	// must not look closer than they were because of the second one's.
+	if waited -= tick() + time.Millisecond; waited < 0 || waited > time.Minute {
 		return now
 	}
 	return now - int64(waited)
 }
+
+// tick is how often the kernel's coarse clock goes on: 1 to 10 ms.
+var tick = sync.OnceValue(func() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &ts); err != nil || ts.Nano() <= 0 {
+		return slowestTick
+	}
+	return time.Duration(ts.Nano())
+})
 
 // arrivalConn knows when the octets of its last Read came in: by the kernel's stamp and
 // not by when this process got to run, so that a busy machine does not make two
