@@ -28,7 +28,7 @@ const limited = `limits:
   - {to: window.test, messages: [{max: 40, window: 4s}, {max: 15, window: 1s}]}
   - {to: slots.test, connections: 3, per_connection: 50}
   - {to: rcpt.test, recipients: [{max: 60, window: 3s}]}
-  - {to: opens.test, new_connections: [{max: 6, window: 2s}], per_connection: 5}
+  - {to: opens.test, new_connections: [{max: 12, window: 4s}], per_connection: 5}
 retry: {schedule: [1s], expire: 1d}
 `
 
@@ -38,7 +38,7 @@ func limits() windows.Rules {
 			{Destination: windowed, Unit: windows.Messages, Max: 40, Window: 4 * time.Second},
 			{Destination: windowed, Unit: windows.Messages, Max: 15, Window: time.Second},
 			{Destination: counted, Unit: windows.Recipients, Max: 60, Window: 3 * time.Second},
-			{Destination: opened, Unit: windows.NewConnections, Max: 6, Window: 2 * time.Second},
+			{Destination: opened, Unit: windows.NewConnections, Max: 12, Window: 4 * time.Second},
 		},
 		Connections:   []windows.Cap{{Destination: slotted, Max: 3}},
 		PerConnection: []windows.Cap{{Destination: slotted, Max: 50}, {Destination: opened, Max: 5}},
