@@ -345,7 +345,7 @@ func (d *drainer) ours(r *record, m stored) bool {
 	}
 	void, known := r.hold.void(m.seq, id.claim)
 	switch {
-	case void:
+	case void || r.hold.superseded[m.seq]:
 		if d.q.removeVoid(m) {
 			d.q.lanes.gone(r)
 		}

@@ -165,14 +165,14 @@ func (t *team) arrived(by map[uint32]*hold, m stored) {
 	q.lanes.addHeld(h, s, 1)
 }
 
-// removeVoid removes a record that was stored behind a fence. false: its removal is
-// on its way already.
+// removeVoid removes a record that counts for nothing, being stored behind a fence or
+// replaced. false: it is in hand, or its removal is on its way already.
 func (q *Queue) removeVoid(m stored) bool {
 	r := &record{stream: streamWait, seq: m.seq, subject: m.subject, hold: uncounted}
 	if taken, _ := q.claims.take(r); !taken {
 		return false
 	}
-	q.log.Warn("a record that another node stored after it had lost the delivery is removed", "record", m.header.Get(jetstream.MsgIDHeader))
+	q.log.Info("a record of a delivery that its node had lost is removed", "record", m.header.Get(jetstream.MsgIDHeader))
 	q.removals.add(removal{wave: q.settler.underway.begin(), rec: r})
 	return true
 }

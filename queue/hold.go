@@ -23,7 +23,9 @@ type hold struct {
 	fenceSeq uint64 // where its fence lies in WAIT
 	counted  uint64 // up to where its count went
 	marks    marks  // from where the journal was read
-	began    time.Time
+	// What was replaced before, and in our own hand still when the partition was taken over.
+	superseded map[uint64]bool
+	began      time.Time
 
 	working atomic.Bool
 	ended   atomic.Bool // lost: nothing of it may be sent or stored any more

@@ -100,7 +100,7 @@ func (j *Job) Wait(next mail.Delivery, a *Attempt) {
 
 // Release gives the job back untouched.
 func (j *Job) Release() {
-	if j.q.team != nil && j.rec.dotted(j) {
+	if j.q.team != nil && j.rec.dotOf(j) != nil {
 		// Before anybody else can have it: the DOT would look like a delivery that was made.
 		j.q.journal.returned(j, j.release)
 		return

@@ -61,13 +61,16 @@ func (j *journal) keep(r *record, e *proto.Event) {
 	}
 }
 
-// dotted tells whether the journal has the job's DOT without an end.
-func (r *record) dotted(j *Job) bool {
+// dotOf returns the job's DOT without an end, if the journal may have one.
+func (r *record) dotOf(j *Job) *proto.Event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.ContainsFunc(r.kept, func(k *proto.Event) bool {
-		return k.Kind == proto.Event_DOT && k.Delivery == uint32(j.Index)
-	})
+	for _, k := range r.kept {
+		if k.Kind == proto.Event_DOT && k.Delivery == uint32(j.Index) {
+			return k
+		}
+	}
+	return nil
 }
 
 // returned journals that what DOT announced was not sent, or not accepted, and that the record stays.

@@ -132,7 +132,7 @@ func (q *Queue) selectRecord(ctx context.Context, m stored, f Filter, fn func(*J
 			return nil // let go meanwhile
 		}
 		if id, ok := parseRecordID(m.header.Get(jetstream.MsgIDHeader)); ok {
-			if void, known := r.hold.void(m.seq, id.claim); void || !known {
+			if void, known := r.hold.void(m.seq, id.claim); void || !known || r.hold.superseded[m.seq] {
 				return nil
 			}
 		}

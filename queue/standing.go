@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/proto"
 )
 
 // In a cluster what is in our hand may become another's: READY's claim runs out when
@@ -121,11 +122,23 @@ func (s *settler) abandon(x settling) {
 		}
 		s.underway.finish(x.wave)
 	}
-	if x.attempt == nil || delivered(x.attempt) || !x.job.rec.dotted(x.job) {
+	dot := x.job.rec.dotOf(x.job)
+	switch {
+	case x.attempt == nil || dot == nil:
 		end()
-		return
+	case !delivered(x.attempt):
+		s.q.journal.returned(x.job, end)
+	default:
+		// Some have it, and whoever attempts the delivery next will send to all of them.
+		s.q.wg.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), s.q.o.Patience)
+			defer cancel()
+			if err := s.q.journal.noteDoubts(ctx, []*proto.Event{dot}); err != nil {
+				s.q.log.Error("a delivery may be made twice, and that could not be noted", "delivery", x.job.ID(), "error", err)
+			}
+			end()
+		})
 	}
-	s.q.journal.returned(x.job, end)
 }
 
 // delivered tells whether anybody got the message in this attempt.

@@ -100,7 +100,8 @@ func (t *team) takeAll(ctx context.Context, hs []*hold) error {
 	if err := past.read(ctx, q, from, end, subjects, upTo); err != nil {
 		return err
 	}
-	if err := q.removeLeft(ctx, past); err != nil {
+	mine, err := q.removeLeft(ctx, past)
+	if err != nil {
 		return err
 	}
 	var doubts []*proto.Event
@@ -113,6 +114,7 @@ func (t *team) takeAll(ctx context.Context, hs []*hold) error {
 		return err
 	}
 	for _, h := range hs {
+		h.superseded = mine
 		if err := t.begin(ctx, h, fs, from, upTo); err != nil {
 			return err
 		}
@@ -216,16 +218,22 @@ func (t *team) begin(ctx context.Context, h *hold, fs *fences, from marks, upTo 
 }
 
 // removeLeft removes from WAIT what a former holder had replaced or ended and did not
-// come to remove.
-func (q *Queue) removeLeft(ctx context.Context, p *past) error {
+// come to remove. That may have been ourselves, before a lapse: what is in our hand
+// still is returned, to be removed when it comes out of it.
+func (q *Queue) removeLeft(ctx context.Context, p *past) (mine map[uint64]bool, err error) {
 	seen := map[uint64]bool{}
+	mine = map[uint64]bool{}
 	var g errgroup.Group
 	g.SetLimit(32)
 	for _, old := range p.replaced {
-		if seen[old.seq] || q.claims.has(streamWait, old.seq) {
+		if seen[old.seq] {
 			continue
 		}
 		seen[old.seq] = true
+		if q.claims.has(streamWait, old.seq) {
+			mine[old.seq] = true
+			continue
+		}
 		g.Go(func() error {
 			m, err := q.loadFromLeader(ctx, streamWait, fmt.Appendf(nil, `{"seq":%d}`, old.seq))
 			if errors.Is(err, errNoRecord) {
@@ -240,7 +248,7 @@ func (q *Queue) removeLeft(ctx context.Context, p *past) error {
 			return q.deleteRecord(ctx, streamWait, old.seq)
 		})
 	}
-	return g.Wait()
+	return mine, g.Wait()
 }
 
 // deleteRecord removes one record; one that is not there is as good as removed.

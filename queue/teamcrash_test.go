@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/tarishi/tarishi/mail"
 )
 
 // doubted lists the deliveries that the cluster has doubts about.
@@ -184,6 +186,38 @@ func TestTeamStoredTooLate(t *testing.T) {
 		t.Errorf("generation %d", got[0].Generation)
 	}
 	eventually(t, "the void record is removed", func() bool { _, w := f.left(b); return w == 1 })
+}
+
+// A lease lapses and the same node gets the partition again, with a delivery in hand
+// whose retry it has stored before.
+func TestTeamLapseAndBack(t *testing.T) {
+	f := newFleet(t, Options{})
+	a := f.join("a")
+	f.give(a, allParts()...)
+	a.park([]string{"m", "n"}, "u@d.test")
+	js := a.drain(2)
+	for _, j := range js {
+		if err := j.Dot(t.Context(), "mx"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	storeOnly(t, a.node, nextOf(js[0]))
+	f.give(a, allParts()...)
+	js[0].Wait(js[0].Delivery, &Attempt{}) // comes too late
+	js[1].Wait(js[1].Delivery, &Attempt{Outcomes: []mail.Outcome{{Status: mail.Delivered}, {Status: mail.Deferred}}})
+	flushMember(t, a)
+	got := a.drainFor(500 * time.Millisecond)
+	if want := []string{js[0].ID(), js[1].ID()}; !slices.Equal(ids(got), ids(js)) || len(got) != 2 {
+		t.Errorf("offered: %v, want %v", ids(got), want)
+	}
+	for _, j := range got {
+		if want := map[string]int{js[0].ID(): 1}[j.ID()]; j.Attempts != want {
+			t.Errorf("%s: %d attempts, want %d", j.ID(), j.Attempts, want)
+		}
+	}
+	if got, want := doubted(t, a), []string{js[1].ID()}; !slices.Equal(got, want) {
+		t.Errorf("doubts: %v, want %v: one recipient of it has the message", got, want)
+	}
 }
 
 // freeze makes the claims on READY as old as if the process had been stopped.
