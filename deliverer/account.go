@@ -28,6 +28,8 @@ type account struct {
 	slotted   int // connected carriers with a slot
 	knocking  int // carriers that have no permit for their new connection yet
 
+	tendAt time.Time // when the ticker is to look after it
+
 	news chan struct{} // closed at the next news of it; nil: nobody waits for that
 }
 
@@ -79,7 +81,7 @@ func (d *Deliverer) refresh(a *account, now time.Time) {
 		d.refreshPurse(p, now)
 	}
 	if a.slots != nil || a.dials != nil || a.limits.Suspended {
-		d.limited[a] = struct{}{}
+		d.due(a)
 	}
 }
 
@@ -105,7 +107,7 @@ func (d *Deliverer) refreshPurse(p *purse, now time.Time) {
 		d.hold(p, Hold{NotBefore: until, Why: limits.Why}, now)
 	}
 	if p.permits != nil || limits.Suspended {
-		d.limited[a] = struct{}{}
+		d.due(a)
 	}
 	d.tell(p, now)
 }
@@ -198,6 +200,12 @@ func (c *carrier) knocked() {
 		c.knocking = nil
 		a.knocking--
 	}
+}
+
+// due has the ticker look after a. With mu held.
+func (d *Deliverer) due(a *account) {
+	a.tendAt = time.Time{}
+	d.limited[a] = struct{}{}
 }
 
 func (a *account) wantDials(n int) {

@@ -140,6 +140,7 @@ func (d *Deliverer) forget(p *path) {
 	delete(d.paths, p.pathKey)
 	if p.account != nil {
 		delete(p.account.paths, p)
+		d.due(p.account)
 	}
 }
 

@@ -76,6 +76,7 @@ func (p *purse) count(q *line, n, recipients int) {
 	p.jobs += n
 	p.recipients += recipients
 	p.account.jobs += n
+	p.account.tendAt = time.Time{}
 	if n > 0 && !q.enlisted {
 		q.enlisted = true
 		p.waiting = append(p.waiting, q)
@@ -237,6 +238,7 @@ func (d *Deliverer) hold(p *purse, h Hold, now time.Time) {
 // reopen ends a hold. With mu held.
 func (p *purse) reopen() {
 	p.until, p.why, p.dry, p.undialled = time.Time{}, "", time.Time{}, false
+	p.account.tendAt = time.Time{}
 }
 
 // ask notes that the queue has more of q.
@@ -244,6 +246,7 @@ func (p *purse) ask(q *line) {
 	if !q.asking {
 		q.asking = true
 		p.asking = append(p.asking, q)
+		p.account.tendAt = time.Time{}
 	}
 }
 

@@ -2,4 +2,4 @@
 
 package deliverer
 
-const randomSeeds = 6
+const randomSeeds = 12

@@ -51,6 +51,9 @@ func randomTrouble(t *testing.T, seed uint64) {
 
 		sink := &smtptest.Sink{}
 		defer sink.Close()
+		if r.IntN(2) == 0 {
+			sink.Extensions = []string{} // one command at a time
+		}
 		trouble, dice := true, rand.New(rand.NewPCG(seed, 8))
 		sink.Decide = func(st smtptest.Step) (smtptest.Answer, bool) {
 			s.mu.Lock()
@@ -65,6 +68,10 @@ func randomTrouble(t *testing.T, seed uint64) {
 				return smtptest.Answer{Reply: "421 4.3.2 Leaving"}, st.Verb != "DOT"
 			case n == 2:
 				return smtptest.Answer{Reply: "451 4.3.0 Later"}, st.Verb == "RCPT" || st.Verb == "MAIL" || st.Verb == "DOT"
+			case n == 3:
+				return smtptest.Answer{Stall: true}, st.Verb == "RCPT"
+			case n < 100 && st.Verb == "RSET":
+				return smtptest.Answer{Wait: time.Duration(dice.IntN(1500)) * time.Millisecond, Reply: "250 2.0.0 Ok"}, true
 			case n < 20:
 				return smtptest.Answer{Wait: time.Duration(dice.IntN(3000)) * time.Millisecond, Reply: "250 2.0.0 Ok"}, st.Verb == "DOT" || st.Verb == "MAIL"
 			}
@@ -158,6 +165,14 @@ func randomTrouble(t *testing.T, seed uint64) {
 					t.Errorf("started at %v while there was no session", x.at)
 				}
 			}
+		}
+		if rule.dials != nil {
+			exact(t, "new connections", s.taps.dials, dials, each)
+			m.mu.Lock()
+			if used := len(m.lanes[memKey{shaping.Destination{Key: "name:big"}, "", true}].uses); used != len(s.taps.dials) {
+				t.Errorf("%d dials, %d permits used", len(s.taps.dials), used)
+			}
+			m.mu.Unlock()
 		}
 		lost := 0
 		for _, id := range ids {

@@ -115,6 +115,9 @@ func (s *memSlot) Close() {
 	defer x.s.mu.Unlock()
 	if i := slices.Index(x.all, s); i < 0 {
 		x.s.t.Error("a slot is closed twice")
+	} else if now := time.Now(); !s.deadline.IsZero() && now.After(s.deadline) {
+		x.s.t.Errorf("a slot is closed %v after the end of its lease", now.Sub(s.deadline))
+		x.all = slices.Delete(x.all, i, i+1)
 	} else {
 		x.all = slices.Delete(x.all, i, i+1)
 	}

@@ -75,16 +75,10 @@ func (d *Deliverer) sweep(now time.Time) time.Duration {
 		}
 	}
 	for a := range d.limited {
-		more, soonest := d.tend(a, now)
-		kick = kick || more
-		next = min(next, soonest)
-	}
-	for to, a := range d.accounts {
-		if len(a.paths) == 0 && a.held == 0 {
-			a.dismiss()
-			delete(d.accounts, to)
-			delete(d.limited, a)
+		if !now.Before(a.tendAt) {
+			kick = d.tend(a, now) || kick
 		}
+		next = min(next, max(a.tendAt.Sub(now), 0))
 	}
 	d.resting = next > tick
 	say := d.change(now)
@@ -136,11 +130,12 @@ func (d *Deliverer) overdue(l *lane, now time.Time, back []parked) []parked {
 	return back
 }
 
-// tend looks after what a limit keeps waiting at one destination. It tells whether
-// the queue is to be asked for more, and when to look again. With mu held.
-func (d *Deliverer) tend(a *account, now time.Time) (kick bool, next time.Duration) {
-	next = quiet
-	idle := a.slots == nil && a.dials == nil && !a.limits.Suspended
+// tend looks after what a limit keeps waiting at one destination, and says in
+// a.tendAt when to do so again. It tells whether the queue is to be asked for more.
+// With mu held.
+func (d *Deliverer) tend(a *account, now time.Time) (kick bool) {
+	next := quiet
+	free := a.slots == nil && a.dials == nil && !a.limits.Suspended
 	for tenant, p := range a.purses {
 		if !p.until.IsZero() && !now.Add(lead).Before(p.until) {
 			if p.suspended {
@@ -165,12 +160,15 @@ func (d *Deliverer) tend(a *account, now time.Time) (kick bool, next time.Durati
 		switch {
 		case p.held(now.Add(lead)):
 			next = min(next, p.until.Add(-lead).Sub(now))
+			if len(p.asking) > 0 {
+				next = min(next, askingFor/2)
+			}
 		case p.jobs > 0 || len(p.asking) > 0:
 			next = min(next, tick)
 			kick = d.serve(p, now) || kick
 		}
 		d.tell(p, now)
-		idle = idle && !p.limited()
+		free = free && !p.limited()
 		if p.lines == 0 && p.urgent == 0 && !p.held(now) {
 			if p.limited() {
 				p.permits.Want(0, 0, 0)
@@ -179,10 +177,16 @@ func (d *Deliverer) tend(a *account, now time.Time) (kick bool, next time.Durati
 		}
 	}
 	a.relax()
-	if idle {
+	a.tendAt = now.Add(next)
+	switch {
+	case len(a.paths) == 0 && a.held == 0:
+		a.dismiss()
+		delete(d.accounts, a.to)
+		delete(d.limited, a)
+	case free:
 		delete(d.limited, a)
 	}
-	return kick, next
+	return kick
 }
 
 // serve spends what p has on what waits for it, and tells whether the queue is to

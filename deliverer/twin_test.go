@@ -301,6 +301,9 @@ type domain struct {
 func (w *world) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	w.mu.Lock()
 	w.dialled = append(w.dialled, addr)
+	if w.taps != nil {
+		w.taps.dials = append(w.taps.dials, tapped{at: time.Now(), addr: addr})
+	}
 	f := w.remotes[addr]
 	w.mu.Unlock()
 	if f == nil {

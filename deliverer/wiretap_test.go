@@ -14,6 +14,7 @@ import (
 type wiretap struct {
 	mu    sync.Mutex
 	mails []tapped
+	dials []tapped
 	open  int
 	peak  int
 }
