@@ -220,6 +220,9 @@ func (d *Deliverer) admit(l *lane, c *carrier, now time.Time) (s start, ok bool)
 	permit := s.permit
 	s = d.begin(q, now)
 	s.permit = permit
+	if permit != nil {
+		d.tell(q.purse, now)
+	}
 	return s, true
 }
 
@@ -229,7 +232,7 @@ func (d *Deliverer) afford(q *line, c *carrier, s *start, now time.Time) bool {
 	if !p.limited() {
 		return true
 	}
-	permit, h := p.permits.Take(d.batch(q.q[q.at].recipients, p, c))
+	permit, h := p.take(d.batch(q.q[q.at].recipients, p, c))
 	if permit == nil {
 		d.lacking(p, h, now)
 		return false

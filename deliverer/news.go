@@ -225,12 +225,12 @@ func (d *Deliverer) stir() {
 // of its patience. With mu held.
 func (d *Deliverer) recover(now time.Time) {
 	d.downSince = time.Time{}
-	until := now.Add(d.c.Patience)
 	for _, l := range d.lanes {
 		l.since = now // what it has lately shown it can start says nothing
 		for _, q := range l.lines {
 			for i := range q.q[q.at:] {
-				if h := &q.q[q.at+i]; h.until.Before(until) {
+				h := &q.q[q.at+i]
+				if until := now.Add(d.c.Patience); h.until.Before(until) {
 					h.until = until
 				}
 			}

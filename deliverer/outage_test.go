@@ -78,6 +78,44 @@ func TestNothingStartsWithoutTheScheduler(t *testing.T) {
 	}
 }
 
+// A scheduler that looks for a leader grants nothing and says nothing for some
+// seconds, while the session still stands: mail that needs permits waits for it in
+// the hand.
+func TestSilenceParksNothing(t *testing.T) {
+	tell(t, func(s *story) {
+		m := s.under(map[string]memRule{"*": {messages: []memWindow{{1000, time.Second}}}})
+		sink := &smtptest.Sink{Discard: true}
+		defer sink.Close()
+		sink.On("DOT", "", smtptest.Answer{Wait: 50 * time.Millisecond, Reply: "250 2.0.0 Taken"})
+		s.mx("there.test", 1)
+		s.sink(1, sink)
+		s.start()
+		s.send("b@there.test")
+		s.after(time.Second)
+		m.mu.Lock()
+		m.frozen = true
+		m.mu.Unlock()
+		for range 1000 {
+			s.send("b@there.test")
+		}
+		s.after(9 * time.Second)
+		if n := s.parked(); n != 0 {
+			s.Errorf("%d were stored anew while the scheduler was silent", n)
+		}
+		m.mu.Lock()
+		m.frozen = false
+		m.mu.Unlock()
+		m.poke()
+		s.after(10 * time.Second)
+		if n := sink.Count(); n != 1001 {
+			s.Errorf("%d of 1001 arrived", n)
+		}
+		if n := s.parked(); n > 100 {
+			s.Errorf("%d were stored anew after it had found its leader", n)
+		}
+	})
+}
+
 // A node that stays cut off lets go of what others could send, untouched.
 func TestLongOutageGivesTheHandBack(t *testing.T) {
 	tell(t, func(s *story) {

@@ -39,7 +39,7 @@ func (c *carrier) clear(ctx context.Context, q *line, a *attempt) bool {
 		p, hold, err := c.purseFor(q, now)
 		if err == nil && p.limited() {
 			var h Hold
-			if c.permit, h = p.permits.Take(d.batch(len(c.left), p, c)); c.permit == nil {
+			if c.permit, h = p.take(d.batch(len(c.left), p, c)); c.permit == nil {
 				hold = &h
 			}
 		}

@@ -166,6 +166,21 @@ func (d *Deliverer) tell(p *purse, now time.Time) {
 	}
 }
 
+// take takes a permit for so many recipients; nil: see Permits.Take. With mu held.
+func (p *purse) take(recipients int) (Permit, Hold) {
+	permit, h := p.permits.Take(recipients)
+	if permit != nil { // the scheduler counts down, and so do we
+		p.told.n, p.told.recipients = max(p.told.n-1, 0), max(p.told.recipients-recipients, 0)
+	}
+	return permit, h
+}
+
+// silent tells whether the scheduler says nothing at all of what we want: neither
+// permits come, nor a hold. It is looking for a leader.
+func (p *purse) silent(now time.Time) bool {
+	return p.limited() && !p.held(now) && p.told.n > 0 && p.rate.recent(now) == 0
+}
+
 // head is the most recipients that a transaction which could be the next one has.
 func (p *purse) head(d *Deliverer) int {
 	most := max(p.urgentHead, 1)

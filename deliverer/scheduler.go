@@ -51,7 +51,8 @@ type Limits struct {
 type Permits interface {
 	// Want says how many could start now if there were permits for all: those in hand
 	// and not taken yet included, for so many recipients in all, head of them in the
-	// first. It replaces what was said before; 0 gives back what is in hand.
+	// first. It replaces what was said before; Take counts down by itself. 0 gives back
+	// what is in hand.
 	Want(n, recipients, head int)
 	// Ready is how many could be taken now; with none, when to come again.
 	Ready() (int, Hold)

@@ -212,7 +212,7 @@ func (s *memScheduler) turn() {
 			p := s.lanes[k]
 			p.lapse(now)
 			told := false
-			for p.want.n > len(p.free) {
+			for p.want.n > p.ready() {
 				next, why := s.room(p, now)
 				if !next.After(now) {
 					n := max(p.want.head, 1)
@@ -316,7 +316,7 @@ func (p *memPermits) Want(n, recipients, head int) {
 	defer s.mu.Unlock()
 	p.want = want{n, recipients, head}
 	p.wants = append(p.wants, p.want)
-	over := len(p.free) - n
+	over := p.ready() - n
 	p.free = slices.DeleteFunc(p.free, func(f *memPermit) bool {
 		back := over > 0 && f.state == "free"
 		if back {
@@ -334,13 +334,16 @@ func (p *memPermits) Ready() (int, Hold) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p.lapse(time.Now())
-	n := 0
+	return p.ready(), p.hold
+}
+
+func (p *memPermits) ready() (n int) {
 	for _, f := range p.free {
 		if f.state == "free" {
 			n++
 		}
 	}
-	return n, p.hold
+	return n
 }
 
 func (p *memPermits) Take(recipients int) (Permit, Hold) {
@@ -351,6 +354,7 @@ func (p *memPermits) Take(recipients int) (Permit, Hold) {
 	for _, f := range p.free {
 		if f.state == "free" && f.recipients >= recipients {
 			f.state = "taken"
+			p.want.n = max(p.want.n-1, 0)
 			return f, Hold{}
 		}
 	}

@@ -122,12 +122,29 @@ func (d *Deliverer) overdue(l *lane, now time.Time, back []parked) []parked {
 		due = now.Add(probePause)
 	}
 	for _, q := range l.lines {
+		if q.purse.silent(now) {
+			q.bear(now, d.c.Patience)
+		}
 		for _, h := range q.takeIf(nil, func(h *held) bool { return !now.Before(h.until) }) {
 			back = append(back, parked{held: h, due: due})
 			q.waits = now
 		}
 	}
 	return back
+}
+
+// bear gives what waits in q as long again, up to outagePatience in all.
+func (q *line) bear(now time.Time, patience time.Duration) {
+	for i := range q.q[q.at:] {
+		h := &q.q[q.at+i]
+		until := now.Add(patience)
+		if most := h.since.Add(outagePatience); until.After(most) {
+			until = most
+		}
+		if until.After(h.until) {
+			h.until = until
+		}
+	}
 }
 
 // tend looks after what a limit keeps waiting at one destination, and says in
