@@ -3,8 +3,6 @@ package scheduler
 import (
 	"fmt"
 	"math"
-
-	"github.com/tarishi/tarishi/shaping"
 )
 
 // AnyRecipients is the budget of a grant where no rule counts recipients.
@@ -30,8 +28,8 @@ func (l *Leader) serve(ln *lane, turn *counter, now Time) {
 		l.noHorizon = append(l.noHorizon, ln)
 		l.demand, l.hungry = now, true
 	default:
-		w.n -= g.N
-		w.recipients = max(w.recipients-g.Recipients, w.n)
+		w.n -= int32(g.N)
+		w.recipients = max(w.recipients-int32(g.Recipients), w.n)
 		w.held = 0
 		ln.next++ // the next session's turn
 		l.granted += int64(g.N)
@@ -40,9 +38,9 @@ func (l *Leader) serve(ln *lane, turn *counter, now Time) {
 		l.emit(w.s.id, Order{Grant: g})
 		switch {
 		case ln.peek() == nil:
-		case turn != nil && turn.queue.len() > 0:
+		case turn != nil && turn.waiting() > 0:
 			ln.state, ln.on = laneWaiting, turn
-			turn.queue.push(ln)
+			turn.enqueue(ln)
 		default:
 			l.push(ln) // to the back: lanes that share a window take turns
 		}
@@ -55,7 +53,7 @@ func (l *Leader) serve(ln *lane, turn *counter, now Time) {
 func (l *Leader) admit(ln *lane, w *want, turn *counter, now Time) (*Grant, *counter) {
 	from, full := now, (*counter)(nil)
 	for _, c := range ln.bind.counters {
-		if c != turn && c.queue.len() > 0 {
+		if c != turn && c.waiting() > 0 {
 			return nil, c // behind those who wait already
 		}
 		c.advance(now, c.keep)
@@ -66,7 +64,7 @@ func (l *Leader) admit(ln *lane, w *want, turn *counter, now Time) (*Grant, *cou
 	if from > now+l.p.Lookahead {
 		return nil, full
 	}
-	n := min(int64(w.n), ln.quantum)
+	n := int64(min(w.n, ln.quantum))
 	room := int64(AnyRecipients)
 	for _, c := range ln.bind.counters {
 		free := c.free(l.p)
@@ -77,7 +75,7 @@ func (l *Leader) admit(ln *lane, w *want, turn *counter, now Time) (*Grant, *cou
 			return nil, c
 		}
 		free = min(free, c.room(from))
-		if c.unit == shaping.Recipients {
+		if c.weighs {
 			room = min(room, free)
 		} else {
 			n = min(n, free)
@@ -116,7 +114,7 @@ func share(n, room int64, w *want) (int64, int64) {
 func (l *Leader) charge(b *binding, g *Grant, now Time) {
 	for _, c := range b.counters {
 		n := int64(g.N)
-		if c.unit == shaping.Recipients {
+		if c.weighs {
 			n = int64(g.Recipients)
 		}
 		at := g.NotAfter
@@ -135,7 +133,7 @@ func (l *Leader) charge(b *binding, g *Grant, now Time) {
 // block has the lane wait for a counter, last in its queue.
 func (l *Leader) block(ln *lane, w *want, c *counter, now Time) {
 	at := c.wake
-	if c.queue.len() == 0 {
+	if c.waiting() == 0 {
 		need := c.need(w)
 		c.advance(now, c.keep)
 		at = c.earliest(now, need)
@@ -150,7 +148,7 @@ func (l *Leader) block(ln *lane, w *want, c *counter, now Time) {
 		}
 	}
 	ln.state, ln.on = laneWaiting, c
-	c.queue.push(ln)
+	c.enqueue(ln)
 	for _, w := range ln.wants {
 		l.hold(w, c, at, now)
 	}

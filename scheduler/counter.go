@@ -11,36 +11,37 @@ import (
 type counter struct {
 	ledger
 	name    string
-	id      uint64 // in the log; 0: not there yet
-	unit    shaping.Field
-	version uint64 // of the rules its windows are of
+	from    *shaping.RuleRef // the rule its windows came from
+	id      uint64           // in the log; 0: not there yet
+	version uint64           // of the rules its windows are of
 	keep    Time
-	tailed  bool // older terms may have used more than the history tells
 
 	open    int64  // reserved, committed, and not known to have started when
 	inUse   int64  // granted out of open
 	out     int64  // granted, and nobody has reported on it
 	asked   int64  // reserved in entries under way
 	pending []cell // started, and not in the log yet
-	flights int    // entries under way that speak of it
 	rate    float64
 	count   int64 // granted since
 	since   Time
-	last    Time  // when something was last granted
-	keepLog Time  // what the log knows of keep
-	logGrid uint8 // how exactly the log needs to know starts, as a power of two
+	last    Time // when something was last granted
+	keepLog Time // what the log knows of keep
 
-	queue   laneQueue // lanes that found it full, in turn
-	wake    Time      // when the first of them may go on
-	index   int       // in Leader.sleep; -1: not there
-	touched bool      // a report made room
-	starved bool      // the first of the queue waits for a reservation
-	short   int64     // of so many
+	queue *laneQueue // lanes that found it full, in turn; nil: none ever did
+	wake  Time       // when the first of them may go on
+	short int64      // so many reservations it waits for, if starved
+
+	index   int32 // in Leader.sleep; -1: not there
+	at      int32 // in Leader.list
+	lanes   int32 // bound by it
+	flights int32 // entries under way that speak of it
+	logGrid uint8 // how exactly the log needs to know starts, as a power of two
+	weighs  bool  // it counts recipients
+	tailed  bool  // older terms may have used more than the history tells
+	touched bool  // a report made room
+	starved bool  // the first of the queue waits for a reservation
 	dirty   bool
 	pooled  bool
-	at      int // in Leader.list
-	lanes   int // bound by it
-	from    shaping.RuleRef
 }
 
 // counterFor finds the counter of a bound, with the windows of the rules in force.
@@ -71,10 +72,10 @@ func (l *Leader) counterFor(b *shaping.Bound, now Time) *counter {
 
 // loadCounter begins with what the log knows.
 func (l *Leader) loadCounter(name string, unit shaping.Field, now Time) *counter {
-	c := &counter{name: name, unit: unit, index: -1, at: len(l.list), since: now, keep: l.p.Keep}
+	c := &counter{name: name, weighs: unit == shaping.Recipients, index: -1, at: int32(len(l.list)), since: now, keep: l.p.Keep}
 	if h := l.f.byName[name]; h != nil && !l.forgetting[h.id] {
 		c.name, c.id, c.tailed, c.keepLog = h.name, h.id, h.tailed, h.keep
-		c.cells = append(make([]cell, 0, len(h.cells)+4), h.cells...)
+		c.cells = append(make([]cell, 0, len(h.cells)+2), h.cells...)
 	}
 	l.counters[c.name] = c
 	l.list = append(l.list, c)
@@ -109,7 +110,7 @@ func (l *Leader) setBounds(c *counter, ws []window, now Time) {
 		}
 		c.keep = max(c.keep, up(w.wide+5*Second, Second))
 		if l.p.broken == noShortWait && w.length <= l.p.ShortWindow && c.tailed && c.last == 0 {
-			w.first, w.count = len(c.cells), 0
+			w.first, w.count = int32(len(c.cells)), 0
 		}
 	}
 }
@@ -156,7 +157,7 @@ func (l *Leader) starve(c *counter, need int64) {
 	l.mark(c)
 	l.hungry = true
 	if c.index >= 0 {
-		heap.Remove(&l.sleep, c.index)
+		heap.Remove(&l.sleep, int(c.index))
 	}
 }
 
@@ -166,10 +167,10 @@ func (l *Leader) doze(c *counter, at Time) {
 	switch {
 	case c.starved:
 		if c.index >= 0 {
-			heap.Remove(&l.sleep, c.index)
+			heap.Remove(&l.sleep, int(c.index))
 		}
 	case c.index >= 0:
-		heap.Fix(&l.sleep, c.index)
+		heap.Fix(&l.sleep, int(c.index))
 	default:
 		heap.Push(&l.sleep, c)
 	}
@@ -189,28 +190,52 @@ func (l *Leader) rekey(now Time) {
 
 // touch remembers that a report made room.
 func (l *Leader) touch(c *counter) {
-	if !c.touched && c.queue.len() > 0 {
+	if !c.touched && c.waiting() > 0 {
 		c.touched = true
 		l.touched = append(l.touched, c)
 	}
 }
 
+// waiting counts the lanes in the queue.
+func (c *counter) waiting() int {
+	if c.queue == nil {
+		return 0
+	}
+	return c.queue.len()
+}
+
+func (c *counter) enqueue(ln *lane) {
+	if c.queue == nil {
+		c.queue = new(laneQueue)
+	}
+	c.queue.push(ln)
+}
+
+// dequeue takes the first lane out.
+func (c *counter) dequeue() *lane {
+	ln := c.queue.pop()
+	ln.state, ln.on = laneIdle, nil
+	if c.queue.len() == 0 {
+		c.queue = nil // most counters have no queue most of the time
+	}
+	return ln
+}
+
 // head is the demand of the first lane in the queue; lanes without one leave it.
 func (c *counter) head() *want {
-	for c.queue.len() > 0 {
+	for c.waiting() > 0 {
 		ln := c.queue.first()
 		if w := ln.peek(); w != nil {
 			return w
 		}
-		c.queue.pop()
-		ln.state, ln.on = laneIdle, nil
+		c.dequeue()
 	}
 	return nil
 }
 
 // need is how much of the counter the demand's first transaction takes.
 func (c *counter) need(w *want) int64 {
-	if c.unit == shaping.Recipients {
+	if c.weighs {
 		return int64(max(1, w.head))
 	}
 	return 1
@@ -227,8 +252,7 @@ func (l *Leader) wake(c *counter, now Time) {
 		need := c.need(w)
 		at := c.earliest(now, need)
 		if at == never {
-			ln := c.queue.pop()
-			ln.state, ln.on = laneIdle, nil
+			c.dequeue()
 			l.refuse(w, c, now)
 			continue
 		}
@@ -240,8 +264,7 @@ func (l *Leader) wake(c *counter, now Time) {
 			l.starve(c, need)
 			return
 		}
-		ln := c.queue.pop()
-		ln.state, ln.on = laneIdle, nil
+		ln := c.dequeue()
 		l.serve(ln, c, now)
 	}
 }
@@ -253,11 +276,11 @@ func (h sleepers) Len() int           { return len(h) }
 func (h sleepers) Less(i, j int) bool { return h[i].wake < h[j].wake }
 func (h sleepers) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
+	h[i].index, h[j].index = int32(i), int32(j)
 }
 func (h *sleepers) Push(x any) {
 	c := x.(*counter)
-	c.index = len(*h)
+	c.index = int32(len(*h))
 	*h = append(*h, c)
 }
 func (h *sleepers) Pop() any {

@@ -20,8 +20,7 @@ func (l *Leader) InForce(version uint64, now Time) (done bool, waiting []Session
 	}
 	for _, s := range l.roll {
 		switch {
-		case s.over:
-		case !s.heard && !s.old: // it has no lease, or none any more
+		case s.over, now > s.lease: // it starts nothing; a lease it gets for these rules alone
 		case !s.heard, s.version < version && l.p.broken != forceEarly, s.excess():
 			waiting = append(waiting, s.id)
 		}

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -33,10 +34,9 @@ type FSM struct {
 	sessions    map[SessionID]*seat
 
 	lastCounter uint64
-	counters    map[uint64]*past
-	byName      map[string]*past
-	order       []*past // by id; may hold some that are forgotten
-	forgotten   int     // so many
+	byName      map[string]*past // the counters
+	order       []*past          // by id; may hold some that are forgotten
+	forgotten   int              // so many
 }
 
 // seat is a session in the replicated state.
@@ -60,7 +60,7 @@ type past struct {
 
 // NewFSM makes the empty state.
 func NewFSM(p Params) *FSM {
-	f := &FSM{p: p, sessions: map[SessionID]*seat{}, counters: map[uint64]*past{}, byName: map[string]*past{}}
+	f := &FSM{p: p, sessions: map[SessionID]*seat{}, byName: map[string]*past{}}
 	f.setBook(&shaping.Book{})
 	return f
 }
@@ -143,7 +143,7 @@ func (f *FSM) startTerm(raftTerm uint64, c *Command) (any, error) {
 	f.term++
 	f.raftTerm, f.seq, f.clock = raftTerm, 0, c.Clock
 	f.oldHorizon = f.horizon
-	for _, h := range f.counters {
+	for _, h := range f.order {
 		h.tailed = h.open > 0
 		if h.tailed && f.p.broken != noTail {
 			h.cells = addStart(h.cells, f.horizon, h.open)
@@ -183,7 +183,7 @@ func (f *FSM) tick(c *Command) error {
 	for _, id := range c.Leaves {
 		if s := f.sessions[id]; s != nil {
 			for counter := range s.slots {
-				f.counters[counter].held--
+				f.past(counter).held--
 			}
 			delete(f.sessions, id)
 		}
@@ -218,7 +218,6 @@ func (f *FSM) record(r *Rec) bool {
 	}
 	if r.Forget && h.idle(f.clock) {
 		h.gone = true
-		delete(f.counters, h.id)
 		delete(f.byName, h.name)
 		if f.forgotten++; f.forgotten > 64 && f.forgotten > len(f.order)/2 {
 			f.order = slices.DeleteFunc(f.order, func(h *past) bool { return h.gone })
@@ -234,13 +233,22 @@ func (h *past) idle(now Time) bool {
 	return h.open == 0 && h.held == 0 && (n == 0 || h.cells[n-1].at+h.keep < now)
 }
 
+// past finds a counter; nil: there is none of that id.
+func (f *FSM) past(id uint64) *past {
+	i, ok := slices.BinarySearchFunc(f.order, id, func(h *past, id uint64) int { return cmp.Compare(h.id, id) })
+	if !ok || f.order[i].gone {
+		return nil
+	}
+	return f.order[i]
+}
+
 // counter finds a counter, or begins one that is named.
 func (f *FSM) counter(id uint64, name string) *past {
-	h := f.counters[id]
+	h := f.past(id)
 	if h == nil && name != "" && id > f.lastCounter && f.byName[name] == nil {
 		h = &past{id: id, name: name, keep: f.p.Keep}
 		f.lastCounter = id
-		f.counters[id], f.byName[name] = h, h
+		f.byName[name] = h
 		f.order = append(f.order, h)
 	}
 	return h

@@ -49,7 +49,7 @@ func (s *script) tick(t *rapid.T) *Command {
 	for range rapid.IntRange(0, 3).Draw(t, "recs") {
 		id := uint64(rapid.IntRange(1, int(f.lastCounter)+2).Draw(t, "id"))
 		r := Rec{ID: id}
-		h := f.counters[id]
+		h := f.past(id)
 		if h == nil {
 			r.Name = fmt.Sprint("messages domain:", id)
 		}
@@ -149,7 +149,7 @@ func TestSnapshotIsWrittenAsEver(t *testing.T) {
 	}
 	h := f.byName["messages domain:example.net"]
 	if f.Cluster() != "blue" || f.term != 2 || f.Book().Version != 1 || len(f.Sessions()) != 2 || h == nil || len(h.cells) != 3 ||
-		h.cells[2] != (cell{8500 * Millisecond, 16}) || h.keep != 2*Hour || !h.tailed || f.sessions[1].slots[3] != 2 || f.counters[3].held != 1 ||
+		h.cells[2] != (cell{8500 * Millisecond, 16}) || h.keep != 2*Hour || !h.tailed || f.sessions[1].slots[3] != 2 || f.past(3).held != 1 ||
 		f.sessions[1].lease != 38*Second || f.byName["messages domain:example.org"].open != 4 {
 		t.Errorf("it reads as %+v, %+v", f, h)
 	}

@@ -1,6 +1,10 @@
 package scheduler
 
-import "github.com/tarishi/tarishi/shaping"
+import (
+	"hash/maphash"
+
+	"github.com/tarishi/tarishi/shaping"
+)
 
 // States of a lane.
 const (
@@ -14,14 +18,15 @@ const (
 // lane is one Lane with demand.
 type lane struct {
 	Lane
+	chain   *lane // another of the same hash
 	bind    *binding
-	wants   []*want // of the sessions, in turn
-	next    int
-	quantum int64
-	state   uint8
+	wants   []*want  // of the sessions, in turn
 	on      *counter // the one it waits for
-	at      int      // in Leader.laneList
 	used    Time     // when it last had a demand
+	next    int32
+	quantum int32
+	at      int32 // in Leader.laneList
+	state   uint8
 }
 
 // binding is what bounds a lane under one version of the rules. Grants keep theirs:
@@ -36,22 +41,26 @@ type binding struct {
 type want struct {
 	s          *session
 	ln         *lane // nil: over
-	n          int
-	recipients int
-	head       int
-	refused    int  // a head that no window ever has room for; 0: none was refused
-	held       Time // NotBefore of the last Hold
+	held       Time  // NotBefore of the last Hold
+	n          int32
+	recipients int32
+	head       int32
+	refused    int32 // a head that no window ever has room for; 0: none was refused
+	inLane     int32 // positions in ln.wants and s.wants
+	inSession  int32
 	stale      bool // in Leader.rehold
-	inLane     int  // positions in ln.wants and s.wants
-	inSession  int
 }
 
 // laneFor finds a lane and binds it by the rules in force.
 func (l *Leader) laneFor(key Lane, now Time) *lane {
-	ln := l.lanes[key]
+	h := l.hash(&key)
+	ln := l.lanes[h]
+	for ln != nil && ln.Lane != key {
+		ln = ln.chain
+	}
 	if ln == nil {
-		ln = &lane{Lane: key, at: len(l.laneList)}
-		l.lanes[key] = ln
+		ln = &lane{Lane: key, at: int32(len(l.laneList)), chain: l.lanes[h]}
+		l.lanes[h] = ln
 		l.laneList = append(l.laneList, ln)
 	}
 	if ln.bind == nil || ln.bind.version != l.version {
@@ -72,14 +81,14 @@ func (l *Leader) bind(ln *lane, now Time) {
 		}
 		c := l.counterFor(x, now)
 		c.lanes++
-		c.from = x.From
+		c.from = l.ref(x.From)
 		b.counters = append(b.counters, c)
 		if x.Unit == shaping.Recipients {
 			continue
 		}
 		// Lanes that share a small window take small turns.
 		for k := range c.windows {
-			ln.quantum = min(ln.quantum, max(1, c.windows[k].max/16))
+			ln.quantum = int32(min(int64(ln.quantum), max(1, c.windows[k].max/16)))
 		}
 	}
 	if s := bounds.Suspended; s != nil {
@@ -89,6 +98,33 @@ func (l *Leader) bind(ln *lane, now Time) {
 		}
 	}
 	ln.bind = b
+}
+
+// hash is of what mostly tells lanes apart.
+func (l *Leader) hash(key *Lane) uint64 {
+	h := maphash.String(l.seed, key.Dest.Key) + uint64(key.Kind)
+	for _, s := range [...]string{key.Tenant, key.Source} {
+		if h *= 0x9e3779b97f4a7c15; s != "" {
+			h += maphash.String(l.seed, s)
+		}
+	}
+	return h
+}
+
+// forgetLane takes a lane out of the map.
+func (l *Leader) forgetLane(ln *lane) {
+	h := l.hash(&ln.Lane)
+	if l.lanes[h] == ln {
+		if l.lanes[h] = ln.chain; ln.chain == nil {
+			delete(l.lanes, h)
+		}
+		return
+	}
+	for o := l.lanes[h]; o != nil; o = o.chain {
+		if o.chain == ln {
+			o.chain = ln.chain
+		}
+	}
 }
 
 // unbind lets the lane's counters be forgotten.
@@ -115,11 +151,12 @@ func (l *Leader) want(s *session, x *Want, now Time) {
 		if x.N <= 0 {
 			return
 		}
-		w = &want{s: s, ln: ln, inLane: len(ln.wants), inSession: len(s.wants)}
+		w = &want{s: s, ln: ln, inLane: int32(len(ln.wants)), inSession: int32(len(s.wants))}
 		ln.wants = append(ln.wants, w)
 		s.wants = append(s.wants, w)
 	}
-	w.n, w.recipients, w.head = max(0, x.N), max(x.Recipients, x.N), max(x.Head, 1)
+	w.n = clip(x.N)
+	w.recipients, w.head = max(clip(x.Recipients), w.n), max(clip(x.Head), 1)
 	if w.refused > 0 && w.head >= w.refused {
 		w.n = 0
 	}
@@ -136,6 +173,19 @@ func (l *Leader) want(s *session, x *Want, now Time) {
 	}
 }
 
+// clip makes a number that somebody sent one that can be reckoned with.
+func clip(n int) int32 { return int32(min(max(n, 0), 1<<30)) }
+
+// ref is the one copy of a rule's name that all its counters share.
+func (l *Leader) ref(r shaping.RuleRef) *shaping.RuleRef {
+	p := l.refs[r]
+	if p == nil {
+		p = &r
+		l.refs[r] = p
+	}
+	return p
+}
+
 // push has the lane served in the next Turn.
 func (l *Leader) push(ln *lane) {
 	ln.state = laneReady
@@ -145,7 +195,7 @@ func (l *Leader) push(ln *lane) {
 // peek is the demand that comes next; nil: there is none.
 func (ln *lane) peek() *want {
 	for range ln.wants {
-		if ln.next >= len(ln.wants) {
+		if int(ln.next) >= len(ln.wants) {
 			ln.next = 0
 		}
 		if w := ln.wants[ln.next]; w.n > 0 {
@@ -184,7 +234,7 @@ func (l *Leader) forgetWants() {
 		ln.state, ln.on = laneIdle, nil
 	}
 	for _, c := range l.list {
-		c.queue, c.starved, c.index = laneQueue{}, false, -1
+		c.queue, c.starved, c.index = nil, false, -1
 	}
 	clear(l.sleep)
 	clear(l.ready)
@@ -202,6 +252,9 @@ func (q *laneQueue) len() int     { return len(q.lanes) - q.from }
 func (q *laneQueue) first() *lane { return q.lanes[q.from] }
 
 func (q *laneQueue) push(ln *lane) {
+	if q.from == len(q.lanes) {
+		q.lanes, q.from = q.lanes[:0], 0
+	}
 	if q.from > 32 && q.from > len(q.lanes)/2 {
 		n := copy(q.lanes, q.lanes[q.from:])
 		clear(q.lanes[n:])
@@ -213,8 +266,6 @@ func (q *laneQueue) push(ln *lane) {
 func (q *laneQueue) pop() *lane {
 	ln := q.lanes[q.from]
 	q.lanes[q.from] = nil
-	if q.from++; q.from == len(q.lanes) {
-		q.lanes, q.from = q.lanes[:0], 0
-	}
+	q.from++
 	return ln
 }

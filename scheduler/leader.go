@@ -1,6 +1,10 @@
 package scheduler
 
-import "github.com/tarishi/tarishi/shaping"
+import (
+	"hash/maphash"
+
+	"github.com/tarishi/tarishi/shaping"
+)
 
 // Leader decides. One goroutine drives it, with the time of its clock in hand. It
 // reads the FSM and changes it never; what must be known to the next leader goes
@@ -24,13 +28,16 @@ type Leader struct {
 	back        bool // a session needs more
 	leaseSent   Time // the latest end of leases in the log, or in an entry under way
 
-	lanes     map[Lane]*lane
+	seed      maphash.Seed
+	lanes     map[uint64]*lane // by the hash of the Lane, which is large
 	laneList  []*lane
 	sweptLane int
 	counters  map[string]*counter
 	list      []*counter
 	swept     int
 	sweptPast int
+
+	refs map[shaping.RuleRef]*shaping.RuleRef
 
 	forgetting map[uint64]bool // counters of the log: an entry that forgets them is under way
 
@@ -78,8 +85,8 @@ type effect struct {
 func NewLeader(p Params, f *FSM, term uint64, now Time) *Leader {
 	l := &Leader{
 		p: p, f: f, term: term, start: now, table: f.table, version: f.book.Version,
-		lanes: map[Lane]*lane{}, counters: map[string]*counter{}, sessions: map[SessionID]*session{},
-		forgetting: map[uint64]bool{}, nextCounter: f.lastCounter, leaseSent: f.lease,
+		seed: maphash.MakeSeed(), lanes: map[uint64]*lane{}, counters: map[string]*counter{}, sessions: map[SessionID]*session{},
+		refs: map[shaping.RuleRef]*shaping.RuleRef{}, forgetting: map[uint64]bool{}, nextCounter: f.lastCounter, leaseSent: f.lease,
 		// In this term's name, so that no id is ever given twice.
 		nextGrant: GrantID(term << 40), nextSlot: SlotID(term << 40), nextEpoch: term << 32,
 	}
@@ -143,6 +150,7 @@ func (l *Leader) Changed(now Time) {
 		return
 	}
 	l.table, l.version = l.f.table, l.f.book.Version
+	l.refs = map[shaping.RuleRef]*shaping.RuleRef{}
 	// Grants out under the old rules die with their ends; what sessions want they say
 	// anew, once they work by the new ones.
 	l.versions = append(l.versions, effect{l.version, min(l.horizon, now+l.p.Lookahead+l.p.Life)})

@@ -14,13 +14,13 @@ func (l *Leader) Live(now Time) []Live {
 		n := 0
 		recipients := 0
 		for _, w := range ln.wants {
-			n += w.n
+			n += int(w.n)
 			if w.n > 0 {
-				recipients += w.recipients
+				recipients += int(w.recipients)
 			}
 		}
 		for _, c := range ln.bind.counters {
-			if c.unit == shaping.Recipients {
+			if c.weighs {
 				waiting[c] += recipients
 			} else {
 				waiting[c] += n
@@ -33,10 +33,11 @@ func (l *Leader) Live(now Time) []Live {
 			continue
 		}
 		c.advance(now, c.keep)
+		unit, _, _, _ := shaping.SplitCounter(c.name)
 		for i := range c.windows {
 			w := &c.windows[i]
 			x := Live{
-				Counter: c.name, Unit: c.unit, Max: int(w.max), Length: w.length, From: c.from,
+				Counter: c.name, Unit: unit, Max: int(w.max), Length: w.length, From: *c.from,
 				Used: int(max(0, w.count-c.out)), InFlight: int(c.out), Waiting: waiting[c],
 			}
 			one := ledger{cells: c.cells, windows: c.windows[i : i+1]}

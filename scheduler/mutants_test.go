@@ -2,12 +2,7 @@ package scheduler
 
 // mutants are the broken variants by name, with the mix of faults that aims at them and
 // a run that catches each.
-var mutants = map[string]struct {
-	broken  mutation
-	mix     string
-	seed    int64
-	minutes int64
-}{
+var mutants = map[string]mutant{
 	"NoTail":           {noTail, "storm", 0, 1},
 	"NoShortWait":      {noShortWait, "storm", 3, 1},
 	"GrantUncommitted": {grantUncommitted, "elections", 1, 2},
@@ -28,4 +23,10 @@ var mutants = map[string]struct {
 	"ForceEarly":       {forceEarly, "cuts", 0, 1},
 	"LostHistory":      {lostHistory, "storm", 0, 1},
 	"PartsAtOnce":      {partsAtOnce, "storm", 0, 1},
+}
+
+type mutant struct {
+	broken        mutation
+	mix           string
+	seed, minutes int64 // of the run
 }

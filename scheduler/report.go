@@ -1,7 +1,5 @@
 package scheduler
 
-import "github.com/tarishi/tarishi/shaping"
-
 // given is a grant that is not settled.
 type given struct {
 	bind                *binding
@@ -75,7 +73,7 @@ func (l *Leader) use(u *Use) {
 	at := max(u.At, g.from)
 	for _, c := range g.bind.counters {
 		used, back := int64(g.started-was.started), int64(g.returned-was.returned)
-		if c.unit == shaping.Recipients {
+		if c.weighs {
 			used, back = int64(g.startedTo-was.startedTo), int64(g.returnedT-was.returnedT)
 		}
 		l.settle(c, g.end, at, used, back)
@@ -136,7 +134,7 @@ func (l *Leader) expire(now Time) {
 			}
 			for _, c := range g.bind.counters {
 				left := int64(g.n - g.started - g.returned)
-				if c.unit == shaping.Recipients {
+				if c.weighs {
 					left = int64(g.recipients - g.startedTo - g.returnedT)
 				}
 				if left > 0 {

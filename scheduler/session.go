@@ -55,6 +55,7 @@ func (l *Leader) Hello(now Time, h Hello) bool {
 	l.claimSlots(s, h.Slots, now)
 	l.claimParts(s, h.Parts)
 	s.old, s.heard, s.beat = false, true, now
+	s.drains = len(h.Parts) > 0 // its first beat says so; a Turn before that must not take them away
 	l.renew(s, now)
 	return true
 }
@@ -66,7 +67,15 @@ func (l *Leader) Hello(now Time, h Hello) bool {
 // waits as long for those it does not hear of.
 func (l *Leader) renew(s *session, now Time) {
 	if s.version == l.version || l.p.broken == forceEarly {
+		lasted := l.lasts(s, now)
 		s.promised = max(s.promised, min(now+l.p.Lease, s.bound))
+		if !lasted && l.lasts(s, now) {
+			for _, w := range s.slotWants {
+				if w.on != nil {
+					l.look(w.on)
+				}
+			}
+		}
 		s.lease = max(s.lease, s.promised)
 		if s.bound < now+l.p.Lease/2 { // it is new, or was absent and is back
 			l.back, l.hungry = true, true
@@ -102,8 +111,7 @@ func (l *Leader) lasts(s *session, now Time) bool {
 	return s.heard && !s.over && !s.cut && s.promised-now > l.p.Quit
 }
 
-// able tells whether the session may be given anything in a lane, too: under other
-// rules than its own the same lane may be bounded by something else.
+// able tells whether the session may be given something in a lane now.
 func (l *Leader) able(s *session, now Time) bool {
 	return l.lasts(s, now) && s.version == l.version
 }
@@ -140,7 +148,9 @@ func (l *Leader) Beat(now Time, b Beat) {
 	}
 	s.draining = b.Draining
 	s.drains = b.Parts && !b.Draining
-	if l.drained || s.draining || !l.able(s, now) {
+	if l.drained || s.draining || s.version != l.version {
+		// Under other rules than its own the same lane may be bounded by something
+		// else. It says all it wants anew when it has taken the rules in force.
 		l.dropWants(s)
 		return
 	}
@@ -192,22 +202,24 @@ func (l *Leader) end(s *session, now Time, closed bool) {
 	l.leavers = append(l.leavers, s.id)
 }
 
-// lapse ends the sessions whose lease is over. One that never said Hello gets the
-// time of a lease to do so.
+// lapse ends the sessions whose lease is over. One that this leader has not promised
+// anything yet gets the time of a lease for it, but holds nothing any more.
 func (l *Leader) lapse(now Time) {
 	for _, s := range l.roll {
-		switch {
-		case s.over:
-		case !s.heard && now < s.born+l.p.Lease:
-			// What it may have held is free when its old lease is over, all the same.
-			if s.old && now > s.lease {
-				l.endSlots(s, now, false)
-				s.old = false
-			}
-		case s.lease == 0 && now < s.born+l.p.Lease: // it has yet to take the rules
-		case now > s.lease:
-			l.end(s, now, false)
+		if s.over || now <= s.lease {
+			continue
 		}
+		if s.promised > 0 || now > max(s.born, s.beat)+l.p.Lease {
+			l.end(s, now, false)
+			continue
+		}
+		if s.old || len(s.slots) > 0 {
+			l.endSlots(s, now, false)
+		}
+		if s.parts > 0 {
+			l.endParts(s)
+		}
+		s.old = false
 	}
 }
 

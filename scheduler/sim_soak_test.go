@@ -18,10 +18,7 @@ func TestMutantsFresh(t *testing.T) {
 			t.Parallel()
 			caught, first := 0, ""
 			for i := range fresh {
-				o := options{seed: *seed0 + least + int64(i), length: 8 * 60 * sec, faults: mutants[name].mix, changes: true, broken: mutants[name].broken}
-				s := newSim(o, worldFor(o.faults))
-				s.run()
-				if p := s.check(); len(p) > 0 {
+				if p := mutants[name].run(*seed0+least+int64(i), 8); len(p) > 0 {
 					if caught++; first == "" {
 						first = p[0]
 					}

@@ -171,7 +171,7 @@ func (s *sim) begin(n *node, raftTerm uint64) {
 			s.begin(n, raftTerm)
 		}
 	}
-	for _, h := range n.fsm.counters {
+	for _, h := range n.fsm.order {
 		if h.open > 0 {
 			s.count.OpenReserved++
 			break

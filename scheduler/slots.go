@@ -283,8 +283,8 @@ func (l *Leader) giveSlots(c *slotCounter, now Time) {
 	for blocked := 0; c.room() && blocked < len(c.waiting); {
 		w := c.poorest(blocked)
 		switch other := l.obstacle(w); {
-		case !l.able(w.s, now):
-			l.setSlotWant(w, 0) // it says so again
+		case !l.lasts(w.s, now):
+			blocked++
 			continue
 		case w.ln.shut != "":
 			l.leaveQueue(w)

@@ -27,7 +27,7 @@ func (l *Leader) shareOf(s *session, c *slotCounter) *slotShare {
 func (l *Leader) loadShares(s *session) {
 	slots := l.f.sessions[s.id].slots
 	for _, id := range slices.Sorted(maps.Keys(slots)) {
-		c := l.slotCounter(l.f.counters[id].name)
+		c := l.slotCounter(l.f.past(id).name)
 		h := l.shareOf(s, c)
 		h.committed = slots[id]
 		if l.p.broken != slotsAtOnce {

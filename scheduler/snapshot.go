@@ -78,7 +78,7 @@ func (f *FSM) appendSessions(b []byte) []byte {
 }
 
 func (f *FSM) appendCounters(b []byte) []byte {
-	b = binary.AppendUvarint(b, uint64(len(f.counters)))
+	b = binary.AppendUvarint(b, uint64(len(f.byName)))
 	last := uint64(0)
 	for _, h := range f.order {
 		if h.gone {
@@ -201,7 +201,7 @@ func (f *FSM) readSessions(d *decoder) {
 }
 
 func (f *FSM) readCounters(d *decoder) {
-	id := uint64(0)
+	id, last := uint64(0), uint64(0)
 	for n := d.count(6); n > 0 && !d.bad; n-- {
 		id += d.uvarint()
 		h := &past{id: id, name: d.text(), keep: d.time(Millisecond), open: d.varint(), tailed: d.octet() == 1}
@@ -212,12 +212,17 @@ func (f *FSM) readCounters(d *decoder) {
 			at += d.time(Microsecond)
 			h.cells = append(h.cells, cell{at, int64(d.number())})
 		}
-		f.counters[id], f.byName[h.name] = h, h
+		if id <= last && last > 0 || f.byName[h.name] != nil {
+			d.fail()
+			return
+		}
+		last = id
+		f.byName[h.name] = h
 		f.order = append(f.order, h)
 	}
 	for _, s := range f.sessions {
 		for counter := range s.slots {
-			h := f.counters[counter]
+			h := f.past(counter)
 			if h == nil {
 				d.fail()
 				return

@@ -37,7 +37,7 @@ func (l *Leader) sweep(c *Command, now Time) {
 
 // sweepLane drops demands of nothing, and the lane when none is left.
 func (l *Leader) sweepLane(ln *lane, now Time) bool {
-	if ln.state != laneIdle && ln.state != laneShut || ln.used+idleAfter > now {
+	if ln.state != laneIdle && ln.state != laneShut || ln.used+dropAfter > now {
 		return false
 	}
 	for i := len(ln.wants) - 1; i >= 0; i-- {
@@ -49,7 +49,7 @@ func (l *Leader) sweepLane(ln *lane, now Time) bool {
 		return false
 	}
 	ln.unbind()
-	delete(l.lanes, ln.Lane)
+	l.forgetLane(ln)
 	last := l.laneList[len(l.laneList)-1]
 	l.laneList[ln.at], last.at = last, ln.at
 	l.laneList[len(l.laneList)-1] = nil
@@ -60,7 +60,7 @@ func (l *Leader) sweepLane(ln *lane, now Time) bool {
 // sweepCounter drops a counter whose whole past is in the log.
 func (l *Leader) sweepCounter(c *counter, now Time) bool {
 	if c.lanes > 0 || c.open != 0 || c.asked != 0 || c.inUse != 0 || len(c.pending) > 0 || c.flights > 0 ||
-		c.dirty || c.pooled || c.touched || c.index >= 0 || c.queue.len() > 0 || c.last+idleAfter > now {
+		c.dirty || c.pooled || c.touched || c.index >= 0 || c.waiting() > 0 || c.last+dropAfter > now {
 		return false
 	}
 	delete(l.counters, c.name)

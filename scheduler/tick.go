@@ -9,10 +9,12 @@ import (
 const (
 	tickEvery  = 100 * Millisecond
 	tickSoon   = 25 * Millisecond
-	mostRecs   = 20_000 // in one entry
-	mostFlight = 8      // entries under way
-	idleAfter  = 2 * Second
-	sweepMost  = 2048 // looked at with each entry
+	mostRecs   = 20_000      // in one entry
+	mostFlight = 8           // entries under way
+	idleAfter  = 2 * Second  // what was not drawn from for so long is given back
+	dropAfter  = 10 * Second // and the lane, or counter, is forgotten
+
+	sweepMost = 512 // looked at with each entry
 )
 
 // flight is an entry under way, and the counters it speaks of.
@@ -172,7 +174,9 @@ func (l *Leader) fill(x *counter, r Rec, now Time) Rec {
 		}
 		r.Close = append(r.Close, Start{at, p.n})
 	}
-	x.pending = x.pending[:0]
+	if x.pending = x.pending[:0]; idle {
+		x.pending = nil
+	}
 	return r
 }
 
@@ -200,7 +204,7 @@ func (l *Leader) Committed(now Time, c *Command) {
 		r.c.inUse -= r.closed
 		if r.c.starved && r.added > 0 {
 			r.c.starved = false
-			if r.c.queue.len() > 0 {
+			if r.c.waiting() > 0 {
 				l.doze(r.c, now)
 			}
 		}

@@ -59,9 +59,9 @@ type Beat struct {
 	Conn     uint64 // of the Hello before; beats of an older connection are ignored
 	Seq      uint64
 	Version  uint64     // of the rules it works by for everything it starts; see Leader.InForce
-	Wants    []Want     // absolute: replaces the last one of the same lane; N 0: nothing
+	Wants    []Want     // absolute: replaces the last one of the same lane; N 0: nothing. All of them, after a Hello and with a new Version
 	Uses     []Use      // totals by grant, so that saying them twice does no harm
-	Slots    []SlotWant // absolute: replaces the last one of the same lane
+	Slots    []SlotWant // the same
 	Closed   []SlotID   // connections that are closed, for certain
 	Parts    bool       // it drains WAIT and wants its share of partitions
 	Gone     []Part     // revoked partitions that it has let go of, with their epochs

@@ -22,13 +22,13 @@ func (p Params) widened(length Time) Time {
 // cells of its ledger from first on.
 type window struct {
 	max    int64
-	length Time // as the rule says it
-	wide   Time // how long a start occupies it
-	shut   Time // full until then: starts of older terms are not known well enough
-	grid   uint8
-	first  int
-	moved  int   // where first goes while the ledger is thinned
+	length Time  // as the rule says it
+	wide   Time  // how long a start occupies it
+	shut   Time  // full until then: starts of older terms are not known well enough
 	count  int64 // starts in it: known, or possible under grants given out
+	first  int32
+	moved  int32 // where first goes while the ledger is thinned
+	grid   uint8
 }
 
 // ledger is the starts of one counter, and the windows that look at them: one past,
@@ -46,7 +46,7 @@ func (g *ledger) setWindows(ws []window, now Time) {
 	for i := range ws {
 		w := &ws[i]
 		w.grid = max(finest, floorLog2(w.wide/256))
-		w.first, w.count = len(g.cells), 0
+		w.first, w.count = int32(len(g.cells)), 0
 		for w.first > 0 && g.cells[w.first-1].at+w.wide > now {
 			w.first--
 			w.count += g.cells[w.first].n
@@ -61,7 +61,7 @@ func (g *ledger) add(at Time, n int64) {
 	grid := uint8(28)
 	released := 0 // cells before it have left a window
 	for k := range g.windows {
-		released = max(released, g.windows[k].first)
+		released = max(released, int(g.windows[k].first))
 	}
 	if len(g.windows) > 0 {
 		grid = g.windows[0].grid
@@ -76,13 +76,13 @@ func (g *ledger) add(at Time, n int64) {
 	default:
 		g.cells = insert(g.cells, i, cell{at, n})
 		for k := range g.windows {
-			if w := &g.windows[k]; w.first > i {
+			if w := &g.windows[k]; int(w.first) > i {
 				w.first++
 			}
 		}
 	}
 	for k := range g.windows {
-		if w := &g.windows[k]; i >= w.first {
+		if w := &g.windows[k]; i >= int(w.first) {
 			w.count += n
 		}
 	}
@@ -100,7 +100,7 @@ func (g *ledger) remove(at Time, n int64) {
 	gone := g.cells[i].n == 0
 	for k := range g.windows {
 		w := &g.windows[k]
-		if i >= w.first {
+		if i >= int(w.first) {
 			w.count -= n
 		} else if gone {
 			w.first--
@@ -115,7 +115,7 @@ func (g *ledger) remove(at Time, n int64) {
 func (g *ledger) advance(now, keep Time) {
 	for k := range g.windows {
 		w := &g.windows[k]
-		for w.first < len(g.cells) && g.cells[w.first].at+w.wide <= now {
+		for int(w.first) < len(g.cells) && g.cells[w.first].at+w.wide <= now {
 			w.count -= g.cells[w.first].n
 			w.first++
 			g.left++
@@ -133,8 +133,8 @@ func (g *ledger) thin(now, keep Time) {
 	oldest := g.oldest()
 	begins := func(i int) (any bool) { // whether a window begins with the cell i
 		for k := range g.windows {
-			if w := &g.windows[k]; w.first == i {
-				w.moved, any = len(out), true
+			if w := &g.windows[k]; int(w.first) == i {
+				w.moved, any = int32(len(out)), true
 			}
 		}
 		return any
@@ -168,7 +168,7 @@ func (g *ledger) thin(now, keep Time) {
 func (g *ledger) oldest() int {
 	i := len(g.cells)
 	for k := range g.windows {
-		i = min(i, g.windows[k].first)
+		i = min(i, int(g.windows[k].first))
 	}
 	return i
 }
@@ -194,7 +194,7 @@ func (g *ledger) room(t Time) int64 {
 			return 0
 		}
 		a := w.max - w.count
-		for i := w.first; i < len(g.cells) && g.cells[i].at+w.wide <= t; i++ {
+		for i := int(w.first); i < len(g.cells) && g.cells[i].at+w.wide <= t; i++ {
 			a += g.cells[i].n
 		}
 		n = min(n, a)
@@ -211,7 +211,7 @@ func (g *ledger) earliest(now Time, need int64) Time {
 			return never
 		}
 		t = max(t, w.shut)
-		for i, a := w.first, w.max-w.count; a < need; i++ {
+		for i, a := int(w.first), w.max-w.count; a < need; i++ {
 			a += g.cells[i].n
 			t = max(t, g.cells[i].at+w.wide)
 		}

@@ -103,7 +103,7 @@ func TestLedgerAgainstEveryStart(t *testing.T) {
 							t.Fatalf("cell %d: %v after %v", k, c, last)
 						}
 						last = c.at
-						if k >= w.first {
+						if k >= int(w.first) {
 							sum += c.n
 						}
 					}
