@@ -89,14 +89,15 @@ func (d *Deliverer) refreshPurse(p *purse, now time.Time) {
 	a, s := p.account, d.c.Scheduler
 	limits := s.Limits(a.to, p.tenant)
 	p.maxRecipients = limits.MaxRecipients
-	if limits.Permits == (p.permits == nil) {
-		if p.permits != nil {
-			p.permits.Want(0, 0, 0)
-			p.permits = nil
-		} else {
-			p.permits = s.Permits(a.to, p.tenant)
+	switch {
+	case limits.Permits:
+		if p.permits == nil {
+			p.told = want{}
 		}
-		p.told = want{}
+		p.permits = s.Permits(a.to, p.tenant) // the same, perhaps by other limits
+	case p.permits != nil:
+		p.permits.Want(0, 0, 0)
+		p.permits, p.told = nil, want{}
 	}
 	p.reopen() // the scheduler will say so if it is still shut
 	if p.suspended = limits.Suspended; p.suspended {
