@@ -71,8 +71,14 @@ func TestLimitsChange(t *testing.T) {
 	change("resume", free)
 	change("unset", free)
 	change("unset", windowed)
+	open := Now()
 	c.Await(time.Minute)
 	trace, _ := c.Finish(windows.Rules{}, 10*time.Minute)
+	for d, p := range pauses(t, trace, open, 20*time.Second) {
+		if p > 10 {
+			t.Errorf("nothing to %s for %.1f s after its limit had gone", d, p)
+		}
+	}
 	r, err := windows.Judge(trace, windows.Rules{Limits: judged})
 	if err != nil {
 		t.Fatal(err)
