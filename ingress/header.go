@@ -38,7 +38,7 @@ type headerFilter struct {
 	drop     bool  // the current field is dropped
 	catch    bool  // and kept in tenant
 	tenant   []byte
-	held     int   // octets in hold
+	held     int // octets in hold
 	hold     [longestName]byte
 }
 
