@@ -13,8 +13,8 @@ race: ## all tests under the race detector
 check: ## what CI runs
 	bash .ci/run
 
-soak: ## the long ones: 50 kills under load, power cuts, random receivers, a cluster under a nemesis
-	go test -p 1 -tags soak -timeout 90m -v ./crashtest/... ./cmd/tarishi
+soak: ## the long ones: thousands of seeds and mutants, kills and power cuts under load, a cluster under a nemesis
+	go test -p 1 -tags soak -timeout 180m -v ./scheduler ./cluster ./queue ./deliverer ./crashtest/... ./cmd/tarishi
 
 lab: ## a cluster in network namespaces: what `make soak` does of it; STEPS of the nemesis, RUN a test's name (needs root, ip, iptables)
 	go test -tags soak -timeout 12h -v -run '$(or $(RUN),.)' ./crashtest/netlab -netlab.steps $(or $(STEPS),40) $(if $(SEED),-netlab.seed $(SEED))
