@@ -212,12 +212,20 @@ func (c *carrier) hangUp() {
 	if c.client == nil {
 		return
 	}
+	gone := false
 	if !c.slam {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.d.hard), 2*time.Second)
-		_ = c.client.Quit(ctx)
+		if c.slot != nil {
+			gone = c.client.QuitToEnd(ctx)
+		} else {
+			_ = c.client.Quit(ctx)
+		}
 		cancel()
 	}
 	c.lost()
+	if gone {
+		c.closed = time.Time{} // the host counts it no more: the next may come at once
+	}
 }
 
 // lost notes that the connection is gone. Its slot stays: see dropSlot.

@@ -46,10 +46,9 @@ func TestFewConnectionsAreKeptBusy(t *testing.T) {
 				if peak != 2 {
 					s.Errorf("%d connections at a time, want 2", peak)
 				}
-				// 20 messages a second are possible; a connection changes every 5 s and its
-				// slot rests for a second.
-				if n := sink.Count(); n < 40*20*80/100 {
-					s.Errorf("%d sent in 40 s over two connections, want 640 or more", n)
+				// 20 messages a second are possible: a host that has hung up itself needs no rest.
+				if n := sink.Count(); n < 40*20*95/100 {
+					s.Errorf("%d sent in 40 s over two connections, want 760 or more", n)
 				}
 				per := map[int]int{}
 				for _, x := range sink.Messages() {

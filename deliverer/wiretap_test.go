@@ -30,6 +30,7 @@ type tappedConn struct {
 	net.Conn
 	w      *wiretap
 	addr   string
+	last   int // its last MAIL FROM, in w.mails
 	closed bool
 }
 
@@ -38,10 +39,11 @@ func (c *tappedConn) Write(b []byte) (int, error) {
 	for line := range bytes.Lines(b) {
 		if from, ok := strings.CutPrefix(string(line), "MAIL FROM:<"); ok {
 			from, _, _ = strings.Cut(from, ">")
+			c.last = len(c.w.mails)
 			c.w.mails = append(c.w.mails, tapped{at: time.Now(), addr: c.addr, from: from})
 		}
-		if bytes.HasPrefix(line, []byte("RCPT TO:")) && len(c.w.mails) > 0 {
-			c.w.mails[len(c.w.mails)-1].recipients++
+		if bytes.HasPrefix(line, []byte("RCPT TO:")) {
+			c.w.mails[c.last].recipients++
 		}
 	}
 	c.w.mu.Unlock()

@@ -6,7 +6,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/tarishi/tarishi/mail"
@@ -213,6 +215,44 @@ func (c *Client) Quit(ctx context.Context) error {
 	}
 	_, err := c.readReply(StageQuit, c.t.Quit)
 	return err
+}
+
+// QuitToEnd is Quit that waits until the host has hung up. true: it has, so that
+// whoever it counts as connected, it does not count us any more.
+func (c *Client) QuitToEnd(ctx context.Context) bool {
+	if c.closed {
+		return false
+	}
+	end := c.begin(ctx)
+	defer c.Close()
+	defer end()
+	if c.writeCommand(StageQuit, c.t.Quit, "QUIT\r\n") != nil {
+		return false
+	}
+	if _, err := c.readReply(StageQuit, c.t.Quit); err != nil {
+		return false
+	}
+	_ = c.conn.SetReadDeadline(time.Now().Add(c.t.Quit)) // fails on a connection that has ended
+	if c.ctx.Err() != nil {
+		return false
+	}
+	gone := readToEnd(c.conn)
+	if c.encrypted() {
+		return readToEnd(c.raw) // the end of TLS is not the end of the connection
+	}
+	return gone
+}
+
+// readToEnd tells whether the host closes the connection. One that goes on talking
+// is out of step.
+func readToEnd(conn net.Conn) bool {
+	var buf [512]byte
+	for range 8 {
+		if _, err := conn.Read(buf[:]); err != nil {
+			return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
+		}
+	}
+	return false
 }
 
 // Close closes the connection at once. It may be called again.
