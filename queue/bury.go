@@ -13,13 +13,13 @@ import (
 )
 
 // buryAfter is for how long a run must have been silent to be a dead one's.
-const buryAfter = time.Minute
+const buryAfter = 4 * beatEvery
 
 // bury takes away the marks of dead runs when nobody needs their journals any more,
 // as long as ctx lasts: every look at the past would have to reach back to them. The
 // node that holds partition 0 does.
 func (t *team) bury(ctx context.Context) {
-	tick := time.NewTicker(15 * time.Second)
+	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
 	for {
 		select {

@@ -134,8 +134,9 @@ func (m *member) work(ctx context.Context, made func(*Job)) (ended func()) {
 // Three servers that keep everything three times, and four nodes on them: one of these
 // is on no server's machine.
 func TestReplicated(t *testing.T) {
+	t.Parallel()
 	r := startReplicas(t)
-	f := fleetOn(t, nil, Options{Replicas: 3, AckWait: 6 * time.Second})
+	f := fleetOn(t, nil, Options{Replicas: 3, AckWait: 4 * time.Second})
 	var ms []*member
 	for i := range 3 {
 		ms = append(ms, f.joinOn(fmt.Sprint("n", i), r.nats[i]))

@@ -53,9 +53,6 @@ func newFleet(t testing.TB, o Options) *fleet {
 
 func fleetOn(t testing.TB, s InProcess, o Options) *fleet {
 	f := &fleet{t: t, server: s, opts: o}
-	if f.opts.AckWait == 0 {
-		f.opts.AckWait = 3 * time.Second
-	}
 	if f.opts.Replicas == 0 {
 		f.opts.Replicas = 1
 	}
@@ -152,12 +149,12 @@ func allParts() (ps []uint32) {
 // eventually waits for what another goroutine brings about.
 func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(40 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if f() {
 			return
 		}
 	}
-	t.Fatal("not within 15 s: ", what)
+	t.Fatal("not within 40 s: ", what)
 }
 
 // left counts what is in READY and in WAIT.
@@ -200,6 +197,7 @@ func (m *member) drainFor(d time.Duration) (js []*Job) {
 // One node takes mail in, another delivers some and parks the rest, a third one
 // delivers what waits.
 func TestTeamWorksTogether(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, Options{})
 	in, out, waiter := f.join("in"), f.join("out"), f.join("waiter")
 	f.give(waiter, allParts()...)

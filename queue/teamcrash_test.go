@@ -26,7 +26,8 @@ func doubted(t *testing.T, m *member) (out []string) {
 
 // A node dies with mail of READY in hand, at each of its steps.
 func TestTeamNodeDiesWithReady(t *testing.T) {
-	f := newFleet(t, Options{})
+	t.Parallel()
+	f := newFleet(t, Options{AckWait: 3 * time.Second})
 	a, b := f.join("a"), f.join("b")
 	f.give(b, allParts()...)
 	for i := range 5 {
@@ -71,6 +72,7 @@ func nextOf(j *Job) settling {
 
 // A node dies with mail of WAIT in hand, at each of its steps.
 func TestTeamNodeDiesWithWait(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, Options{})
 	a, b := f.join("a"), f.join("b")
 	f.give(a, allParts()...)
@@ -120,7 +122,8 @@ func TestTeamNodeDiesWithWait(t *testing.T) {
 // A frozen node wakes up when others have had its mail for long. It sends nothing and
 // what it stores counts for nothing.
 func TestTeamFrozenNode(t *testing.T) {
-	f := newFleet(t, Options{})
+	t.Parallel()
+	f := newFleet(t, Options{AckWait: 3 * time.Second})
 	a, b := f.join("a"), f.join("b")
 	f.give(a, allParts()...)
 	for i := range 4 {
@@ -173,6 +176,7 @@ func TestTeamFrozenNode(t *testing.T) {
 // What was stored when the partition was another's already counts for nothing, and the
 // old record must not be removed for it.
 func TestTeamStoredTooLate(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, Options{})
 	a, b := f.join("a"), f.join("b")
 	f.give(a, allParts()...)
@@ -191,6 +195,7 @@ func TestTeamStoredTooLate(t *testing.T) {
 // A lease lapses and the same node gets the partition again, with a delivery in hand
 // whose retry it has stored before.
 func TestTeamLapseAndBack(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, Options{})
 	a := f.join("a")
 	f.give(a, allParts()...)
@@ -232,7 +237,8 @@ func (m *member) freeze() {
 
 // What was given back cleanly is offered at once, without a doubt.
 func TestTeamCleanLeave(t *testing.T) {
-	f := newFleet(t, Options{AckWait: 30 * time.Second})
+	t.Parallel()
+	f := newFleet(t, Options{})
 	a, b := f.join("a"), f.join("b")
 	f.give(a, allParts()...)
 	for i := range 4 {
@@ -263,6 +269,7 @@ func TestTeamCleanLeave(t *testing.T) {
 
 // A job that is offered again and again without an outcome is held in the end.
 func TestTeamHoldsWhatComesAgainAndAgain(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, Options{})
 	a := f.join("a")
 	f.give(a, allParts()...)
@@ -288,6 +295,7 @@ func TestTeamHoldsWhatComesAgainAndAgain(t *testing.T) {
 
 // A body stays as long as any delivery of it, and goes with the last.
 func TestTeamBodies(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, Options{MaxInline: 10})
 	a, b := f.join("a"), f.join("b")
 	f.give(b, allParts()...)

@@ -50,6 +50,7 @@ func (m *member) followers() (names []string) {
 
 // The consumer that tells what others store is lost while they store. Nothing is forgotten.
 func TestFollowerLost(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, Options{})
 	a, b := f.join("a"), f.join("b")
 	f.give(b, allParts()...)
@@ -69,6 +70,7 @@ func TestFollowerLost(t *testing.T) {
 
 // What the follower missed all the same, the recount finds, and what it counted twice.
 func TestRecountPartition(t *testing.T) {
+	t.Parallel()
 	for _, wrong := range []int{-7, 5} {
 		f := newFleet(t, Options{})
 		a, b := f.join("a"), f.join("b")
@@ -98,7 +100,8 @@ func TestRecountPartition(t *testing.T) {
 // A partition goes from node to node while mail is stored in it and taken out, and
 // each delivery is made once.
 func TestHandoverUnderLoad(t *testing.T) {
-	f := newFleet(t, Options{AckWait: 30 * time.Second})
+	t.Parallel()
+	f := newFleet(t, Options{})
 	in := f.join("in")
 	ms := []*member{f.join("a"), f.join("b"), f.join("c")}
 	ctx, stop := context.WithCancel(t.Context())
@@ -175,6 +178,7 @@ func TestHandoverUnderLoad(t *testing.T) {
 // An operator asks one node, and all of them act: on what waits, wherever it is held,
 // on what is in READY when a node takes it, and never on what is in hand.
 func TestActEverywhere(t *testing.T) {
+	t.Parallel()
 	var bounced []string
 	f := newFleet(t, Options{Bounce: func(_ context.Context, j *Job, r mail.Reply) error {
 		bounced = append(bounced, j.ID()+" "+r.Text)
@@ -249,7 +253,8 @@ func TestActEverywhere(t *testing.T) {
 
 // A dead node's mark goes when all it had has been taken over, and not before.
 func TestBury(t *testing.T) {
-	f := newFleet(t, Options{})
+	t.Parallel()
+	f := newFleet(t, Options{AckWait: 3 * time.Second})
 	a, b := f.join("a"), f.join("b")
 	a.put("m0", "u@d.test")
 	a.put("m1", "u@d.test")
@@ -291,7 +296,8 @@ func TestBury(t *testing.T) {
 
 // A notice that a dead node had stored is not stored again.
 func TestNoticeOfADeadNode(t *testing.T) {
-	f := newFleet(t, Options{})
+	t.Parallel()
+	f := newFleet(t, Options{AckWait: 3 * time.Second})
 	a, b := f.join("a"), f.join("b")
 	f.give(a, allParts()...)
 	notice := func(m *member, id, origin string) {
