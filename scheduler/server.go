@@ -146,7 +146,36 @@ func (s *Server) Drain(ctx context.Context) error {
 		return nil
 	}
 	r.drain(ctx)
-	return s.raft.Transfer(ctx)
+	err := s.raft.Transfer(ctx)
+	if err != nil {
+		r.end(err) // it hands nothing out any more; a new term of ours does
+	}
+	return err
+}
+
+// ServerStats is what a Server has to show. The counters are of this term.
+type ServerStats struct {
+	Leading  bool
+	Term     uint64
+	Sessions int // with a stream
+	Granted  uint64
+	Started  uint64
+	Late     uint64 // of those started: by a deliverer's stall, over the limit perhaps
+}
+
+// Stats tells how it goes.
+func (s *Server) Stats() ServerStats {
+	r := s.reign.Load()
+	if r == nil {
+		return ServerStats{}
+	}
+	s.state.mu.Lock()
+	defer s.state.mu.Unlock()
+	if r.leader == nil {
+		return ServerStats{}
+	}
+	return ServerStats{Leading: true, Term: r.term, Sessions: len(r.sessions),
+		Granted: uint64(r.leader.granted), Started: uint64(r.leader.starts), Late: uint64(r.leader.late)}
 }
 
 // Serve talks to a node over a connection until either ends it.

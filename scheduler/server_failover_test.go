@@ -81,6 +81,21 @@ func TestLeaderIsLost(t *testing.T) {
 	}
 }
 
+// A leader that cannot hand over, and so does not stop, goes on handing out.
+func TestDrainInVain(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		w.set(shaping.Rule{To: "a.test", Messages: perWindow(10, time.Second)})
+		c := w.client("d1")
+		w.raft.kill(w.servers[1].node)
+		w.raft.kill(w.servers[2].node)
+		if err := w.servers[0].Drain(w.ctx); err == nil {
+			t.Fatal("there is nobody to hand over to")
+		}
+		c.Lane(laneTo("a.test")).Want(1, 1, 1)
+		w.eventually(10*time.Second, "a permit", func() bool { n, _ := c.Lane(laneTo("a.test")).Ready(); return n == 1 })
+	})
+}
+
 // A deliverer that leaves in an orderly way leaves nothing behind that others wait
 // for; one that comes back works again and says so.
 func TestLeavingAndComingBack(t *testing.T) {

@@ -98,15 +98,20 @@ func TestConnectionSlots(t *testing.T) {
 		w.eventually(10*time.Second, "each has one", func() bool { return w.slots("d1") == 1 && w.slots("d2") == 1 && w.slots("d3") == 1 })
 
 		// The leader dies: nobody's connection does, for three seconds of election and
-		// the time to come back.
+		// the time to come back, and no new one is made while one deliverer cannot tell
+		// the new leader what it holds.
 		w.mu.Lock()
 		before := len(spans)
 		w.mu.Unlock()
 		killed := w.leads()
 		w.killServer(killed)
 		time.Sleep(3 * time.Second)
-		w.raft.elect(w.servers[(killed+1)%3].node)
-		time.Sleep(2 * time.Second)
+		next := w.servers[(killed+1)%3]
+		w.net.cut("d1", next.o.Node, true)
+		w.raft.elect(next.node)
+		time.Sleep(6 * time.Second)
+		w.net.cut("d1", next.o.Node, false)
+		time.Sleep(3 * time.Second)
 		w.mu.Lock()
 		for _, s := range spans[before:] {
 			t.Errorf("a connection of %s ended at %v", s.who, s.to.Sub(w.began))

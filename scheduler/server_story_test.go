@@ -203,12 +203,12 @@ func TestChangeWaitsForLapse(t *testing.T) {
 		}
 		cut := time.Now()
 		var mu sync.Mutex
-		var last, worked time.Time // when d2 could still start; was waited for
+		var started, worked time.Time // when d2 could still start; was waited for
 		w.run.Go(func() {
 			for time.Since(cut) < time.Minute {
 				if b.MayStart(old) {
 					mu.Lock()
-					last = time.Now()
+					started = time.Now()
 					mu.Unlock()
 				}
 				time.Sleep(time.Millisecond)
@@ -228,7 +228,8 @@ func TestChangeWaitsForLapse(t *testing.T) {
 		}
 		took := time.Since(cut)
 		mu.Lock()
-		defer mu.Unlock()
+		last := started
+		mu.Unlock()
 		if told != "d2" || !last.Before(p.InForce) || took < 20*time.Second || took > 40*time.Second {
 			t.Errorf("in force after %v; it waited for %q until %v; the last possible start after %v", took, told, worked.Sub(cut), last.Sub(cut))
 		}
@@ -351,6 +352,13 @@ func TestLateStart(t *testing.T) {
 			t.Error("a start after the permit's end is late")
 		}
 		if s := c.Stats(); s.Started != 2 || s.Late != 1 {
+			t.Errorf("%+v", s)
+		}
+		w.eventually(time.Second, "the leader knows", func() bool { return w.servers[0].Stats().Late == 1 })
+		if s := w.servers[0].Stats(); !s.Leading || s.Term != 1 || s.Sessions != 1 || s.Granted != 2 || s.Started != 2 {
+			t.Errorf("%+v", s)
+		}
+		if s := w.servers[1].Stats(); s.Leading {
 			t.Errorf("%+v", s)
 		}
 		// One that is taken and not begun in time is refused.

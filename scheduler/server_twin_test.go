@@ -388,19 +388,19 @@ func (w *twinNet) running(name string) {
 type twinConn struct {
 	w        *twinNet
 	from, to string
-	lossy    flag
+	lossy    toggle
 	in, out  *twinWay
 	mu       sync.Mutex
 	deadline time.Time
 }
 
-type flag struct {
+type toggle struct {
 	mu sync.Mutex
 	on bool
 }
 
-func (f *flag) Store(v bool) { f.mu.Lock(); f.on = v; f.mu.Unlock() }
-func (f *flag) Load() bool   { f.mu.Lock(); defer f.mu.Unlock(); return f.on }
+func (f *toggle) Store(v bool) { f.mu.Lock(); f.on = v; f.mu.Unlock() }
+func (f *toggle) Load() bool   { f.mu.Lock(); defer f.mu.Unlock(); return f.on }
 
 // twinWay is one direction.
 type twinWay struct {

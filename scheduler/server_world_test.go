@@ -184,7 +184,7 @@ func (w *world) client(name string) *worldClient {
 				c.parts[p.N] = p.Epoch
 			} else if c.parts[p.N] == p.Epoch {
 				delete(c.parts, p.N)
-				go c.PartGone(p)
+				time.AfterFunc(300*time.Millisecond, func() { c.PartGone(p) }) // something is under way still
 			}
 		}})
 	w.mu.Lock()
