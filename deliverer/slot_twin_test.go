@@ -78,11 +78,13 @@ func (x *memSlots) held() (n int) {
 	return len(x.all)
 }
 
-// each changes every slot held.
+// each changes every slot in use.
 func (x *memSlots) each(f func(*memSlot)) {
 	x.s.mu.Lock()
 	for _, s := range x.all {
-		f(s)
+		if s.taken {
+			f(s)
+		}
 	}
 	x.s.mu.Unlock()
 	x.s.out().News(x.to, "")
