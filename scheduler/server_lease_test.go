@@ -85,7 +85,7 @@ func TestConnectionSlots(t *testing.T) {
 			}
 			return c
 		}
-		deliver("d1")
+		d1 := deliver("d1")
 		w.eventually(3*time.Second, "two slots", func() bool { return w.slots("d1") == 2 })
 		time.Sleep(5 * time.Second)
 		w.mu.Lock()
@@ -122,11 +122,10 @@ func TestConnectionSlots(t *testing.T) {
 		// A node dies with its connection: the slot is another's within 35 s.
 		w.net.lose("d1")
 		kill["d1"]()
-		died := time.Now()
 		deliver("d4")
 		w.eventually(35*time.Second, "the dead one's slot", func() bool { return w.slots("d2")+w.slots("d3")+w.slots("d4") == 3 })
-		if took := time.Since(died); took < 20*time.Second {
-			t.Errorf("the dead one's slot was given to others after %v: it may have had its connection still", took)
+		if d1.Live() {
+			t.Error("the dead one's slot was given to others while it might have had its connection")
 		}
 
 		// A node that is cut off closes its connection before another may open one.
