@@ -142,7 +142,7 @@ func (l *Leader) block(ln *lane, w *want, c *counter, now Time) {
 			l.refuse(w, c, now)
 			return
 		case at <= now+l.p.Lookahead && c.free(l.p) < need:
-			l.starve(c, need)
+			l.starve(c, w, now)
 		default:
 			l.doze(c, at)
 		}

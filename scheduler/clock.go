@@ -34,7 +34,7 @@ func (c *Follower) At(p Params, local int64) Time {
 	if !c.known {
 		return 0
 	}
-	return c.stamp + Time(float64(local-c.local)*(1-2*p.Rho))
+	return c.stamp + p.slow(local-c.local)
 }
 
 // Observe works in a stamp (see FSM.Stamp) that is known since local. It returns by

@@ -151,9 +151,14 @@ func (l *Leader) mark(c *counter) {
 	}
 }
 
-// starve makes the counter wait for a reservation.
-func (l *Leader) starve(c *counter, need int64) {
-	c.starved, c.short = true, need
+// starve makes the counter wait for a reservation: of as much as the demand that is
+// first can have now.
+func (l *Leader) starve(c *counter, w *want, now Time) {
+	n, need := int64(min(w.n, w.ln.quantum)), c.need(w)
+	if c.weighs {
+		n = (int64(w.recipients)*n + int64(w.n) - 1) / int64(w.n)
+	}
+	c.starved, c.short = true, max(need, min(n, c.room(now)))
 	l.mark(c)
 	l.hungry = true
 	if c.index >= 0 {
@@ -261,7 +266,7 @@ func (l *Leader) wake(c *counter, now Time) {
 			return
 		}
 		if c.free(l.p) < need {
-			l.starve(c, need)
+			l.starve(c, w, now)
 			return
 		}
 		ln := c.dequeue()

@@ -24,13 +24,14 @@ func (v *Interval) Observe(p Params, q int64, stamp Time, r int64) (behind Time)
 		*v = Interval{stamp, stamp, r, q, true}
 		return 0
 	}
-	if low := v.Lower(p, r); stamp > low {
+	if stamp > v.Lower(p, r) {
 		v.lower, v.lowerAt = stamp, r
-	} else {
-		// The leader stamped at q or later, when its clock read Lower(q) at least.
-		behind = max(0, v.Lower(p, q)-stamp)
 	}
-	if stamp+Time(float64(r-q)*(1+2*p.Rho)) < v.upper+Time(float64(r-v.upperAt)*(1+2*p.Rho)) {
+	// The leader stamped at q or later, when its clock had read Lower(q) already.
+	if behind = max(0, v.Lower(p, q)-stamp); behind > 0 && !p.trusting() {
+		return behind
+	}
+	if stamp+p.fast(r-q) < v.upper+p.fast(r-v.upperAt) {
 		v.upper, v.upperAt = stamp, q
 	}
 	return behind
@@ -38,27 +39,30 @@ func (v *Interval) Observe(p Params, q int64, stamp Time, r int64) (behind Time)
 
 // Lower is what the leader's clock reads at least when the local one reads x.
 func (v *Interval) Lower(p Params, x int64) Time {
-	return v.lower + Time(float64(x-v.lowerAt)*(1-2*p.Rho))
+	return v.lower + p.slow(x-v.lowerAt)
 }
 
 // Upper is what it reads at most. It is never below Lower: where a leader's clock has
 // stood still unseen, the older answers win.
 func (v *Interval) Upper(p Params, x int64) Time {
-	u := v.upper + Time(float64(x-v.upperAt)*(1+2*p.Rho)) + 1
-	if p.broken == noMax || p.broken == noFenceNoMax {
+	u := v.upper + p.fast(x-v.upperAt) + 1
+	if p.trusting() {
 		return u
 	}
 	return max(u, v.Lower(p, x))
 }
 
+// trusting tells whether clocks that have stood still are taken at their word.
+func (p Params) trusting() bool { return p.broken == noMax || p.broken == noFenceNoMax }
+
 // when is the instant of the local clock at which Upper may reach t.
 func (v *Interval) when(p Params, t Time) int64 {
-	u := v.upperAt + int64(float64(t-v.upper-1)/(1+2*p.Rho))
-	l := v.lowerAt + int64(float64(t-v.lower)/(1-2*p.Rho))
+	u := v.upperAt + int64(float64(t-v.upper-1)*(1-p.Rho)/(1+p.Rho))
+	l := v.lowerAt + int64(float64(t-v.lower)*(1+p.Rho)/(1-p.Rho))
 	return min(u, l)
 }
 
 // after is an instant of the local clock at which Lower has reached t.
 func (v *Interval) after(p Params, t Time) int64 {
-	return v.lowerAt + int64(float64(t-v.lower)/(1-2*p.Rho)) + 1000
+	return v.lowerAt + int64(float64(t-v.lower)*(1+p.Rho)/(1-p.Rho)) + 1000
 }

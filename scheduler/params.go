@@ -46,5 +46,10 @@ func DefaultParams() Params {
 	}
 }
 
+// fast is how much of another clock's time may pass in a stretch of one's own, at
+// most; slow is how much at least.
+func (p Params) fast(d int64) Time { return Time(float64(d) * (1 + p.Rho) / (1 - p.Rho)) }
+func (p Params) slow(d int64) Time { return Time(float64(d) * (1 - p.Rho) / (1 + p.Rho)) }
+
 // drift is how far two clocks of the cluster can come apart in d, rounded up.
-func (p Params) drift(d Time) Time { return Time(2*p.Rho*float64(d)) + 1 }
+func (p Params) drift(d Time) Time { return p.fast(int64(d)) - d + 1 }

@@ -105,8 +105,11 @@ func (d *slotDesk) uses(name string) bool { return d.counters[name] != nil }
 // taken is how many connections may be open under the limit, or were a moment ago.
 func (c *slotCounter) taken() int { return len(c.held) + c.resting + c.unheard }
 
+// fits tells whether n more fit.
+func (c *slotCounter) fits(n int) bool { return c.max < 0 || c.taken()+n <= c.max }
+
 // room tells whether one more fits.
-func (c *slotCounter) room() bool { return c.max < 0 || c.taken() < c.max }
+func (c *slotCounter) room() bool { return c.fits(1) }
 
 func (l *Leader) slotCounter(name string) *slotCounter {
 	d := &l.slots
@@ -280,7 +283,8 @@ func (l *Leader) turnSlots(now Time) {
 // giveSlots gives out what is free under one limit, to those who have least.
 func (l *Leader) giveSlots(c *slotCounter, now Time) {
 	l.trim(c)
-	for blocked := 0; c.room() && blocked < len(c.waiting); {
+	logged := 0 // places kept for those who wait for the log: nobody passes them by
+	for blocked := 0; c.fits(1+logged) && blocked < len(c.waiting); {
 		w := c.poorest(blocked)
 		switch other := l.obstacle(w); {
 		case !l.lasts(w.s, now):
@@ -299,7 +303,8 @@ func (l *Leader) giveSlots(c *slotCounter, now Time) {
 			continue
 		}
 		if !l.share(w) {
-			blocked++ // it waits for the log
+			blocked++
+			logged++
 			continue
 		}
 		l.giveSlot(w, now)
