@@ -52,7 +52,8 @@ type Client struct {
 	mu       sync.Mutex
 	h        *Holdings // nil: no session
 	lanes    map[Lane]*clientLane
-	active   []*clientLane // those a beat may have to speak of
+	active   []*clientLane // those the next beat may have to speak of
+	waiting  int           // lanes for which an answer may come any moment
 	slots    map[SlotID]*HeldSlot
 	wakes    wakeHeap
 	noted    []*clientLane // those News is due for
@@ -162,6 +163,9 @@ func (c *Client) Stats() ClientStats {
 func (c *Client) Drain() {
 	c.mu.Lock()
 	c.draining = true
+	for _, ln := range c.lanes {
+		c.activate(ln)
+	}
 	c.hurry()
 	c.mu.Unlock()
 }

@@ -20,6 +20,7 @@ func (c *Client) compose(x int64) *nodeFrame {
 		return f
 	}
 	b.Version = c.version(x)
+	inHand := 0
 	keep := c.active[:0]
 	for i, ln := range c.active {
 		if len(b.Wants)+len(b.Slots) >= maxWants {
@@ -27,30 +28,35 @@ func (c *Client) compose(x int64) *nodeFrame {
 			c.urgent = true
 			break
 		}
-		busy, more := c.ask(b, ln, x)
-		f.busy = f.busy || busy
-		if ln.active = more; more {
+		// A lane with permits is looked at again: they expire unseen. One without is not,
+		// until something happens to it: thousands may wait for their windows.
+		if ln.active = c.ask(b, ln, x); ln.active {
 			keep = append(keep, ln)
+			inHand++
 		}
 	}
 	clear(c.active[len(keep):])
 	c.active = keep
+	f.busy = inHand > 0 || c.waiting > 0
 	c.h.Report(b, x)
 	c.forget(x)
 	return f
 }
 
-// ask puts into a beat what the lane wants of the leader and what it gives back.
-// busy: an answer is waited for, or permits are in hand. The caller holds mu.
-func (c *Client) ask(b *Beat, ln *clientLane, x int64) (busy, more bool) {
+// ask puts into a beat what the lane wants of the leader and what it gives back. It
+// tells whether permits are in hand. The caller holds mu.
+func (c *Client) ask(b *Beat, ln *clientLane, x int64) bool {
 	n, recipients := c.h.InHand(ln.Lane, x)
 	if n > ln.n { // the mail they were for is gone
 		c.h.Release(ln.Lane, ln.n)
 		n, recipients = c.h.InHand(ln.Lane, x)
 	}
 	want := Want{Lane: ln.Lane, N: max(0, ln.n-n)}
-	slots := ln.slots
-	if c.draining || c.acked != c.ackNext {
+	slots, spare := ln.slots, ln.slots
+	switch {
+	case c.draining:
+		want.N, slots, spare = 0, 0, 0
+	case c.acked != c.ackNext:
 		want.N, slots = 0, 0
 	}
 	if want.N > 0 && ln.Kind == Transaction {
@@ -61,7 +67,7 @@ func (c *Client) ask(b *Beat, ln *clientLane, x int64) (busy, more bool) {
 		b.Wants = append(b.Wants, want)
 		ln.told = want
 	}
-	for ln.held > ln.slots && len(ln.free) > 0 {
+	for ln.held > spare && len(ln.free) > 0 {
 		s := ln.free[0]
 		ln.free = ln.free[1:]
 		c.closeSlot(s)
@@ -71,9 +77,20 @@ func (c *Client) ask(b *Beat, ln *clientLane, x int64) (busy, more bool) {
 		ln.toldSlots = slots
 	}
 	ln.used = x
-	held := ln.hold > x+int64(time.Second)
-	busy = n > 0 || !held && (want.N > 0 || slots > ln.held)
-	return busy, n > 0 || ln.n > 0 || ln.slots > 0 || ln.held > 0
+	c.wait(ln, (want.N > 0 || slots > ln.held) && ln.hold <= x+int64(time.Second))
+	return n > 0
+}
+
+// wait counts the lanes for which an answer may come any moment. The caller holds mu.
+func (c *Client) wait(ln *clientLane, yes bool) {
+	if ln.waits != yes {
+		ln.waits = yes
+		if yes {
+			c.waiting++
+		} else {
+			c.waiting--
+		}
+	}
 }
 
 // forget drops lanes that nobody has spoken of for long. The caller holds mu.
@@ -83,7 +100,7 @@ func (c *Client) forget(x int64) {
 	}
 	c.touched = x
 	for l, ln := range c.lanes {
-		if !ln.active && !ln.noted && ln.wakeAt == 0 && x-ln.used > idleLane {
+		if x-ln.used > idleLane && ln.idle() {
 			ln.forgotten = true
 			delete(c.lanes, l)
 		}
@@ -92,4 +109,9 @@ func (c *Client) forget(x int64) {
 		c.lanes = map[Lane]*clientLane{}
 	}
 	c.active = slices.Clip(c.active)
+}
+
+// idle tells whether nobody wants, holds or waits for anything on the lane.
+func (ln *clientLane) idle() bool {
+	return !ln.active && !ln.noted && !ln.waits && ln.wakeAt == 0 && ln.n == 0 && ln.slots == 0 && ln.held == 0
 }

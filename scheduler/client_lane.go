@@ -26,6 +26,7 @@ type clientLane struct {
 	hold          int64       // local clock: nothing comes before; 0: no hold; forever: it is not known when
 	wakeAt        int64       // when a permit in hand can be used, if News is due then
 	active, noted bool
+	waits         bool  // counted in Client.waiting
 	used          int64 // local clock when last spoken of
 	forgotten     bool
 }
@@ -179,7 +180,7 @@ func (p *Permit) Begin() error {
 		return c.expired() // of a session that has lapsed
 	}
 	if _, ok := c.ready(x); !ok {
-		p.h.Return(p.t)
+		p.giveBack()
 		return c.expired()
 	}
 	if err := p.h.Begin(p.t, x); err != nil {
@@ -219,9 +220,15 @@ func (p *Permit) Return() {
 	p.c.mu.Lock()
 	defer p.c.mu.Unlock()
 	if p.h == p.c.h {
-		p.h.Return(p.t)
-		p.c.owing = true
+		p.giveBack()
 	}
+}
+
+// giveBack puts the permit in hand again. The caller holds mu.
+func (p *Permit) giveBack() {
+	p.h.Return(p.t)
+	p.c.owing = true
+	p.c.activate(p.c.lane(p.t.Lane))
 }
 
 // wakeHeap holds lanes whose permits begin later, by when.

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -365,4 +366,82 @@ func TestOneProcess(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Lanes that wait for their windows cost a beat nothing, however many; what happens
+// to one is said of that one.
+func TestWaitingLanesCostNothing(t *testing.T) {
+	d := newDesk(t)
+	d.compose(d.x)
+	var hs []*LaneHandle
+	for i := range 2*maxWants + 10 {
+		h := d.Lane(laneTo(fmt.Sprintf("%d.test", i)))
+		h.Want(1, 1, 1)
+		hs = append(hs, h)
+	}
+	said := 0
+	for range 3 {
+		f := d.compose(d.x)
+		if len(f.beat.Wants) > maxWants || !f.busy {
+			t.Errorf("%d lanes in one beat", len(f.beat.Wants))
+		}
+		said += len(f.beat.Wants)
+	}
+	if said != len(hs) || len(d.active) != 0 {
+		t.Errorf("%d of %d lanes were said, %d are left", said, len(hs), len(d.active))
+	}
+	if f := d.compose(d.x); len(f.beat.Wants) != 0 || !f.busy {
+		t.Errorf("%+v", f)
+	}
+	l := hs[7].ln.Lane
+	d.grant(l, 1, 0, 300*time.Millisecond)
+	p, v := hs[7].Take(1)
+	if p == nil {
+		t.Fatal(v)
+	}
+	d.compose(d.x)
+	p.Return() // while nobody looked at the lane
+	d.pass(250 * time.Millisecond)
+	d.answer(&leaderFrame{})
+	f := d.compose(d.x)
+	if len(f.beat.Uses) != 1 || f.beat.Uses[0].Returned != 1 {
+		t.Errorf("a permit that came back and expired: %+v", f.beat)
+	}
+	for _, h := range hs { // all are held for long
+		d.answer(&leaderFrame{orders: []Order{{Hold: &Hold{h.ln.Lane, d.stamp() + Hour, "full"}}}})
+	}
+	for len(d.active) > 0 {
+		d.compose(d.x)
+	}
+	if f := d.compose(d.x); f.busy || d.waiting != 0 {
+		t.Errorf("%d lanes are waited for within the hour", d.waiting)
+	}
+}
+
+// Who leaves gives back what it does not use, and asks for nothing.
+func TestDrainGivesBack(t *testing.T) {
+	d := newDesk(t)
+	l := Lane{Dest: dest("a.test"), Kind: Connection}
+	h := d.Lane(l)
+	h.WantSlots(3)
+	h.Want(2, 0, 0)
+	d.compose(d.x)
+	d.answer(&leaderFrame{orders: []Order{{Slot: &Slot{1, l}}, {Slot: &Slot{2, l}}}})
+	d.grant(l, 1, 0, 500*time.Millisecond)
+	s, _ := h.TakeSlot()
+	d.Drain()
+	f := d.compose(d.x)
+	if len(f.beat.Wants) != 1 || f.beat.Wants[0].N != 0 || len(f.beat.Slots) != 1 || f.beat.Slots[0].N != 0 || !f.beat.Draining || f.beat.Parts {
+		t.Errorf("%+v", f.beat)
+	}
+	if !slices.Equal(f.beat.Closed, []SlotID{2}) {
+		t.Errorf("closed %v, and %v is in use", f.beat.Closed, s.id)
+	}
+	if d.empty() {
+		t.Error("a connection is open still")
+	}
+	s.Close()
+	if f := d.compose(d.x); !slices.Equal(f.beat.Closed, []SlotID{2, 1}) {
+		t.Errorf("closed %v", f.beat.Closed)
+	}
 }

@@ -128,6 +128,7 @@ func (c *Client) order(f *leaderFrame, conn uint64, o *Order, x int64) {
 		c.partNews = append(c.partNews, partNews{false, *o.EndPart})
 	case o.Hold != nil:
 		ln := c.lane(o.Hold.Lane)
+		c.activate(ln)
 		ln.why, ln.hold = o.Hold.Why, forever
 		if o.Hold.NotBefore != 0 {
 			ln.hold = localAt(f.stamp, o.Hold.NotBefore, c.o.Params, x)
