@@ -8,8 +8,9 @@ import (
 )
 
 // purse is what the scheduler gives us to spend on one destination, or on one of its
-// tenants where limits count by them: permits, if it is limited. It knows all that could be spent on, in the hand and
-// in the queue, and says so to the scheduler. Guarded by Deliverer.mu.
+// tenants where limits count by them: permits, if it is limited. It knows what they
+// could be spent on, in the hand and in the queue, and says so to the scheduler.
+// Guarded by Deliverer.mu.
 type purse struct {
 	account *account
 	tenant  string
@@ -274,7 +275,7 @@ func (p *purse) unask(q *line) {
 	}
 }
 
-// room is how many of q's mail may be read from the queue: as many as there are
+// roomFor is how many of q's mail may be read from the queue: as many as there are
 // permits in hand, and what its rate says will come. The lines take turns. With mu held.
 func (d *Deliverer) roomFor(p *purse, q *line, now time.Time) int {
 	p.ask(q)
