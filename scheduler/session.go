@@ -68,7 +68,11 @@ func (l *Leader) Hello(now Time, h Hello) bool {
 func (l *Leader) renew(s *session, now Time) {
 	if s.version == l.version || l.p.broken == forceEarly {
 		lasted := l.lasts(s, now)
-		s.promised = max(s.promised, min(now+l.p.Lease, s.bound))
+		// The log's bound may be of before a long stop. What is over is no promise: it
+		// would end the session that it is made to.
+		if until := min(now+l.p.Lease, s.bound); until > now {
+			s.promised = max(s.promised, until)
+		}
 		if !lasted && l.lasts(s, now) {
 			for _, w := range s.slotWants {
 				if w.on != nil {
