@@ -65,6 +65,11 @@ func (r *reign) handle(e frameFrom, now Time) {
 		n.busy, n.behind = f.busy, Time(f.behind)
 		n.discount(b.Wants, f.seen)
 		r.leader.Beat(now, b)
+		if r.leader.Lease(n.id) == 0 { // it is over here, whatever it believes
+			n.mu.Lock()
+			n.next.gone = true
+			n.mu.Unlock()
+		}
 		n.recall(now)
 		n.answer(f.sent, b.Seq)
 	}
