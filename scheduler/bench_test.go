@@ -26,6 +26,7 @@ type bench struct {
 
 	entries, octets, recs int
 	aside                 time.Duration // spent on what is not the leader's
+	worst                 time.Duration // the longest turn
 }
 
 func newBench(b testing.TB, destinations int, hot, cold string) *bench {
@@ -143,11 +144,13 @@ func (x *bench) load(b testing.TB, z *rand.Zipf, rate, pack int, backlog []int) 
 		}
 		clear(touched)
 		x.aside += threadTime() - t0
+		t0, aside := threadTime(), x.aside
 		for s := range wants {
 			x.beat(s, wants[s], uses[s])
 			wants[s], uses[s] = wants[s][:0], uses[s][:0]
 		}
 		x.step(b)
+		x.worst = max(x.worst, threadTime()-t0-(x.aside-aside))
 	}
 	return grants, permits
 }
@@ -174,7 +177,7 @@ func BenchmarkGrants(b *testing.B) {
 			for range 3 {
 				x.load(b, z, c.rate, c.pack, backlog)
 			}
-			x.entries, x.octets, x.recs, x.aside = 0, 0, 0, 0
+			x.entries, x.octets, x.recs, x.aside, x.worst = 0, 0, 0, 0, 0
 			grants, permits := 0, 0
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
@@ -190,6 +193,7 @@ func BenchmarkGrants(b *testing.B) {
 			b.ReportMetric(float64(x.octets)/float64(b.N), "logB/s")
 			b.ReportMetric(float64(x.entries)/float64(b.N), "entries/s")
 			b.ReportMetric(float64(x.recs)/float64(b.N), "recs/s")
+			b.ReportMetric(x.worst.Seconds()*1e3, "ms/worst-turn")
 			b.ReportMetric(0, "ns/op")
 		})
 	}
@@ -237,4 +241,43 @@ func BenchmarkMemory(b *testing.B) {
 		b.ReportMetric(0, "ns/op")
 		runtime.KeepAlive(x)
 	}
+}
+
+// What stops everything else, with 100,000 destinations in use.
+func BenchmarkPauses(b *testing.B) {
+	const destinations = 100_000
+	x := newBench(b, destinations, "1000/1s,2000000/1h", "20/1s,1000/1h")
+	x.once(b)
+	z := rand.NewZipf(rand.New(rand.NewSource(1)), 1.1, 10, destinations-1)
+	backlog := make([]int, destinations)
+	x.load(b, z, 50_000, 1, backlog)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	report := func(what string, do func()) {
+		t0 := threadTime()
+		for range b.N {
+			do()
+		}
+		b.ReportMetric(float64(threadTime()-t0)/float64(b.N)/1e6, "ms/"+what)
+	}
+	var snap []byte
+	report("snapshot", func() { snap = x.f.Snapshot() })
+	b.ReportMetric(float64(len(snap)), "B/snapshot")
+	report("restore", func() {
+		if _, err := Restore(x.p, snap); err != nil {
+			b.Fatal(err)
+		}
+	})
+	report("live", func() { x.l.Live(x.now) })
+	report("term", func() {
+		x.apply(b, &Command{Type: TermStart, RaftTerm: x.f.raftTerm, Clock: x.now})
+		NewLeader(x.p, x.f, x.f.term, x.now)
+	})
+	n := 0
+	report("change", func() {
+		n++
+		x.apply(b, &Command{Type: Change, Change: messages("*.hot.test", fmt.Sprintf("%d/1s", 1000+n))})
+		x.l.Changed(x.now)
+	})
+	b.ReportMetric(0, "ns/op")
 }

@@ -1,13 +1,9 @@
 package scheduler
 
-import (
-	"cmp"
-	"slices"
+import "github.com/tarishi/tarishi/shaping"
 
-	"github.com/tarishi/tarishi/shaping"
-)
-
-// Live lists the windows and connection limits that are in use, by counter.
+// Live lists the windows and connection limits that are in use, in no order: there may
+// be many, and everything waits for it.
 func (l *Leader) Live(now Time) []Live {
 	waiting := map[*counter]int{}
 	for _, ln := range l.laneList {
@@ -27,7 +23,7 @@ func (l *Leader) Live(now Time) []Live {
 			}
 		}
 	}
-	var out []Live
+	out := make([]Live, 0, 2*len(l.list))
 	for _, c := range l.list {
 		if c.version != l.version {
 			continue
@@ -60,8 +56,5 @@ func (l *Leader) Live(now Time) []Live {
 		}
 		out = append(out, x)
 	}
-	slices.SortStableFunc(out, func(a, b Live) int {
-		return cmp.Or(cmp.Compare(a.Counter, b.Counter), cmp.Compare(a.Length, b.Length))
-	})
 	return out
 }

@@ -122,6 +122,9 @@ func (l *Leader) records(c *Command, f *flight, now Time) {
 			closed += s.N
 		}
 		f.records = append(f.records, flightRec{x, max(r.Add, 0), closed})
+		if l.p.broken == grantUncommitted {
+			l.fed(x, r.Add, now)
+		}
 		x.flights++
 		if !x.pooled {
 			x.pooled = true
@@ -180,6 +183,16 @@ func (l *Leader) fill(x *counter, r Rec, now Time) Rec {
 	return r
 }
 
+// fed wakes a counter that waited for a reservation.
+func (l *Leader) fed(c *counter, added int64, now Time) {
+	if c.starved && added > 0 {
+		c.starved = false
+		if c.waiting() > 0 {
+			l.doze(c, now)
+		}
+	}
+}
+
 // Committed says that a Tick's entry has been applied here without error.
 func (l *Leader) Committed(now Time, c *Command) {
 	if len(l.flights) == 0 || l.flights[0].command != c {
@@ -202,12 +215,7 @@ func (l *Leader) Committed(now Time, c *Command) {
 		r.c.asked -= r.added
 		r.c.open += r.added - r.closed
 		r.c.inUse -= r.closed
-		if r.c.starved && r.added > 0 {
-			r.c.starved = false
-			if r.c.waiting() > 0 {
-				l.doze(r.c, now)
-			}
-		}
+		l.fed(r.c, r.added, now)
 	}
 	for i := range c.Recs {
 		if c.Recs[i].Forget {
