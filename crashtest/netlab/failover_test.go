@@ -99,7 +99,7 @@ retry: {schedule: [1s], expire: 1d}
 		}
 		c.steady(leader)
 		for _, n := range c.others(leader) {
-			c.Load(Load{To: n, Domain: slotted, Rate: 60, Connections: 4}) // more than three connections take
+			c.Load(Load{To: n, Domain: slotted, Rate: 25, Connections: 4}) // with the steady ones more than three connections take
 		}
 		time.Sleep(8 * time.Second) // mail flows, from all three nodes
 		leader.Kill()
@@ -124,7 +124,9 @@ retry: {schedule: [1s], expire: 1d}
 		if err != nil {
 			t.Fatal(err)
 		}
-		if u := r.Connections[0].Utilisation(); u < 0.9 {
+		// Three of three; a third of them less, were those of the dead node not free. Nodes take turns, and each turn costs a
+		// second in which a connection is closed and not yet made anew.
+		if u := r.Connections[0].Utilisation(); u < 0.75 {
 			t.Errorf("kill %d: from 35 s after it on only %.0f %% of the connections to %s are used", i, 100*u, slotted)
 		}
 	}
