@@ -60,8 +60,9 @@ retry: {schedule: [1s], expire: 1d}
 			t.Errorf("%v: %.2f %% used, want 95", l.Limit, 100*l.Utilisation())
 		}
 	}
-	if u := r.Connections[0].Utilisation(); u < 0.95 {
-		t.Errorf("connections to %s: %.2f %% of the time of %d used, want 95", slotted, 100*u, r.Connections[0].Max)
+	// Four nodes take turns at six connections, and each turn costs a second in which one is closed and not yet made anew.
+	if u := r.Connections[0].Utilisation(); u < 0.75 {
+		t.Errorf("connections to %s: %.2f %% of the time of %d used, want 75", slotted, 100*u, r.Connections[0].Max)
 	}
 	for _, d := range r.Destinations {
 		if len(d.Clients) < 2 && d.Name != slotted {
