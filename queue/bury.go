@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/proto"
 )
 
@@ -135,20 +136,23 @@ func (q *Queue) storedBefore(ctx context.Context, id, origin string) (bool, erro
 	if found {
 		return true, nil
 	}
-	end, err := q.beat(ctx)
+	mark, err := q.storeFence(ctx, markFence, "")
 	if err != nil {
 		return false, err
 	}
-	err = q.scanTo(ctx, streamEvent, []string{subjectJournal + ".>", subjectRun + ".>"}, max(from.event, 1), end, func(m stored) error {
-		var rec proto.Journal
-		if _, err := proto.ReadFrame(m.data, proto.KindJournal, &rec); err != nil {
-			return fmt.Errorf("journal record %d: %w", m.seq, err)
-		}
-		for _, e := range rec.Events {
-			found = found || e.MessageId == id
-		}
+	err = q.passWait(ctx, []string{"wait.>"}, from.wait+1, mark, false, func(m stored) error {
+		name, ok := parseRecordID(m.header.Get(jetstream.MsgIDHeader))
+		message, _ := mail.SplitDeliveryID(name.delivery)
+		found = found || ok && message == id
 		return nil
 	})
+	if err == nil {
+		err = q.deleteRecord(ctx, streamWait, mark)
+	}
+	if err != nil || found {
+		return found, err
+	}
+	err = q.readJournals(ctx, from.event, func(_ string, e *proto.Event) { found = found || e.MessageId == id })
 	return found, err
 }
 

@@ -28,6 +28,9 @@ const (
 // fencesKept is for how long a fence is kept: longer than any process is frozen.
 const fencesKept = 48 * time.Hour
 
+// markFence is a fence that fences nothing: a record whose place in WAIT is known.
+var markFence = partPrefix(0) + fenceToken + ".mark"
+
 func partFence(p uint32) string  { return partPrefix(p) + fenceToken + ".part" }
 func readyFence(p uint32) string { return partPrefix(p) + fenceToken + ".ready" }
 

@@ -134,11 +134,11 @@ func (x *migration) lookBack(ctx context.Context) error {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	mark, err := x.to.storeFence(ctx, partPrefix(0)+fenceToken+".mark", "")
+	mark, err := x.to.storeFence(ctx, markFence, "")
 	if err != nil {
 		return err
 	}
-	err = x.to.scanTo(ctx, streamWait, []string{"wait.>"}, x.After.Wait+1, mark, func(m stored) error {
+	err = x.to.passWait(ctx, []string{"wait.>"}, x.After.Wait+1, mark, false, func(m stored) error {
 		if id, ok := parseRecordID(m.header.Get(jetstream.MsgIDHeader)); ok {
 			x.past.stored(id.delivery, id.generation)
 		}
@@ -150,22 +150,11 @@ func (x *migration) lookBack(ctx context.Context) error {
 	if err := x.to.deleteRecord(ctx, streamWait, mark); err != nil {
 		return err
 	}
-	end, err := x.to.beat(ctx)
-	if err != nil {
-		return err
-	}
-	return x.to.scanTo(ctx, streamEvent, []string{subjectJournal + ".>", subjectRun + ".>"}, x.After.Event+1, end, func(m stored) error {
-		var rec proto.Journal
-		if _, err := proto.ReadFrame(m.data, proto.KindJournal, &rec); err != nil {
-			return fmt.Errorf("journal record %d: %w", m.seq, err)
+	return x.to.readJournals(ctx, x.After.Event+1, func(_ string, e *proto.Event) {
+		switch e.Kind {
+		case proto.Event_SETTLED, proto.Event_ATTEMPT, proto.Event_MOVED:
+			x.past.stored(mail.DeliveryID(e.MessageId, int(e.Delivery)), int(e.Generation)+1)
 		}
-		for _, e := range rec.Events {
-			switch e.Kind {
-			case proto.Event_SETTLED, proto.Event_ATTEMPT, proto.Event_MOVED:
-				x.past.stored(mail.DeliveryID(e.MessageId, int(e.Delivery)), int(e.Generation)+1)
-			}
-		}
-		return nil
 	})
 }
 

@@ -102,27 +102,96 @@ func (p *past) doubts() (out []*proto.Event) {
 	return out
 }
 
-// read reads the journals from m on and WAIT's tail up to the record at upTo, which
-// must be under one of the subjects.
-func (p *past) read(ctx context.Context, q *Queue, m marks, end uint64, subjects []string, upTo uint64) error {
-	// The end is our mark. If it has been set anew since, a later one ends the scan.
-	err := q.scanTo(ctx, streamEvent, []string{subjectJournal + ".>", subjectRun + ".>"}, max(m.event, 1), end, func(m stored) error {
-		var rec proto.Journal
-		if _, err := proto.ReadFrame(m.data, proto.KindJournal, &rec); err != nil {
-			return fmt.Errorf("journal record %d: %w", m.seq, err)
-		}
-		for _, e := range rec.Events {
-			p.event(m.subject, e)
-		}
+// read reads WAIT's tail and then the journals, from m on. upTo is a record of WAIT under
+// one of the subjects. The order is the promise: what was removed from WAIT before we got
+// there had been ended, and was journaled before it was removed. Swapped, an end that came
+// between the two would be found in neither.
+func (p *past) read(ctx context.Context, q *Queue, m marks, subjects []string, upTo uint64) error {
+	err := q.passWait(ctx, subjects, m.wait+1, upTo, false, func(m stored) error {
+		p.waiting(m)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return q.scanTo(ctx, streamWait, subjects, m.wait+1, upTo, func(m stored) error {
-		p.waiting(m)
+	return q.readJournals(ctx, m.event, func(journal string, e *proto.Event) { p.event(journal, e) })
+}
+
+// readJournals gives each entry of all journals from sequence from on, up to now.
+func (q *Queue) readJournals(ctx context.Context, from uint64, each func(journal string, e *proto.Event)) error {
+	// The end is our mark, said now. If it has been said anew since, a later one ends the scan.
+	end, err := q.beat(ctx)
+	if err != nil {
+		return err
+	}
+	return q.scanTo(ctx, streamEvent, []string{subjectJournal + ".>", subjectRun + ".>"}, max(from, 1), end, func(m stored) error {
+		var rec proto.Journal
+		if _, err := proto.ReadFrame(m.data, proto.KindJournal, &rec); err != nil {
+			return fmt.Errorf("journal record %d: %w", m.seq, err)
+		}
+		for _, e := range rec.Events {
+			each(m.subject, e)
+		}
 		return nil
 	})
+}
+
+// passWait gives each record of WAIT under the subjects from sequence from on, to the
+// end; of those that are removed meanwhile, what they were replaced by. known is a record
+// under one of the subjects that was stored before the call. A pass is by one consumer,
+// which is at one replica: that one shows no record as removed before it shows what
+// replaced it, further on; so nothing that lives is missed, if the replica was not behind
+// when we began. A pass that breaks off is begun anew, and gives some twice.
+func (q *Queue) passWait(ctx context.Context, subjects []string, from, known uint64, bodies bool, each func(stored) error) error {
+	for {
+		again, err := q.tryPass(ctx, subjects, from, known, bodies, each)
+		if err == nil || !again || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: reading WAIT: %w", ErrUnavailable, errors.Join(ctx.Err(), err))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// replicaPatience is for how long a pass waits for a replica that lags behind.
+const replicaPatience = 5 * time.Second
+
+func (q *Queue) tryPass(ctx context.Context, subjects []string, from, known uint64, bodies bool, each func(stored) error) (again bool, err error) {
+	in := q.newReader(from, subjects...)
+	in.headers = !bodies
+	defer in.close()
+	if err := in.openConsumer(ctx); err != nil {
+		return true, err
+	}
+	moved := time.Now()
+	for seen := false; ; {
+		ms, err := in.pull(ctx, readMax)
+		for _, m := range ms {
+			seen = seen || m.seq >= known
+			if err := each(m); err != nil {
+				return false, err
+			}
+		}
+		switch {
+		case err != nil && (!errors.Is(err, errUnheard) || time.Since(moved) > replicaPatience):
+			return true, err
+		case len(ms) > 0:
+			moved = time.Now()
+			continue
+		case err == nil && seen:
+			return false, nil
+		case time.Since(moved) > replicaPatience:
+			return true, fmt.Errorf("%w: a replica of WAIT lags behind", ErrUnavailable)
+		}
+		select {
+		case <-ctx.Done():
+			return true, ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // scanTo gives each record under the subjects from sequence from to sequence to, in

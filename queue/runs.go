@@ -86,20 +86,20 @@ func readRuns(ms []stored) ([]run, error) {
 	return rs, nil
 }
 
-// horizon finds from where the journals must be read so that whatever any node may
-// have left unsettled is found, and up to where: everything stored before the call.
-func (q *Queue) horizon(ctx context.Context) (from marks, end uint64, err error) {
-	end, err = q.beat(ctx)
+// horizon finds from where the journals and the tails must be read so that whatever any
+// node may have left unsettled before the call is found.
+func (q *Queue) horizon(ctx context.Context) (from marks, err error) {
+	end, err := q.beat(ctx)
 	if err != nil {
-		return from, 0, err
+		return from, err
 	}
 	rs, err := q.runs(ctx, end)
 	if err != nil {
-		return from, 0, err
+		return from, err
 	}
 	from = marks{end, q.known.wait.Load(), q.known.ready.Load()}
 	for _, r := range rs {
 		from = from.lower(r.marks)
 	}
-	return from, end, nil
+	return from, nil
 }

@@ -126,7 +126,7 @@ func (q *Queue) lookInto(ctx context.Context, again []*taken) ([]*Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	from, end, err := q.horizon(ctx)
+	from, err := q.horizon(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +139,7 @@ func (q *Queue) lookInto(ctx context.Context, again []*taken) ([]*Job, error) {
 		subjects[i] = partPrefix(p) + ">"
 	}
 	past := newPast(fs, func(_ mail.Domain, delivery string, _ *proto.Event) bool { return asked[delivery] })
-	if err := past.read(ctx, q, from, end, subjects, upTo); err != nil {
+	if err := past.read(ctx, q, from, subjects, upTo); err != nil {
 		return nil, err
 	}
 	if err := q.journal.noteDoubts(ctx, past.doubts()); err != nil {

@@ -176,46 +176,23 @@ func (q *Queue) scanReady(ctx context.Context, each func(stored) error) error {
 	return nil
 }
 
-// scanSurely is scan in a cluster, for who must not miss one. A replica may lag behind
-// and say too early that there are no more. It shows no record as removed before it
-// shows what replaced it, so it is enough to read on to a mark that was stored when
-// the end had been reached.
+// scanSurely is scan in a cluster, for who must not miss one.
 func (q *Queue) scanSurely(ctx context.Context, each func(stored) error) error {
 	if err := q.scanReady(ctx, each); err != nil {
 		return err
 	}
-	in := q.newReader(1, "wait.>")
-	defer in.close()
-	mark := uint64(0)
-	for {
-		ms, err := in.read(ctx, readMax)
-		if err != nil {
-			return err
-		}
-		for _, m := range ms {
-			if m.seq == mark {
-				return q.deleteRecord(ctx, streamWait, mark)
-			}
-			if _, fence := fenceOf(m.subject); fence {
-				continue
-			}
-			if err := each(m); err != nil {
-				return err
-			}
-		}
-		if len(ms) > 0 {
-			continue
-		}
-		if mark == 0 {
-			if mark, err = q.storeFence(ctx, partPrefix(0)+fenceToken+".mark", ""); err != nil {
-				return err
-			}
-		}
-		in.close()
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
+	mark, err := q.storeFence(ctx, markFence, "")
+	if err != nil {
+		return err
 	}
+	err = q.passWait(ctx, []string{"wait.>"}, 1, mark, true, func(m stored) error {
+		if _, fence := fenceOf(m.subject); fence {
+			return nil
+		}
+		return each(m)
+	})
+	if err != nil {
+		return err
+	}
+	return q.deleteRecord(ctx, streamWait, mark)
 }

@@ -80,7 +80,7 @@ func (t *team) takeAll(ctx context.Context, hs []*hold) error {
 	if err != nil || upTo == 0 {
 		return err
 	}
-	from, end, err := q.horizon(ctx)
+	from, err := q.horizon(ctx)
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (t *team) takeAll(ctx context.Context, hs []*hold) error {
 	past := newPast(fs, func(d mail.Domain, delivery string, e *proto.Event) bool {
 		return theirs[PartitionOf(d, delivery)] && (e == nil || e.WaitSeq != 0) // READY's are sorted out when they are offered again
 	})
-	if err := past.read(ctx, q, from, end, subjects, upTo); err != nil {
+	if err := past.read(ctx, q, from, subjects, upTo); err != nil {
 		return err
 	}
 	mine, err := q.removeLeft(ctx, past)

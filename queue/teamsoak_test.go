@@ -26,6 +26,7 @@ import (
 
 	"github.com/tarishi/tarishi/cluster"
 	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/proto"
 )
 
 // The soak runs deliverers as processes of their own on three replicated servers, and
@@ -187,6 +188,9 @@ type soak struct {
 	epoch uint64
 	runs  int
 	free  map[uint32]int64 // partitions of nobody, from when on
+	down  int              // the server that is stopped; -1: none
+	up    time.Time        // when it is to be started again
+	going sync.WaitGroup
 }
 
 func (s *soak) start() *soakNode {
@@ -279,15 +283,15 @@ func TestSoakTeam(t *testing.T) {
 	if x := os.Getenv("TARISHI_SOAK_DIR"); x != "" {
 		dir = x
 	}
-	s := &soak{T: t, rng: rand.New(rand.NewPCG(seed, 0)), r: startReplicas(t), log: filepath.Join(dir, "sent"), free: map[uint32]int64{}}
+	s := &soak{T: t, rng: rand.New(rand.NewPCG(seed, 0)), r: startReplicas(t), log: filepath.Join(dir, "sent"), free: map[uint32]int64{}, down: -1}
 	if err := os.WriteFile(s.log, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for p := range uint32(Partitions) {
 		s.free[p] = 0
 	}
-	f := fleetOn(t, s.r.nats[0], Options{Replicas: 3, AckWait: soakAckWait, MaxInline: 500})
-	in := f.join("in")
+	f := fleetOn(t, nil, Options{URLs: cluster.ClientURLs(s.r.peers), MaxBytes: 10 << 30, Replicas: 3, AckWait: soakAckWait, MaxInline: 500})
+	in := f.joinOn("in", nil)
 	for range 3 {
 		s.nodes = append(s.nodes, s.start())
 	}
@@ -335,6 +339,10 @@ func TestSoakTeam(t *testing.T) {
 	}
 	stop()
 	wg.Wait()
+	s.going.Wait()
+	if s.down >= 0 {
+		s.r.start(s.down)
+	}
 	for _, n := range s.nodes {
 		_ = n.cmd.Process.Signal(syscall.SIGCONT)
 		n.frozen = time.Time{}
@@ -365,7 +373,20 @@ func (s *soak) faults(in *member) {
 			_ = n.cmd.Process.Signal(syscall.SIGCONT)
 		}
 	}
+	if s.down >= 0 && time.Now().After(s.up) {
+		s.going.Wait()
+		s.r.start(s.down)
+		s.down, s.up = -1, time.Now().Add(20*time.Second) // to catch up
+	}
 	switch i := s.rng.IntN(len(s.nodes)); s.rng.IntN(20) {
+	case 4: // a server stops for a while
+		if s.down >= 0 || time.Now().Before(s.up) {
+			break
+		}
+		s.down, s.up = s.rng.IntN(3), time.Now().Add(time.Duration(5+s.rng.IntN(10))*time.Second)
+		n := s.r.nats[s.down]
+		s.r.nats[s.down] = nil
+		s.going.Go(n.Stop)
 	case 0: // kill one, start another
 		n := s.nodes[i]
 		_ = n.cmd.Process.Kill()
@@ -413,9 +434,34 @@ func (s *soak) judge(accepted map[string]bool, in *member) {
 		case n > 1:
 			twice++
 			if !doubts[id] {
-				s.Errorf("%s was delivered %d times and is no doubt: %q", id, n, sent[id])
+				s.Errorf("%s was delivered %d times and is no doubt: %q\n%s", id, n, sent[id], in.story(id))
 			}
 		}
 	}
 	s.Logf("%d deliveries, %d made twice, %d doubts", len(accepted), twice, len(doubts))
+}
+
+// story is what the journals tell of a delivery.
+func (m *member) story(id string) string {
+	var b strings.Builder
+	in := m.newStreamReader(streamEvent, 1, subjectJournal+".>", subjectDoubt)
+	defer in.close()
+	for {
+		ms, err := in.read(m.t.Context(), 512)
+		if err != nil || len(ms) == 0 {
+			return b.String()
+		}
+		for _, x := range ms {
+			var rec proto.Journal
+			if _, err := proto.ReadFrame(x.data, proto.KindJournal, &rec); err != nil {
+				continue
+			}
+			for _, e := range rec.Events {
+				if mail.DeliveryID(e.MessageId, int(e.Delivery)) == id {
+					fmt.Fprintf(&b, "\t%d %s %s: %s generation %d, wait %d, said %s stored %s\n", x.seq, x.subject, rec.Node, e.Kind, e.Generation, e.WaitSeq,
+						time.UnixMicro(e.AtUs).Format("05.000"), x.at.Format("05.000"))
+				}
+			}
+		}
+	}
 }

@@ -336,3 +336,34 @@ func TestNoticeOfADeadNode(t *testing.T) {
 		t.Errorf("%d records in READY, want 3", ready)
 	}
 }
+
+// A pass over WAIT sees every delivery that lives, though it moves on while we read.
+func TestPassSeesWhatMoves(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, Options{})
+	a := f.join("a")
+	f.give(a, allParts()...)
+	a.park(numbered("m", readMax+50), "u@d.test")
+	mark, err := a.storeFence(t.Context(), markFence, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	js := a.drain(readMax + 50)
+	slices.SortFunc(js, func(x, y *Job) int { return int(x.rec.seq) - int(y.rec.seq) })
+	last := js[len(js)-1]
+	seen := map[string]bool{}
+	err = a.passWait(t.Context(), []string{"wait.>"}, 1, mark, false, func(m stored) error {
+		if last != nil { // we have read the first records; now the last one moves behind all of them
+			last.Wait(last.Delivery, nil)
+			last = nil
+			flushMember(t, a)
+		}
+		if id, ok := parseRecordID(m.header.Get(jetstream.MsgIDHeader)); ok {
+			seen[id.delivery] = true
+		}
+		return nil
+	})
+	if err != nil || len(seen) != readMax+50 {
+		t.Errorf("%d deliveries were seen of %d, %v", len(seen), readMax+50, err)
+	}
+}
