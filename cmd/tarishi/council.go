@@ -81,7 +81,7 @@ func (k *council) join(ctx context.Context, folder *daemon.Folder) error {
 		k.log.Warn("the clock will not be kept over a restart: windows longer than the stop begin anew", "error", err)
 	}
 	k.server = scheduler.NewServer(scheduler.ServerOptions{
-		Node: k.node(), Params: scheduler.DefaultParams(), Clock: k.clock, Boot: boot,
+		Node: k.node(), Params: schedulerParams(), Clock: k.clock, Boot: boot,
 		ClockFile: filepath.Join(folder.Path, "clock"), Rates: k.rates, Alone: k.transport == nil, Fatal: k.fatal, Log: k.log,
 	})
 	k.reach.Local = k.server

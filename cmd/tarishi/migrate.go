@@ -134,7 +134,7 @@ func moveLimits(ctx context.Context, folder *daemon.Folder, k *council, log *slo
 		return nil // a node of a version without limits
 	}
 	old := scheduler.NewServer(scheduler.ServerOptions{
-		Node: "migrate", Params: scheduler.DefaultParams(), Clock: scheduler.BootTime, Log: log,
+		Node: "migrate", Params: schedulerParams(), Clock: scheduler.BootTime, Log: log,
 	})
 	raft, err := cluster.StartRaft(ctx, cluster.RaftOptions{Dir: dir, FSM: old.State(), Release: version(), Log: log})
 	if err != nil {

@@ -32,7 +32,7 @@ func newSession(c *daemon.Config, k *council, log *slog.Logger) *session {
 // open makes the client; attach and run follow.
 func (s *session) open() deliverer.Scheduler {
 	s.client = scheduler.NewClient(scheduler.ClientOptions{
-		Node: s.k.node(), Params: scheduler.DefaultParams(), Peers: s.k.reach, Clock: s.k.clock, Rates: s.k.rates,
+		Node: s.k.node(), Params: schedulerParams(), Peers: s.k.reach, Clock: s.k.clock, Rates: s.k.rates,
 		Parts:   s.conf.Clustered(),
 		News:    func(l scheduler.Lane) { s.out.News(l.Dest, l.Tenant) },
 		OnPart:  s.partition,
@@ -101,3 +101,12 @@ func (s *session) drain() {
 
 // settled waits until the partitions that are being let go of are.
 func (s *session) settled() { s.letting.Wait() }
+
+// schedulerParams are the protocol's constants, the same on every node.
+func schedulerParams() scheduler.Params {
+	p := scheduler.DefaultParams()
+	// A slot that changes hands costs a second and a new connection; a turn of ten
+	// seconds loses a tenth where others wait, a shorter one a third.
+	p.SlotTurn = 10 * scheduler.Second
+	return p
+}
