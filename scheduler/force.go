@@ -29,6 +29,9 @@ func (l *Leader) InForce(version uint64, now Time) (done bool, waiting []Session
 		// Those closed a moment ago are open for a receiver that has not noticed.
 		done = done && (c.max < 0 || c.taken() <= c.max)
 	}
+	for _, h := range l.slots.shares {
+		done = done && (h.s.over || h.held <= h.committed) // or a later leader would not know
+	}
 	return done && len(waiting) == 0, waiting
 }
 

@@ -144,7 +144,7 @@ func (l *Leader) Beat(now Time, b Beat) {
 	}
 	for _, id := range b.Closed {
 		if x := s.slots[id]; x != nil {
-			l.closeSlot(x, now, true)
+			l.closeSlot(x, now)
 		}
 	}
 	for _, p := range b.Gone {
@@ -192,16 +192,15 @@ func (l *Leader) Cut(now Time, id SessionID, conn uint64) {
 // Bye ends a session that holds nothing any more.
 func (l *Leader) Bye(now Time, id SessionID) {
 	if s := l.live(id); s != nil {
-		l.end(s, now, true)
+		l.end(s, now)
 	}
 }
 
-// end takes everything back from a session. closed tells that its connections are
-// closed for certain, by its own word.
-func (l *Leader) end(s *session, now Time, closed bool) {
+// end takes everything back from a session.
+func (l *Leader) end(s *session, now Time) {
 	s.over = true
 	l.dropWants(s)
-	l.endSlots(s, now, closed)
+	l.endSlots(s, now)
 	l.endParts(s)
 	l.leavers = append(l.leavers, s.id)
 }
@@ -214,11 +213,11 @@ func (l *Leader) lapse(now Time) {
 			continue
 		}
 		if s.promised > 0 || now > max(s.born, s.beat)+l.p.Lease {
-			l.end(s, now, false)
+			l.end(s, now)
 			continue
 		}
 		if s.old || len(s.slots) > 0 {
-			l.endSlots(s, now, false)
+			l.endSlots(s, now)
 		}
 		if s.parts > 0 {
 			l.endParts(s)

@@ -217,7 +217,9 @@ func (l *Leader) bindSlot(x *slot) {
 		if x.ending {
 			c.ending++
 		}
-		l.shareOf(x.s, c).held++
+		h := l.shareOf(x.s, c)
+		h.held++
+		l.cover(h)
 		l.look(c)
 	}
 }
@@ -248,16 +250,14 @@ func (l *Leader) rest(now Time, s *session, c *slotCounter) {
 	l.slots.resting = append(l.slots.resting, resting{now + l.p.SlotRest, h})
 }
 
-// closeSlot frees a slot whose connection is closed: a moment later, when rest is set,
-// so that the receiver has noticed.
-func (l *Leader) closeSlot(x *slot, now Time, rest bool) {
+// closeSlot frees a slot whose connection is closed: a moment later, so that the
+// receiver has noticed.
+func (l *Leader) closeSlot(x *slot, now Time) {
 	bound := x.bound
 	l.unbindSlot(x)
 	for _, c := range bound {
 		l.shareOf(x.s, c).free = now
-		if rest {
-			l.rest(now, x.s, c)
-		}
+		l.rest(now, x.s, c)
 	}
 	delete(x.s.slots, x.id)
 	x.ln.held--

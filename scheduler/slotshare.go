@@ -72,17 +72,17 @@ func (l *Leader) claimSlots(s *session, claims []SlotClaim, now Time) {
 	}
 	for _, id := range sortedSlots(s) {
 		if !claimed[id] { // closed, or never heard of
-			l.closeSlot(s.slots[id], now, true)
+			l.closeSlot(s.slots[id], now)
 		}
 	}
 	l.unhold(s, now)
 }
 
 // endSlots frees all slots of a session.
-func (l *Leader) endSlots(s *session, now Time, rest bool) {
+func (l *Leader) endSlots(s *session, now Time) {
 	l.unhold(s, now)
 	for _, id := range sortedSlots(s) {
-		l.closeSlot(s.slots[id], now, rest)
+		l.closeSlot(s.slots[id], now)
 	}
 	for _, h := range s.shares {
 		h.committed, h.want = 0, 0
@@ -107,6 +107,16 @@ func (l *Leader) share(w *slotWant) bool {
 		}
 	}
 	return ok
+}
+
+// cover has the log told of slots that it does not know the session may hold: they
+// began to count under a rule that is new.
+func (l *Leader) cover(h *slotShare) {
+	if h.held > max(h.committed, h.asked, h.want) {
+		h.want = h.held
+		l.writeShare(h)
+		l.hungry = true
+	}
 }
 
 func (l *Leader) writeShare(h *slotShare) {
