@@ -47,7 +47,7 @@ func (r *grantRing) pop() {
 
 // use works in what became of a grant. Reports are totals: one that comes twice, or
 // after a later one, changes nothing.
-func (l *Leader) use(u *Use) {
+func (l *Leader) use(u *Use, now Time) {
 	g := l.grants.find(u.Grant)
 	if g == nil {
 		return // settled, or of an older term, whose grants the history covers
@@ -70,7 +70,9 @@ func (l *Leader) use(u *Use) {
 	}
 	l.starts += int64(g.started - was.started)
 	l.late += int64(u.Late)
-	at := max(u.At, g.from)
+	// It began after the grant did. An instant well ahead of us is nonsense, and would
+	// fill the window for as long.
+	at := min(max(u.At, g.from), max(now, g.end)+Minute)
 	for _, c := range g.bind.counters {
 		used, back := int64(g.started-was.started), int64(g.returned-was.returned)
 		if c.weighs {

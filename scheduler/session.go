@@ -140,7 +140,7 @@ func (l *Leader) Beat(now Time, b Beat) {
 	s.beat = now
 	l.renew(s, now)
 	for i := range b.Uses {
-		l.use(&b.Uses[i])
+		l.use(&b.Uses[i], now)
 	}
 	for _, id := range b.Closed {
 		if x := s.slots[id]; x != nil {
