@@ -88,6 +88,28 @@ func TestANewSessionMustTakeTheRules(t *testing.T) {
 	}
 }
 
+// Grants of the leader before may be used for a while: a change under the new leader
+// waits for their end, too.
+func TestInForceWaitsForGrantsOfTheTermBefore(t *testing.T) {
+	d := newOffice(t, 1, messages("a.test", "10/1s"))
+	g := d.guests[0]
+	g.want(to("a.test"), 1, 1, 1)
+	d.pass(50 * Millisecond)
+	horizon := d.l.horizon
+	d.fail(nil)
+	v := d.change(messages("a.test", "5/1s"))
+	for done := false; !done; done, _ = d.l.InForce(v, d.now) {
+		d.pass(10 * Millisecond)
+		g.beat(Beat{})
+		if d.now > horizon+Second {
+			t.Fatal("it does not come into force")
+		}
+	}
+	if d.now <= horizon {
+		t.Errorf("in force %v before the horizon of the term before", horizon-d.now)
+	}
+}
+
 func TestInForceUnderANewLeader(t *testing.T) {
 	d := newOffice(t, 2, messages("a.test", "10/1s"))
 	v := d.change(messages("a.test", "5/1s"))

@@ -151,9 +151,10 @@ func (l *Leader) Changed(now Time) {
 	}
 	l.table, l.version = l.f.table, l.f.book.Version
 	l.refs = map[shaping.RuleRef]*shaping.RuleRef{}
-	// Grants out under the old rules die with their ends; what sessions want they say
-	// anew, once they work by the new ones.
-	l.versions = append(l.versions, effect{l.version, min(l.horizon, now+l.p.Lookahead+l.p.Life)})
+	// Grants out under the old rules die with their ends, those of older terms with
+	// theirs; what sessions want they say anew, once they work by the new ones.
+	dead := max(l.versions[len(l.versions)-1].dead, min(l.horizon, now+l.p.Lookahead+l.p.Life))
+	l.versions = append(l.versions, effect{l.version, dead})
 	if n := len(l.versions); n > 64 && l.versions[n-2].dead <= now {
 		l.versions = append(l.versions[:0], l.versions[n-1])
 	}
