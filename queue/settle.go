@@ -199,7 +199,9 @@ func (s *settler) round(ctx context.Context, list []settling) int {
 
 // end removes what has been settled. It does not block.
 func (s *settler) end(x settling) {
-	if x.next == nil {
+	// A delivery that was lost to another node meanwhile may be attempted there, for
+	// whoever took it over did not find its end yet: its body is left to the sweep.
+	if x.next == nil && s.q.standing(x.job.rec) == ours {
 		s.q.bodies.finished(x.job)
 	}
 	if x.job.rec.end(x.job, false) {

@@ -293,6 +293,38 @@ func TestTeamHoldsWhatComesAgainAndAgain(t *testing.T) {
 	}
 }
 
+// A node that was frozen after its last dot ends the delivery when another has it. The
+// other still needs the body.
+func TestTeamLateEndLeavesTheBody(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, Options{MaxInline: 1})
+	a, b := f.join("a"), f.join("b")
+	f.give(a, allParts()...)
+	a.park([]string{"m"}, "u@d.test")
+	late := a.drain(1)[0]
+	if err := late.Dot(t.Context(), "mx"); err != nil {
+		t.Fatal(err)
+	}
+	f.give(b, allParts()...)
+	j := b.drain(1)[0]
+	late.Done(Attempt{})
+	flushMember(t, a)
+	a.removeBodies(t.Context(), 0)
+	r, err := j.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err := io.ReadAll(r); err != nil || len(body) != 3 {
+		t.Errorf("%d octets, %v", len(body), err)
+	}
+	j.Done(Attempt{})
+	flushMember(t, b)
+	b.removeBodies(t.Context(), 0)
+	if err := b.bodyChunks(t, 0); err != nil {
+		t.Error(err)
+	}
+}
+
 // A body stays as long as any delivery of it, and goes with the last.
 func TestTeamBodies(t *testing.T) {
 	t.Parallel()

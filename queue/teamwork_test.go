@@ -343,11 +343,12 @@ func TestPassSeesWhatMoves(t *testing.T) {
 	f := newFleet(t, Options{})
 	a := f.join("a")
 	f.give(a, allParts()...)
-	a.park(numbered("m", readMax+50), "u@d.test")
+	a.park(numbered("first", 50), "u@e.test")
 	mark, err := a.storeFence(t.Context(), markFence, "")
 	if err != nil {
 		t.Fatal(err)
 	}
+	a.park(numbered("m", readMax), "u@d.test")
 	js := a.drain(readMax + 50)
 	slices.SortFunc(js, func(x, y *Job) int { return int(x.rec.seq) - int(y.rec.seq) })
 	last := js[len(js)-1]
