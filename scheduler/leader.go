@@ -139,11 +139,9 @@ func (l *Leader) Turn(now Time, emit func(SessionID, Order)) {
 // Changed says that the Book, or the set of sessions, has changed by an applied entry
 // that is no Tick.
 func (l *Leader) Changed(now Time) {
-	if len(l.f.sessions) != len(l.sessions) {
-		for _, s := range l.f.Sessions() {
-			if l.sessions[s.ID] == nil {
-				l.join(s.ID, false).born = now
-			}
+	for _, s := range l.f.Sessions() {
+		if l.sessions[s.ID] == nil {
+			l.join(s.ID, false).born = now
 		}
 	}
 	if l.f.book.Version == l.version {
