@@ -66,6 +66,9 @@ func harmsNamed(names []string) (out []harm) {
 // within the patience after each one that is not overlapped by the next.
 func (m *Nemesis) Do(steps int, patience time.Duration, names ...string) error {
 	among := harmsNamed(names)
+	if len(among) < max(1, len(names)) {
+		return fmt.Errorf("not all of %q are known harms", names)
+	}
 	var open []undo
 	heal := func() error {
 		for _, h := range open {

@@ -4,11 +4,15 @@ package netlab
 
 import (
 	"flag"
+	"strings"
 	"testing"
 	"time"
 )
 
-var stepsFlag = flag.Int("netlab.steps", 40, "harms that the nemesis does")
+var (
+	stepsFlag = flag.Int("netlab.steps", 40, "harms that the nemesis does")
+	harmsFlag = flag.String("netlab.harms", "", "only these, separated by commas (default: all there are)")
+)
 
 // Whatever is killed, frozen, cut, wiped and restarted, and with one to eight deliverers: every message that had its 250 is
 // delivered, again only where that is listed, and no limit is broken at the sinks, whose links to the senders are left alone.
@@ -18,7 +22,11 @@ func TestNemesis(t *testing.T) {
 	c.Start()
 	c.loadUntilStopped()
 	m := c.Nemesis(seed)
-	if err := m.Do(*stepsFlag, 2*time.Minute); err != nil {
+	var names []string
+	if *harmsFlag != "" {
+		names = strings.Split(*harmsFlag, ",")
+	}
+	if err := m.Do(*stepsFlag, 2*time.Minute, names...); err != nil {
 		t.Errorf("the cluster does not recover: %v", err)
 		c.recover()
 	}
