@@ -7,6 +7,7 @@ type given struct {
 	n, recipients       int32
 	started, startedTo  int32 // transactions, and their recipients
 	returned, returnedT int32
+	late                int32
 }
 
 // grantRing holds the grants by id: ids are given in order, and grants are settled
@@ -69,7 +70,8 @@ func (l *Leader) use(u *Use, now Time) {
 		g.returnedT = max(g.returnedT, g.recipients-g.startedTo)
 	}
 	l.starts += int64(g.started - was.started)
-	l.late += int64(u.Late)
+	g.late = raise(g.late, u.Late, g.n)
+	l.late += int64(g.late - was.late)
 	// It began after the grant did. An instant well ahead of us is nonsense, and would
 	// fill the window for as long.
 	at := min(max(u.At, g.from), max(now, g.end)+Minute)
