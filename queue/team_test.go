@@ -36,9 +36,8 @@ type lease struct {
 // member is one node of a fleet.
 type member struct {
 	*node
-	f      *fleet
-	name   string
-	frozen bool // its leases lapse, and it does not know
+	f    *fleet
+	name string
 }
 
 func newFleet(t testing.TB, o Options) *fleet {
