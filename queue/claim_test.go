@@ -2,6 +2,7 @@ package queue
 
 import (
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -30,7 +31,9 @@ func TestRecordIDs(t *testing.T) {
 func TestVoid(t *testing.T) {
 	f := newFences()
 	f.parts[3] = []partFenced{{10, fence{0, 5}}, {20, fence{0, 7}}, {30, fence{0, 6}}, {40, fence{1, 1}}}
-	f.ready[9] = []readyFenced{{15, offer{100, 2}}}
+	long := time.Now().Add(-fencesKept - time.Minute)
+	f.ready[9] = []readyFenced{{15, long, offer{100, 2}}}
+	f.ready[8] = []readyFenced{{15, long, offer{100, 1}}, {17, time.Now(), offer{100, 1}}}
 	for _, x := range []struct {
 		part uint32
 		seq  uint64
@@ -55,5 +58,8 @@ func TestVoid(t *testing.T) {
 		if got := f.void(x.part, x.seq, x.c); got != x.want {
 			t.Errorf("at %d in partition %d, %v: void is %v", x.seq, x.part, x.c, got)
 		}
+	}
+	if old := f.prune(time.Now()); len(old) != 1 || old[0] != 15 || len(f.ready) != 1 || len(f.ready[8]) != 1 {
+		t.Errorf("pruned %v, left %v", old, f.ready)
 	}
 }

@@ -58,6 +58,7 @@ type partFenced struct {
 
 type readyFenced struct {
 	seq uint64
+	at  time.Time
 	offer
 }
 
@@ -83,9 +84,27 @@ func (f *fences) note(m stored) {
 	}
 	for _, s := range strings.Fields(text) {
 		if seq, o, ok := parseOffered(s); ok {
-			f.ready[seq] = append(f.ready[seq], readyFenced{m.seq, o})
+			f.ready[seq] = append(f.ready[seq], readyFenced{m.seq, m.at, o})
 		}
 	}
+}
+
+// prune forgets the fences of READY's records that nobody needs any more, and returns
+// where they lie.
+func (f *fences) prune(now time.Time) (old []uint64) {
+	for seq, xs := range f.ready {
+		f.ready[seq] = slices.DeleteFunc(xs, func(x readyFenced) bool {
+			gone := now.Sub(x.at) > fencesKept
+			if gone && !slices.Contains(old, x.seq) {
+				old = append(old, x.seq)
+			}
+			return gone
+		})
+		if len(f.ready[seq]) == 0 {
+			delete(f.ready, seq)
+		}
+	}
+	return old
 }
 
 // last returns the highest fence of a partition.

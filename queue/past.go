@@ -126,7 +126,11 @@ func (q *Queue) readJournals(ctx context.Context, from uint64, each func(journal
 	}
 	return q.scanTo(ctx, streamEvent, []string{subjectJournal + ".>", subjectRun + ".>"}, max(from, 1), end, func(m stored) error {
 		var rec proto.Journal
-		if _, err := proto.ReadFrame(m.data, proto.KindJournal, &rec); err != nil {
+		if _, err := proto.ReadFrame(m.data, proto.KindJournal, &rec); errors.Is(err, proto.ErrDamaged) {
+			// Nothing could be taken over any more if that were an end.
+			q.log.Error("a record of the journal is damaged: deliveries that only it tells of may be made twice", "sequence", m.seq, "error", err)
+			return nil
+		} else if err != nil {
 			return fmt.Errorf("journal record %d: %w", m.seq, err)
 		}
 		for _, e := range rec.Events {

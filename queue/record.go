@@ -20,6 +20,7 @@ type record struct {
 	epoch     *epoch        // journal position of its first entry; nil: none yet
 	hold      *hold         // WAIT in a cluster: by which we have it
 	undecided atomic.Bool   // READY in a cluster: it is being looked into
+	storing   atomic.Int32  // in a cluster: how many of its deliveries are being stored anew
 
 	mu        sync.Mutex
 	delivered offer         // READY in a cluster: by which we have it

@@ -28,6 +28,10 @@ func (t *team) recount(ctx context.Context) {
 			continue
 		}
 		next = h.part + 1
+		h.mu.Lock()
+		old := h.fences.prune(time.Now())
+		h.mu.Unlock()
+		t.q.removeFences(ctx, &fences{old: old})
 		found, err := t.compare(ctx, h)
 		if err != nil {
 			continue // the leader is away; next time

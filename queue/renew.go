@@ -145,7 +145,8 @@ func (j *journal) renew(now time.Time) {
 	}
 	old := rs[:0]
 	for _, r := range rs {
-		if r.epoch != nil && now.Sub(r.epoch.began) > renewAfter {
+		// What is being stored just now may have got its place in WAIT before later marks.
+		if r.epoch != nil && r.storing.Load() == 0 && now.Sub(r.epoch.began) > renewAfter {
 			old = append(old, r)
 		}
 	}
@@ -194,7 +195,7 @@ func (j *journal) renewRecord(r *record) {
 func (j *journal) reenter(r *record) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if r.epoch == nil {
+	if r.epoch == nil || r.storing.Load() > 0 {
 		return
 	}
 	for i := len(j.epochs) - 1; i >= 0 && j.epochs[i] != r.epoch; i-- {

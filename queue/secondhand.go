@@ -110,12 +110,18 @@ func (q *Queue) claimShared(m *readyMsg) (*taken, error) {
 	return &taken{r, js}, nil
 }
 
+// lookAfterStop is for how long a look goes on after its node was told to stop.
+const lookAfterStop = 5 * time.Second
+
 // lookInto finds out what others have done with jobs that are offered again: another
 // node died or was cut off. What it has ended is removed; what it may
 // have delivered is listed as a doubt; the rest is returned.
 func (q *Queue) lookInto(ctx context.Context, again []*taken) ([]*Job, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute) // a stop must not leave them half done
+	// A stop does not leave them half done, unless the store is away.
+	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(lookAfterStop, cancel) })()
+	ctx = look
 	asked := map[string]bool{}
 	for _, x := range again {
 		for _, j := range x.jobs {

@@ -122,6 +122,12 @@ func (s *settler) round(ctx context.Context, list []settling) int {
 	now := time.Now()
 	list = list[:min(len(list), roundJobs)]
 	out := make([]stored, len(list))
+	storing := make([]*record, 0, len(list))
+	defer func() {
+		for _, r := range storing {
+			r.storing.Add(-1)
+		}
+	}()
 	size := 0
 	q.journal.touch()
 	for i := range list {
@@ -138,6 +144,8 @@ func (s *settler) round(ctx context.Context, list []settling) int {
 		// Before it is stored: until the old record is gone, the next start must read
 		// WAIT from here to know the two apart.
 		q.journal.enter(x.job.rec)
+		x.job.rec.storing.Add(1)
+		storing = append(storing, x.job.rec)
 		st.p, st.err = q.publishAsync(ctx, st.slot.subject(), x.header(), st.frame)
 	}
 	from := q.known.wait.Load()

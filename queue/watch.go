@@ -125,8 +125,12 @@ func (q *Queue) measure(ctx context.Context) error {
 			return err
 		}
 		total += st.Bytes
-		if name == streamReady {
+		switch name {
+		case streamReady:
 			q.stats.readyCount.Store(int64(st.Msgs))
+			q.known.sawReady(st.LastSeq)
+		case streamWait:
+			q.known.sawWait(st.LastSeq) // or a node that only takes mail in would hold up everybody's look back
 		}
 	}
 	q.stats.bytes.Store(int64(total))
