@@ -100,7 +100,7 @@ func openShared(ctx context.Context, c *daemon.Config, k *council, folder *daemo
 		}
 	}
 	if err == nil {
-		s.Queue, err = queue.Open(ctx, o)
+		s.Queue, err = openPatiently(ctx, o, log)
 	}
 	if err != nil {
 		if s.nats != nil {
@@ -109,6 +109,23 @@ func openShared(ctx context.Context, c *daemon.Config, k *council, folder *daemo
 		return nil, err
 	}
 	return s, nil
+}
+
+// openPatiently opens the queue of a cluster that may be busy forming: what does not
+// answer yet is asked again, since ending here would only make somebody start us again.
+func openPatiently(ctx context.Context, o queue.Options, log *slog.Logger) (*queue.Queue, error) {
+	for {
+		q, err := queue.Open(ctx, o)
+		if err == nil || !errors.Is(err, queue.ErrUnavailable) || ctx.Err() != nil {
+			return q, err
+		}
+		log.Warn("the queue does not answer yet; trying on", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // sharedOptions says where the queue is that several nodes share. No URLs: in this
