@@ -81,6 +81,20 @@ func (c *claims) offer(again *record) bool {
 	return ok
 }
 
+// taken notes that READY has offered a record to another node after it had been offered
+// to us: what has not been sent by now must not be.
+func (c *claims) taken(seq uint64, o offer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r, ok := c.ready[seq]; ok {
+		r.mu.Lock()
+		if o.since == r.delivered.since && o.n > r.delivered.n {
+			r.gone = true
+		}
+		r.mu.Unlock()
+	}
+}
+
 // forget ends a claim on a record that stays.
 func (c *claims) forget(r *record) {
 	c.mu.Lock()

@@ -13,16 +13,17 @@ import (
 )
 
 // The nodes of a cluster ask one another over plain NATS messages: who has what in
-// hand, and to carry out an operator's action on what each holds. Nothing depends on
-// an answer but what an operator is told, and that a dead node's mark is taken away.
+// hand, to drop what another has been offered, and to carry out an operator's action on
+// what each holds. A node that does not answer is taken for dead, frozen or cut off.
 
 const subjectControl = "tarishi.ctl"
 
 // question goes to every node.
 type question struct {
-	Op    string `json:"op"` // state, act, cancel
-	ID    string `json:"id,omitempty"`
-	Order *order `json:"order,omitempty"`
+	Op    string   `json:"op"` // state, taken, act, cancel
+	ID    string   `json:"id,omitempty"`
+	Order *order   `json:"order,omitempty"`
+	Taken []string `json:"taken,omitempty"` // offers of READY's records to the node that asks
 }
 
 // report is one node's answer; an act is answered now and then, and finally with Done.
@@ -81,6 +82,13 @@ func (c *control) asked(m *nats.Msg) {
 		r := c.state()
 		r.Ready, r.Wait = c.q.claims.inHand()
 		c.tell(m, r)
+	case "taken":
+		for _, s := range ask.Taken {
+			if seq, o, ok := parseOffered(s); ok {
+				c.q.claims.taken(seq, o)
+			}
+		}
+		c.tell(m, c.state())
 	case "cancel":
 		c.mu.Lock()
 		if cancel := c.acts[ask.ID]; cancel != nil {

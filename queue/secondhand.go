@@ -136,6 +136,9 @@ func (q *Queue) lookInto(ctx context.Context, again []*taken) ([]*Job, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := q.sayTaken(ctx, again); err != nil {
+		return nil, err
+	}
 	fs, err := q.loadFences(ctx, ps, upTo)
 	if err != nil {
 		return nil, err
@@ -169,6 +172,23 @@ func (q *Queue) lookInto(ctx context.Context, again []*taken) ([]*Job, error) {
 		}
 	}
 	return jobs, nil
+}
+
+// sayTaken tells the other nodes what we have been offered. One that has it in hand still
+// sends nothing of it from then on; what it may have sent before, its journal says by the
+// time it answers. The ack wait alone is not enough: READY's consumer confirms a claim
+// before a majority knows, and a leader that steps down forgets what it has confirmed.
+func (q *Queue) sayTaken(ctx context.Context, again []*taken) error {
+	rs, err := q.live(ctx)
+	if err != nil {
+		return err
+	}
+	ask := question{Op: "taken"}
+	for _, x := range again {
+		ask.Taken = append(ask.Taken, offered(x.rec.seq, x.rec.delivered))
+	}
+	_, _, err = q.askAll(ctx, rs, ask, 3*time.Second, nil)
+	return err
 }
 
 // fenceOffers stores, in each partition where the jobs would wait, that older claims

@@ -367,3 +367,32 @@ func TestTeamBodies(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// READY offers a record to a second node while the first one believes in its claim: the
+// server had confirmed it and forgot so when its leader changed. The first one drops it.
+func TestTeamOfferedTwice(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, Options{})
+	a, b := f.join("a"), f.join("b")
+	f.give(b, allParts()...)
+	a.put("m0", "u@d.test")
+	a.put("m1", "u@d.test")
+	js := a.fetch(2)
+	if err := js[1].Dot(t.Context(), "mx"); err != nil { // m1 is being sent
+		t.Fatal(err)
+	}
+	for _, j := range js {
+		if err := j.rec.handle().Nak(); err != nil { // the server's doing
+			t.Fatal(err)
+		}
+	}
+	if got, want := ids(b.fetch(2)), []string{"m0.0", "m1.0"}; !slices.Equal(got, want) {
+		t.Errorf("offered again: %v, want %v", got, want)
+	}
+	if err := js[0].Dot(t.Context(), "mx"); err == nil {
+		t.Error("a dot for what another node has been offered")
+	}
+	if got, want := doubted(t, b), []string{"m1.0"}; !slices.Equal(got, want) {
+		t.Errorf("doubts: %v, want %v", got, want)
+	}
+}
