@@ -9,8 +9,11 @@
 // A caller that accepts mail writes through NewWriter and Commit; one that sends
 // it takes Jobs with Fetch and Drain and ends each of them once; an operator's
 // tools use Select, Find and Lanes. The promise is in Commit: it returns nil only
-// when the message is on disk. The package never decides whether mail is welcome,
-// when to try again, or what a reply means.
+// when the message is on disk. In a cluster several processes open the same streams:
+// READY is everybody's, WAIT is read by partitions (Hold, Let), an operator's Act
+// reaches all nodes, and what a dead or frozen node had in hand is found out before it
+// is sent again. The package never decides whether mail is welcome, when to try again,
+// or what a reply means.
 package queue
 
 import (
