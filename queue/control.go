@@ -99,7 +99,7 @@ func (c *control) asked(m *nats.Msg) {
 		if ask.Order == nil {
 			return
 		}
-		ctx, cancel := context.WithCancel(context.Background())
+		ctx, cancel := context.WithCancel(c.q.life)
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.quit {
@@ -254,7 +254,7 @@ func (q *Queue) askAll(ctx context.Context, rs []run, ask question, patience tim
 		if !waiting || ctx.Err() != nil {
 			return answers, missing, ctx.Err()
 		}
-		m, err := sub.NextMsg(200 * time.Millisecond)
+		m, err := sub.NextMsg(min(patience, 200*time.Millisecond))
 		if err != nil {
 			continue
 		}

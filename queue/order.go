@@ -96,7 +96,7 @@ func (q *Queue) obey(jobs []*Job) []*Job {
 		}
 		q.log.Info("an operator's order is carried out", "action", string(a.Verb), "delivery", j.ID())
 		q.wg.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), q.o.AckWait*4)
+			ctx, cancel := context.WithTimeout(q.life, q.o.AckWait*4)
 			defer cancel()
 			if _, err := q.apply(ctx, a, j); err != nil {
 				q.log.Error("an operator's order could not be carried out; it is tried again", "delivery", j.ID(), "error", err)

@@ -66,6 +66,7 @@ type Queue struct {
 	lastAck  atomic.Pointer[string] // where the last acknowledgement of READY went
 	stats    counters
 
+	life context.Context // of the queue's own goroutines
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 }
@@ -87,7 +88,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		return nil, err
 	}
 	run, cancel := context.WithCancel(context.Background())
-	q.stop = cancel
+	q.life, q.stop = run, cancel
 	q.start(run, q.barrier.run, q.journal.run, q.settler.run, q.removals.run, q.extendClaims, q.watchRoom, q.sweepBodies)
 	if q.team != nil {
 		q.start(run, q.journal.tend, q.team.takeOver, q.team.follow, q.team.recount, q.team.watchOrders, q.team.bury)

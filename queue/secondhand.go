@@ -187,7 +187,7 @@ func (q *Queue) sayTaken(ctx context.Context, again []*taken) error {
 	for _, x := range again {
 		ask.Taken = append(ask.Taken, offered(x.rec.seq, x.rec.delivered))
 	}
-	_, _, err = q.askAll(ctx, rs, ask, 3*time.Second, nil)
+	_, _, err = q.askAll(ctx, rs, ask, q.o.AckWait/10, nil)
 	return err
 }
 

@@ -131,7 +131,7 @@ func (s *settler) abandon(x settling) {
 	default:
 		// Some have it, and whoever attempts the delivery next will send to all of them.
 		s.q.wg.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), s.q.o.Patience)
+			ctx, cancel := context.WithTimeout(s.q.life, s.q.o.Patience)
 			defer cancel()
 			if err := s.q.journal.noteDoubts(ctx, []*proto.Event{dot}); err != nil {
 				s.q.log.Error("a delivery may be made twice, and that could not be noted", "delivery", x.job.ID(), "error", err)
