@@ -128,15 +128,17 @@ func (q *Queue) lookInto(ctx context.Context, again []*taken) ([]*Job, error) {
 			asked[j.ID()] = true
 		}
 	}
+	// First this: whoever believes that it has the record still must not remove it on the
+	// strength of what it stores behind the fence.
+	if err := q.sayTaken(ctx, again); err != nil {
+		return nil, err
+	}
 	ps, upTo, err := q.fenceOffers(ctx, again)
 	if err != nil {
 		return nil, err
 	}
 	from, err := q.horizon(ctx)
 	if err != nil {
-		return nil, err
-	}
-	if err := q.sayTaken(ctx, again); err != nil {
 		return nil, err
 	}
 	fs, err := q.loadFences(ctx, ps, upTo)
