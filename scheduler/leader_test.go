@@ -128,10 +128,16 @@ func TestManyRecipientsGetTheirTurn(t *testing.T) {
 	d := newOffice(t, 2, setRule(shaping.Rule{To: "a.test", Messages: windows("100/10s"), Recipients: windows("60/10s")}))
 	small, large := d.guests[0], d.guests[1]
 	served := 0
-	for range 600 {
+	for i := range 6000 {
 		small.want(to("a.test").of("small"), 5, 5, 1)
-		large.want(to("a.test").of("large"), 1, 40, 40)
-		d.pass(100 * Millisecond)
+		if i > 300 { // when the others have used up the window, evenly
+			large.want(to("a.test").of("large"), 1, 40, 40)
+		}
+		d.pass(10 * Millisecond)
+		if i%10 == 0 && i < 300 {
+			small.want(to("a.test").of("small"), 0, 0, 0)
+			d.pass(150 * Millisecond)
+		}
 		small.start()
 		for _, o := range large.take() {
 			if o.Grant != nil {
@@ -146,9 +152,9 @@ func TestManyRecipientsGetTheirTurn(t *testing.T) {
 }
 
 func TestReportsThatComeTwice(t *testing.T) {
-	d := newOffice(t, 1, messages("a.test", "10/1m"))
+	d := newOffice(t, 1, messages("a.test", "200/1m"))
 	g := d.guests[0]
-	g.want(to("a.test"), 10, 10, 1)
+	g.want(to("a.test"), 40, 40, 1)
 	d.pass(300 * Millisecond)
 	for _, o := range g.take() {
 		if o.Grant == nil {

@@ -50,8 +50,10 @@ func (r *grantRing) pop() {
 // after a later one, changes nothing.
 func (l *Leader) use(u *Use, now Time) {
 	g := l.grants.find(u.Grant)
-	if g == nil {
-		return // settled, or of an older term, whose grants the history covers
+	// Settled, or of an older term, whose grants the history covers; or about to be
+	// settled, when the ledger may not hold it any more.
+	if g == nil || now > g.end+settleAfter {
+		return
 	}
 	was := *g
 	if l.p.broken == dupReturn {

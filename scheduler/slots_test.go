@@ -82,6 +82,48 @@ func TestFullLimitsTakeTurns(t *testing.T) {
 	}
 }
 
+// Tenants share a limit evenly, however many nodes send their mail.
+func TestTenantsTakeTurns(t *testing.T) {
+	d := newOffice(t, 3, connections("a.test", 4))
+	for _, g := range d.guests {
+		g.wantSlots(to("a.test").of("large"), 4)
+	}
+	d.pass(100 * Millisecond)
+	small := d.guests[0]
+	small.wantSlots(to("a.test").of("small"), 4)
+	held := map[string]int{}
+	lanes := map[SlotID]Lane{}
+	for range 60 {
+		d.pass(500 * Millisecond)
+		for _, g := range d.guests {
+			var closed []SlotID
+			for _, o := range g.take() {
+				if o.Slot != nil {
+					held[o.Slot.Lane.Tenant]++
+					lanes[o.Slot.ID] = o.Slot.Lane
+				}
+				if o.EndSlot != 0 {
+					held[lanes[o.EndSlot].Tenant]--
+					closed = append(closed, o.EndSlot)
+				}
+			}
+			g.beat(Beat{Closed: closed})
+		}
+	}
+	if held["large"] != 2 || held["small"] != 2 {
+		t.Errorf("%v", held)
+	}
+	d.pass(20 * Second)
+	for _, g := range d.guests {
+		_, end := g.slots()
+		for _, id := range end { // the sessions of the large one take turns
+			if lanes[id].Tenant == "small" {
+				t.Errorf("asked to end %v, though each tenant has its half", id)
+			}
+		}
+	}
+}
+
 func TestLoweredLimitEndsWhatIsTooMuch(t *testing.T) {
 	d := newOffice(t, 2, connections("a.test", 4))
 	a, b := d.guests[0], d.guests[1]

@@ -88,8 +88,8 @@ func (g *ledger) add(at Time, n int64) {
 	}
 }
 
-// remove takes back n starts that were added at at. They are in the first cell that
-// is not earlier, or in a later one: to take them from the first is safe.
+// remove takes back n starts that were added at at, seconds ago. They are in the first
+// cell that is not earlier, or in a later one: to take them from the first is safe.
 func (g *ledger) remove(at Time, n int64) {
 	i := after(g.cells, at-1)
 	if i == len(g.cells) {

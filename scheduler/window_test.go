@@ -79,8 +79,14 @@ func TestLedgerAgainstEveryStart(t *testing.T) {
 				}
 				x := grants[0]
 				grants = grants[1:]
+				if now > x.end+settleAfter { // all count as used at the end
+					for range x.n {
+						o.at = append(o.at, x.end)
+					}
+					return
+				}
 				used := rapid.Int64Range(0, x.n).Draw(t, "used")
-				at := x.end - Time(rapid.Int64Range(0, int64(500*Millisecond)).Draw(t, "before"))
+				at := x.end - Time(rapid.Int64Range(0, int64(3*Second)).Draw(t, "before"))
 				g.remove(x.end, x.n)
 				if used > 0 {
 					g.add(at, used)
@@ -88,6 +94,10 @@ func TestLedgerAgainstEveryStart(t *testing.T) {
 				for range used {
 					o.at = append(o.at, at)
 				}
+			},
+			"thin": func(t *rapid.T) {
+				g.left = 1 << 20
+				g.advance(now, 2*Hour)
 			},
 			"limits": func(t *rapid.T) {
 				g.advance(now, 2*Hour)
@@ -97,7 +107,7 @@ func TestLedgerAgainstEveryStart(t *testing.T) {
 				g.advance(now, 2*Hour)
 				for i := range g.windows {
 					w := &g.windows[i]
-					sum, last := int64(0), Time(-1)
+					sum, last := int64(0), Time(-1<<62)
 					for k, c := range g.cells {
 						if c.at < last || c.n <= 0 {
 							t.Fatalf("cell %d: %v after %v", k, c, last)
@@ -148,4 +158,42 @@ func TestLedgerWastesLittle(t *testing.T) {
 			t.Errorf("%d/%v: %d cells", c.n, c.length, n)
 		}
 	}
+}
+
+// The log's history forgets nothing early: of what was started since any instant, no
+// less is left.
+func TestThinNeverForgetsEarly(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var cells []cell
+		now := Time(0)
+		for range rapid.IntRange(1, 200).Draw(t, "starts") {
+			now += Time(rapid.SampledFrom([]int64{0, 1, 10, 100, 1000, 30_000}).Draw(t, "pause")) * Millisecond
+			cells = addStart(cells, now, rapid.Int64Range(1, 9).Draw(t, "n"))
+		}
+		now += Time(rapid.Int64Range(0, int64(2*Hour)).Draw(t, "since"))
+		before := append([]cell(nil), cells...)
+		thinned := thin(cells, now, Hour)
+		for _, x := range before {
+			if now-x.at > Hour {
+				continue
+			}
+			was, is := int64(0), int64(0)
+			for _, c := range before {
+				if c.at >= x.at {
+					was += c.n
+				}
+			}
+			for _, c := range thinned {
+				if c.at >= x.at {
+					is += c.n
+				}
+			}
+			if is < was {
+				t.Fatalf("%d of %d starts since %v ago are left", is, was, now-x.at)
+			}
+		}
+		if n := len(thinned); n > 128*13 {
+			t.Fatalf("%d cells are left", n)
+		}
+	})
 }
