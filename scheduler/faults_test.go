@@ -3,9 +3,12 @@ package scheduler
 import (
 	cli "flag"
 	"fmt"
+	"math"
 	"reflect"
 	"sync"
 	"testing"
+
+	"github.com/tarishi/tarishi/shaping"
 )
 
 // The simulator's runs; more and longer ones with -tags soak, or by hand:
@@ -36,6 +39,7 @@ func mixFor(seed int64) string {
 func TestFaults(t *testing.T) {
 	var mu sync.Mutex
 	var sum counts
+	used := map[string][]float64{} // by limit, of what it allows, in the runs where everything fails
 	t.Run("seed", func(t *testing.T) {
 		for i := range *seeds {
 			seed := *seed0 + int64(i)
@@ -53,6 +57,11 @@ func TestFaults(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				sum.add(&s.count)
+				if o.faults == "storm" {
+					for l, w := range map[string]string{"name:pair": "40/1s", "domain:burst.test": "120/7s", "domain:c2.test": "1000/5m"} {
+						used[l] = append(used[l], s.share(l, windows(w)[0]))
+					}
+				}
 			})
 		}
 	})
@@ -70,6 +79,32 @@ func TestFaults(t *testing.T) {
 	if n := sum.Elections; n < 4**seeds {
 		t.Errorf("%d elections in %d runs", n, *seeds)
 	}
+	for l, shares := range used {
+		if m := mean(shares); m < 0.75 {
+			t.Errorf("%s was used to %.3f of what it allows", l, m)
+		} else {
+			t.Logf("%s was used to %.3f of what it allows", l, m)
+		}
+	}
+}
+
+// share is how much was sent to a destination, of what the window allows.
+func (s *sim) share(dest string, w shaping.Window) float64 {
+	n := 0
+	for l, t := range s.starts {
+		if l.Dest.Key == dest {
+			n += len(t)
+		}
+	}
+	return float64(n) / (float64(w.Max) * math.Ceil(float64(s.o.length)/float64(w.Length)))
+}
+
+func mean(xs []float64) float64 {
+	sum := 0.0
+	for _, x := range xs {
+		sum += x
+	}
+	return sum / float64(len(xs))
 }
 
 func (c *counts) add(o *counts) {
