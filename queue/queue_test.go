@@ -93,7 +93,7 @@ func (n *node) accept(id string, body string, to ...string) {
 
 func (n *node) fetch(want int) []*Job {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(n.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(n.t.Context(), 30*time.Second)
 	defer cancel()
 	var js []*Job
 	for len(js) < want {
@@ -147,7 +147,7 @@ func TestAcceptFetchDone(t *testing.T) {
 // drainAll collects due jobs until want have come.
 func (n *node) drain(want int) []*Job {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(n.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(n.t.Context(), 30*time.Second)
 	defer cancel()
 	var js []*Job
 	_ = n.Drain(ctx, func(mail.Domain) int { return want - len(js) }, func(j *Job) {
