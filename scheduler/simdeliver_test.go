@@ -115,6 +115,9 @@ func (d *deliverer) connect() {
 		return // a leader of the past
 	}
 	c := &conn{s: s, d: d, n: n, l: l, num: hello.Conn, there: s.now, back: s.now}
+	if s.mix.hears && s.r.Intn(2) == 0 { // the first answers come late, all together
+		c.back += 200*ms + s.soon(2*sec)
+	}
 	d.conn, d.heard = c, s.now
 	h := d.h
 	c.toLeader(func() {
