@@ -111,6 +111,17 @@ func (c *claims) dropLocked(r *record) {
 	}
 }
 
+// shelve keeps a claim on what cannot be read, so that it is not tried again and again.
+// Its partition may go to another node all the same.
+func (c *claims) shelve(r *record) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r.hold != nil {
+		r.hold.leaveLocked()
+		r.hold = nil
+	}
+}
+
 // finish ends a claim on a record whose removal is being sent (READY) or done (WAIT).
 func (c *claims) finish(r *record) {
 	c.mu.Lock()

@@ -94,7 +94,12 @@ func (q *Queue) edge(ctx context.Context, subject string, last bool) (stored, er
 
 // exists tells whether a record that we have claimed is still in its stream.
 func (q *Queue) exists(ctx context.Context, r *record) (bool, error) {
-	_, err := q.load(ctx, r.stream, r.seq)
+	var err error
+	if q.team == nil {
+		_, err = q.load(ctx, r.stream, r.seq)
+	} else {
+		_, err = q.loadFromLeader(ctx, r.stream, bySeq(r.seq)) // a replica may show what is gone
+	}
 	if err != nil && !errors.Is(err, errNoRecord) {
 		return false, fmt.Errorf("%w: reading %s: %w", ErrUnavailable, r.stream, err)
 	}

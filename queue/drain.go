@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/tarishi/tarishi/mail"
 )
 
@@ -82,6 +80,9 @@ type drainer struct {
 	open  int         // lane readers the server keeps for us
 	// some lane counted more in the last pass than was found
 	missed bool
+	// In a cluster: what the sweep is about to hand over, and how much of which lane.
+	gathered []stored
+	asked    map[mail.Domain]int
 }
 
 // openReaders bounds the consumers on WAIT; the server allows a thousand.
@@ -180,6 +181,7 @@ func (d *drainer) dueSlot(la *lane) (*slot, *slotReader) {
 		}
 		if s.reader == nil {
 			s.reader = d.q.newReader(1, s.subject())
+			s.reader.headers = d.q.team != nil // see handShared
 			s.reader.open = &d.open
 		} else if s.reader.again < s.reader.next {
 			s.reader.rewind()
@@ -198,7 +200,7 @@ const leaderRead = 16
 // found any at all, be they in somebody's hand.
 func (d *drainer) readSlot(ctx context.Context, s *slot, r *slotReader, max int) (read int, more bool, err error) {
 	ms, err := r.read(ctx, max)
-	read, more = d.handAll(ms), len(ms) > 0
+	read, more = d.handAll(ctx, ms), len(ms) > 0
 	if err == nil && !more && d.q.lanes.short(s) > 0 {
 		d.missed = true
 		read, err = d.recount(ctx, s, r, max)
@@ -210,7 +212,10 @@ func (d *drainer) readSlot(ctx context.Context, s *slot, r *slotReader, max int)
 	return read, more, err
 }
 
-func (d *drainer) handAll(ms []stored) (n int) {
+func (d *drainer) handAll(ctx context.Context, ms []stored) (n int) {
+	if d.q.team != nil {
+		return d.handShared(ctx, ms)
+	}
 	for _, m := range ms {
 		if d.hand(m) {
 			n++
@@ -221,51 +226,26 @@ func (d *drainer) handAll(ms []stored) (n int) {
 
 // hand claims one stored delivery and hands its job over.
 func (d *drainer) hand(m stored) bool {
-	q := d.q
 	r := &record{stream: streamWait, seq: m.seq, subject: m.subject}
-	if q.team != nil && !d.ours(r, m) {
+	if taken, _ := d.q.claims.take(r); !taken {
 		return false
 	}
-	if taken, _ := q.claims.take(r); !taken {
-		return false
-	}
-	q.lanes.take(r)
-	js, err := q.jobs(r, m.data)
+	d.q.lanes.take(r)
+	return d.handRecord(r, m)
+}
+
+// handRecord hands over what has been claimed.
+func (d *drainer) handRecord(r *record, m stored) bool {
+	js, err := d.q.jobs(r, m.data)
 	if err != nil {
-		q.log.Error("a record of WAIT cannot be read; it stays where it is", "sequence", m.seq, "error", err)
+		d.q.log.Error("a record of WAIT cannot be read; it stays where it is", "sequence", m.seq, "error", err)
+		d.q.claims.shelve(r)
 		return false
 	}
 	for _, j := range js {
 		d.take(j)
 	}
 	return len(js) > 0
-}
-
-// ours finds the hold by which a record may be claimed. There is none when the
-// partition is another's, when the record counts for nothing, and as long as that is
-// not known.
-func (d *drainer) ours(r *record, m stored) bool {
-	r.hold = d.q.team.workingOn(m.subject)
-	if r.hold == nil {
-		return false
-	}
-	id, ok := parseRecordID(m.header.Get(jetstream.MsgIDHeader))
-	if !ok {
-		return true
-	}
-	void, known := r.hold.void(m.seq, id.claim)
-	switch {
-	case void || r.hold.superseded[m.seq]:
-		if d.q.removeVoid(m) {
-			d.q.lanes.gone(r)
-		}
-		return false
-	case !known:
-		d.q.lanes.later(r)
-		d.missed = true
-		return false
-	}
-	return true
 }
 
 // sweepOn reads the next stretch of the stream in its own order and hands over
@@ -279,7 +259,7 @@ func (d *drainer) sweepOn(ctx context.Context) (int, error) {
 		d.closeSweep()
 	}
 	if d.sweep == nil {
-		d.sweep = d.q.newReader(1, subjects...)
+		d.sweep = d.newSweep(subjects)
 	}
 	read := 0
 	for turns := 0; turns < 2 && read == 0; {
@@ -291,21 +271,34 @@ func (d *drainer) sweepOn(ctx context.Context) (int, error) {
 		if len(ms) == 0 {
 			turns++
 			d.sweep.close()
-			d.sweep = d.q.newReader(1, subjects...)
+			d.sweep = d.newSweep(subjects)
 			continue
 		}
 		now := time.Now().UnixMilli()
 		for _, m := range ms {
 			n, err := parseSlot(m.subject)
-			if err != nil || n.held || n.at > now || d.room(n.lane) <= 0 {
+			if err != nil || n.held || n.at > now || d.room(n.lane)-d.asked[n.lane] <= 0 {
 				continue
 			}
-			if d.hand(m) {
-				read++
+			if d.q.team == nil {
+				if d.hand(m) {
+					read++
+				}
+				continue
+			}
+			if d.gather(n.lane, m) {
+				read += d.handGathered(ctx)
 			}
 		}
+		read += d.handGathered(ctx)
 	}
 	return read, nil
+}
+
+func (d *drainer) newSweep(subjects []string) *slotReader {
+	r := d.q.newReader(1, subjects...)
+	r.headers = d.q.team != nil // see handShared
+	return r
 }
 
 // readable are the subjects of WAIT that this node reads.

@@ -170,6 +170,9 @@ func (q *Queue) load(ctx context.Context, stream string, seq uint64) (stored, er
 	return q.loadFromLeader(ctx, stream, fmt.Appendf(nil, `{"seq":%d}`, seq))
 }
 
+// bySeq asks for one record.
+func bySeq(seq uint64) []byte { return fmt.Appendf(nil, `{"seq":%d}`, seq) }
+
 // loadFromLeader reads one record from the stream's leader, which has all that was acknowledged.
 func (q *Queue) loadFromLeader(ctx context.Context, stream string, request []byte) (stored, error) {
 	var a struct {
@@ -191,7 +194,7 @@ func (q *Queue) loadFromLeader(ctx context.Context, stream string, request []byt
 		}
 		return stored{}, a.Error
 	}
-	s := stored{seq: a.Message.Seq, subject: a.Message.Subject, at: a.Message.Time, data: a.Message.Data}
+	s := stored{seq: a.Message.Seq, subject: a.Message.Subject, at: a.Message.Time, data: a.Message.Data, whole: true}
 	if len(a.Message.Header) > 0 {
 		h, err := nats.DecodeHeadersMsg(a.Message.Header)
 		if err != nil {

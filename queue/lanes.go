@@ -232,6 +232,15 @@ func (l *lanes) untake(r *record) {
 	})
 }
 
+// mistaken undoes take for what has left the stream before and is counted no more.
+func (l *lanes) mistaken(r *record) {
+	l.edit(r, func(s *slot) {
+		s.taken--
+		s.changes++
+		l.tidy(s)
+	})
+}
+
 // later lets a delivery that was read too early be read again.
 func (l *lanes) later(r *record) {
 	l.edit(r, func(s *slot) {

@@ -18,6 +18,7 @@ type stored struct {
 	at      time.Time
 	data    []byte
 	header  nats.Header
+	whole   bool // it was read from the stream's leader, and with its body
 }
 
 // slotReader reads one subject (or many) of WAIT in stream order. It is an

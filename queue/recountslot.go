@@ -48,7 +48,7 @@ const leaderLook = 1000
 func (d *drainer) lookAgain(ctx context.Context, r *slotReader, max int) (read, found int, err error) {
 	ms, err := r.fresh(ctx, max)
 	for err == nil && len(ms) > 0 {
-		if n := d.handAll(ms); n > 0 {
+		if n := d.handAll(ctx, ms); n > 0 {
 			return n, found, nil
 		}
 		found += len(ms)

@@ -235,7 +235,7 @@ func (q *Queue) removeLeft(ctx context.Context, p *past) (mine map[uint64]bool, 
 			continue
 		}
 		g.Go(func() error {
-			m, err := q.loadFromLeader(ctx, streamWait, fmt.Appendf(nil, `{"seq":%d}`, old.seq))
+			m, err := q.loadFromLeader(ctx, streamWait, bySeq(old.seq))
 			if errors.Is(err, errNoRecord) {
 				return nil
 			}

@@ -368,3 +368,31 @@ func TestPassSeesWhatMoves(t *testing.T) {
 		t.Errorf("%d deliveries were seen of %d, %v", len(seen), readMax+50, err)
 	}
 }
+
+// A replica that lags behind shows what a former holder has settled and removed. It is
+// not handed over, and the counts are not moved by it.
+func TestOnlyWhatIsThereIsHandedOver(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, Options{})
+	a, b := f.join("a"), f.join("b")
+	a.park(numbered("m", 3), "u@d.test")
+	var seen []stored
+	if err := a.scanWait(t.Context(), []string{"wait.>"}, func(m stored) error { seen = append(seen, m); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.deleteRecord(t.Context(), streamWait, seen[1].seq); err != nil {
+		t.Fatal(err)
+	}
+	f.give(b, allParts()...)
+	var got []*Job
+	d := &drainer{q: b.Queue, room: func(mail.Domain) int { return 10 }, take: func(j *Job) { got = append(got, j) }}
+	if n := d.handShared(t.Context(), seen); n != 2 || !slices.Equal(ids(got), []string{"m0.0", "m2.0"}) {
+		t.Errorf("%d were handed over: %v", n, ids(got))
+	}
+	for _, j := range got {
+		j.Release()
+	}
+	if got := b.drain(2); len(got) != 2 || b.Stats().Waiting != 2 {
+		t.Errorf("%d are offered, %+v", len(got), b.Stats())
+	}
+}
