@@ -31,6 +31,8 @@ type Message struct {
 	Protocol string // ESMTP, ESMTPS, ... (RFC 3848)
 	Origin   string // id of the message this one reports on (a DSN), else empty
 	Tenant   string // whose mail it is, as a trusted client said; empty: nobody's in particular
+	Class    Class  // which goes first
+	Hours    string // when it may be attempted, see the package hours; empty: always
 }
 
 // Recipient is one forward-path with the DSN options its client asked for (RFC 3461).
@@ -57,6 +59,7 @@ type Delivery struct {
 	LastReply    Reply     // of the last attempt; zero: none yet
 	DelayNoticed bool      // the sender has been told of the delay
 	Held         bool      // an operator holds it
+	Route        string    // a reply sent it another way: the route's name; empty: the usual one
 	Generation   int       // how often it has been stored anew; the queue counts it
 }
 
@@ -89,4 +92,5 @@ type Outcome struct {
 	Status    Status
 	Host      string // who said so, or empty when we did (no host, expired)
 	Reply     Reply
+	Class     string // what was wrong: a bounce class; empty: nothing, or not looked at
 }

@@ -26,7 +26,7 @@ func FromMessage(m *mail.Message) *Mail {
 	return &Mail{
 		Id: m.ID, ReceivedUs: us(m.Received), Sender: m.Sender.Raw, BodyType: string(m.Body),
 		Smtputf8: m.SMTPUTF8, EnvelopeId: m.EnvelopeID, Ret: m.Ret, Size: m.Size,
-		ClientIp: m.ClientIP, Helo: strings.ToValidUTF8(m.Helo, "\uFFFD"), Protocol: m.Protocol, Origin: m.Origin, Tenant: m.Tenant,
+		ClientIp: m.ClientIP, Helo: strings.ToValidUTF8(m.Helo, "\uFFFD"), Protocol: m.Protocol, Origin: m.Origin, Tenant: m.Tenant, Class: uint32(m.Class), Hours: m.Hours,
 	}
 }
 
@@ -35,7 +35,7 @@ func (x *Mail) Message() *mail.Message {
 	return &mail.Message{
 		ID: x.Id, Received: at(x.ReceivedUs), Sender: mail.NewAddress(x.Sender), Body: mail.BodyType(x.BodyType),
 		SMTPUTF8: x.Smtputf8, EnvelopeID: x.EnvelopeId, Ret: x.Ret, Size: x.Size,
-		ClientIP: x.ClientIp, Helo: x.Helo, Protocol: x.Protocol, Origin: x.Origin, Tenant: x.Tenant,
+		ClientIP: x.ClientIp, Helo: x.Helo, Protocol: x.Protocol, Origin: x.Origin, Tenant: x.Tenant, Class: mail.Class(x.Class).Known(), Hours: x.Hours,
 	}
 }
 
@@ -44,7 +44,7 @@ func FromDelivery(d *mail.Delivery) *Delivery {
 	x := &Delivery{
 		Index: uint32(d.Index), Destination: string(d.Destination), Attempts: uint32(d.Attempts),
 		DueUs: us(d.Due), ExpiresUs: us(d.Expires), LastAttemptUs: us(d.LastAttempt),
-		LastHost: d.LastHost, LastReply: FromReply(d.LastReply), DelayNoticed: d.DelayNoticed, Held: d.Held, Generation: uint32(d.Generation),
+		LastHost: d.LastHost, LastReply: FromReply(d.LastReply), DelayNoticed: d.DelayNoticed, Held: d.Held, Generation: uint32(d.Generation), Route: d.Route,
 		Recipients: make([]*Recipient, len(d.Recipients)),
 	}
 	rs := make([]Recipient, len(d.Recipients))
@@ -60,7 +60,7 @@ func (x *Delivery) Delivery(m *mail.Message) mail.Delivery {
 	d := mail.Delivery{
 		Message: m, Index: int(x.Index), Destination: mail.Domain(x.Destination), Attempts: int(x.Attempts),
 		Due: at(x.DueUs), Expires: at(x.ExpiresUs), LastAttempt: at(x.LastAttemptUs),
-		LastHost: x.LastHost, LastReply: x.LastReply.Reply(), DelayNoticed: x.DelayNoticed, Held: x.Held, Generation: int(x.Generation),
+		LastHost: x.LastHost, LastReply: x.LastReply.Reply(), DelayNoticed: x.DelayNoticed, Held: x.Held, Generation: int(x.Generation), Route: x.Route,
 		Recipients: make([]mail.Recipient, len(x.Recipients)),
 	}
 	for i, r := range x.Recipients {

@@ -112,6 +112,8 @@ type Mail struct {
 	Body          *BodyRef               `protobuf:"bytes,13,opt,name=body,proto3" json:"body,omitempty"`     // absent: the octets follow in the frame
 	Deliveries    []*Delivery            `protobuf:"bytes,14,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
 	Tenant        string                 `protobuf:"bytes,15,opt,name=tenant,proto3" json:"tenant,omitempty"` // whose mail it is; empty: nobody's in particular
+	Class         uint32                 `protobuf:"varint,16,opt,name=class,proto3" json:"class,omitempty"`  // 0 normal, 1 high, 2 bulk
+	Hours         string                 `protobuf:"bytes,17,opt,name=hours,proto3" json:"hours,omitempty"`   // when it may be attempted, by somebody's clock; empty: always
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -251,6 +253,20 @@ func (x *Mail) GetTenant() string {
 	return ""
 }
 
+func (x *Mail) GetClass() uint32 {
+	if x != nil {
+		return x.Class
+	}
+	return 0
+}
+
+func (x *Mail) GetHours() string {
+	if x != nil {
+		return x.Hours
+	}
+	return ""
+}
+
 // BodyRef finds a body that is stored apart, in BODY.
 type BodyRef struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -326,6 +342,7 @@ type Delivery struct {
 	DelayNoticed  bool                   `protobuf:"varint,10,opt,name=delay_noticed,json=delayNoticed,proto3" json:"delay_noticed,omitempty"`
 	Held          bool                   `protobuf:"varint,11,opt,name=held,proto3" json:"held,omitempty"`
 	Generation    uint32                 `protobuf:"varint,12,opt,name=generation,proto3" json:"generation,omitempty"` // how often the delivery has been stored anew; the higher one supersedes
+	Route         string                 `protobuf:"bytes,13,opt,name=route,proto3" json:"route,omitempty"`            // a reply sent it another way: the route's name
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -442,6 +459,13 @@ func (x *Delivery) GetGeneration() uint32 {
 		return x.Generation
 	}
 	return 0
+}
+
+func (x *Delivery) GetRoute() string {
+	if x != nil {
+		return x.Route
+	}
+	return ""
 }
 
 type Recipient struct {
@@ -734,6 +758,7 @@ type Event struct {
 	Note          string                 `protobuf:"bytes,10,opt,name=note,proto3" json:"note,omitempty"`                       // operator's action, reason
 	Attempt       uint32                 `protobuf:"varint,11,opt,name=attempt,proto3" json:"attempt,omitempty"`                // from 1
 	WaitSeq       uint64                 `protobuf:"varint,12,opt,name=wait_seq,json=waitSeq,proto3" json:"wait_seq,omitempty"` // the WAIT record this was about; 0: a READY record
+	Author        string                 `protobuf:"bytes,13,opt,name=author,proto3" json:"author,omitempty"`                   // OPERATOR: who asked for it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -852,11 +877,19 @@ func (x *Event) GetWaitSeq() uint64 {
 	return 0
 }
 
+func (x *Event) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
 type Outcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Recipient     string                 `protobuf:"bytes,1,opt,name=recipient,proto3" json:"recipient,omitempty"`
 	Status        uint32                 `protobuf:"varint,2,opt,name=status,proto3" json:"status,omitempty"` // 0 deferred, 1 delivered, 2 failed
 	Reply         *Reply                 `protobuf:"bytes,3,opt,name=reply,proto3" json:"reply,omitempty"`
+	Class         string                 `protobuf:"bytes,4,opt,name=class,proto3" json:"class,omitempty"` // what was wrong: a bounce class
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -912,12 +945,19 @@ func (x *Outcome) GetReply() *Reply {
 	return nil
 }
 
+func (x *Outcome) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
 var File_proto_tarishi_proto protoreflect.FileDescriptor
 
 const file_proto_tarishi_proto_rawDesc = "" +
 	"\n" +
 	"\x13proto/tarishi.proto\x12\n" +
-	"tarishi.v1\"\xab\x03\n" +
+	"tarishi.v1\"\xd7\x03\n" +
 	"\x04Mail\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
 	"\vreceived_us\x18\x02 \x01(\x03R\n" +
@@ -938,13 +978,15 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\n" +
 	"deliveries\x18\x0e \x03(\v2\x14.tarishi.v1.DeliveryR\n" +
 	"deliveries\x12\x16\n" +
-	"\x06tenant\x18\x0f \x01(\tR\x06tenant\"Y\n" +
+	"\x06tenant\x18\x0f \x01(\tR\x06tenant\x12\x14\n" +
+	"\x05class\x18\x10 \x01(\rR\x05class\x12\x14\n" +
+	"\x05hours\x18\x11 \x01(\tR\x05hours\"Y\n" +
 	"\aBodyRef\x12\x16\n" +
 	"\x06chunks\x18\x01 \x03(\x04R\x06chunks\x12\x16\n" +
 	"\x06crc32c\x18\x02 \x01(\rR\x06crc32c\x12\x1e\n" +
 	"\n" +
 	"deliveries\x18\x03 \x01(\rR\n" +
-	"deliveries\"\x9b\x03\n" +
+	"deliveries\"\xb1\x03\n" +
 	"\bDelivery\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12 \n" +
 	"\vdestination\x18\x02 \x01(\tR\vdestination\x125\n" +
@@ -964,7 +1006,8 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\x04held\x18\v \x01(\bR\x04held\x12\x1e\n" +
 	"\n" +
 	"generation\x18\f \x01(\rR\n" +
-	"generation\"S\n" +
+	"generation\x12\x14\n" +
+	"\x05route\x18\r \x01(\tR\x05route\"S\n" +
 	"\tRecipient\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x16\n" +
 	"\x06notify\x18\x02 \x01(\tR\x06notify\x12\x14\n" +
@@ -986,7 +1029,7 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\tready_seq\x18\x05 \x01(\x04R\breadySeq\x12\x1b\n" +
 	"\twait_from\x18\x06 \x01(\x04R\bwaitFrom\x12\x1d\n" +
 	"\n" +
-	"ready_from\x18\a \x01(\x04R\treadyFrom\"\xec\x03\n" +
+	"ready_from\x18\a \x01(\x04R\treadyFrom\"\x84\x04\n" +
 	"\x05Event\x12*\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x16.tarishi.v1.Event.KindR\x04kind\x12\x13\n" +
 	"\x05at_us\x18\x02 \x01(\x03R\x04atUs\x12\x1d\n" +
@@ -1004,7 +1047,8 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\x04note\x18\n" +
 	" \x01(\tR\x04note\x12\x18\n" +
 	"\aattempt\x18\v \x01(\rR\aattempt\x12\x19\n" +
-	"\bwait_seq\x18\f \x01(\x04R\awaitSeq\"v\n" +
+	"\bwait_seq\x18\f \x01(\x04R\awaitSeq\x12\x16\n" +
+	"\x06author\x18\r \x01(\tR\x06author\"v\n" +
 	"\x04Kind\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\a\n" +
 	"\x03DOT\x10\x01\x12\v\n" +
@@ -1014,11 +1058,12 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\x05DOUBT\x10\x05\x12\f\n" +
 	"\bOPERATOR\x10\x06\x12\t\n" +
 	"\x05MOVED\x10\a\x12\f\n" +
-	"\bRETURNED\x10\b\"h\n" +
+	"\bRETURNED\x10\b\"~\n" +
 	"\aOutcome\x12\x1c\n" +
 	"\trecipient\x18\x01 \x01(\tR\trecipient\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\rR\x06status\x12'\n" +
-	"\x05reply\x18\x03 \x01(\v2\x11.tarishi.v1.ReplyR\x05replyB\"Z github.com/tarishi/tarishi/protob\x06proto3"
+	"\x05reply\x18\x03 \x01(\v2\x11.tarishi.v1.ReplyR\x05reply\x12\x14\n" +
+	"\x05class\x18\x04 \x01(\tR\x05classB\"Z github.com/tarishi/tarishi/protob\x06proto3"
 
 var (
 	file_proto_tarishi_proto_rawDescOnce sync.Once
