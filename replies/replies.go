@@ -12,11 +12,6 @@
 package replies
 
 import (
-	"fmt"
-	"strconv"
-	"strings"
-	"time"
-
 	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/shaping"
 )
@@ -58,59 +53,7 @@ type Verdict struct {
 // Hit is a remedy that a rule asks for once its replies have come often enough.
 type Hit struct {
 	Rule      string
-	Threshold Threshold
+	Threshold shaping.Threshold
 	Remedy    shaping.Remedy
 	To        string // the named destination that the rule is for; empty: the reply's own
-}
-
-// Threshold is how often a reply must come before a remedy is due.
-type Threshold struct {
-	Count  int
-	Within time.Duration
-}
-
-// Once is the threshold of a remedy that is due at every reply.
-var Once = Threshold{Count: 1}
-
-// String is "3 in 10m".
-func (t Threshold) String() string {
-	if t.Within == 0 {
-		return strconv.Itoa(t.Count)
-	}
-	return strconv.Itoa(t.Count) + " in " + shaping.FormatLength(t.Within)
-}
-
-// Bounds of a threshold: what is counted is held in memory.
-const (
-	maxCount  = 100_000
-	minWithin = time.Second
-	maxWithin = 7 * 24 * time.Hour
-)
-
-// ParseThreshold reads "3 in 10m".
-func ParseThreshold(s string) (Threshold, error) {
-	f := strings.Fields(s)
-	bad := func(what string) (Threshold, error) {
-		return Threshold{}, fmt.Errorf(`%q %s; write "3 in 10m"`, s, what)
-	}
-	switch {
-	case len(f) == 1 && isNumber(f[0]):
-		return bad("does not say in what time")
-	case len(f) != 3 || f[1] != "in":
-		return bad("is no threshold")
-	}
-	n, err := strconv.Atoi(f[0])
-	if err != nil || n < 1 || n > maxCount {
-		return bad(fmt.Sprintf("wants a number from 1 to %d", maxCount))
-	}
-	d, err := shaping.ParseLength(f[2])
-	if err != nil || d < minWithin || d > maxWithin {
-		return bad("wants a time from 1s to 7d")
-	}
-	return Threshold{n, d}, nil
-}
-
-func isNumber(s string) bool {
-	_, err := strconv.Atoi(s)
-	return err == nil
 }
