@@ -33,6 +33,11 @@ type Message struct {
 	Tenant   string // whose mail it is, as a trusted client said; empty: nobody's in particular
 	Class    Class  // which goes first
 	Hours    string // when it may be attempted, see the package hours; empty: always
+	// SendAt is when its client wants it sent, and not before; zero: at once.
+	SendAt time.Time
+	// HoldRequest is the client's FUTURERELEASE request as its notices repeat it
+	// (RFC 4865): for;3600 or until;2026-12-24T18:00:00Z; empty: it made none.
+	HoldRequest string
 }
 
 // Recipient is one forward-path with the DSN options its client asked for (RFC 3461).

@@ -28,6 +28,8 @@ const (
 	KindMail    Kind = 1
 	KindBody    Kind = 2
 	KindJournal Kind = 3
+	// KindSuppression heads an entry of the suppression list.
+	KindSuppression Kind = 4
 )
 
 // Errors of a frame that cannot be read. ErrNewer means that a newer version of

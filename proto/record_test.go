@@ -49,6 +49,26 @@ func tenantFrame(t *testing.T) []byte {
 	return frameOf(t, m, ds)
 }
 
+// plannedFrame is tenantFrame with what says when it may go, and what goes first.
+func plannedFrame(t *testing.T) []byte {
+	m, ds := planned()
+	return frameOf(t, m, ds)
+}
+
+func planned() (*mail.Message, []mail.Delivery) {
+	m, ds := sample()
+	m.Tenant, m.Class, m.Hours = "acme", mail.Bulk, "Mon-Fri 09:00-18:00 Europe/Berlin"
+	m.SendAt, m.HoldRequest = m.Received.Add(36*time.Hour), "for;129600"
+	return m, ds
+}
+
+func suppression() *Suppression {
+	return &Suppression{
+		Address: "u@example.net", Tenant: "acme", Reason: "550 5.1.1 no such user", Class: "InvalidRecipient", Source: "bounce",
+		Event: "1M803F4PC1Z4V96W481B.3/2", Author: "mx1", AtUs: 1763762400123456, ExpiresUs: 1779314400123456,
+	}
+}
+
 func frameOf(t *testing.T, m *mail.Message, ds []mail.Delivery) []byte {
 	head := FromMessage(m)
 	for i := range ds {
@@ -76,6 +96,8 @@ func TestGolden(t *testing.T) {
 	}{
 		{"mail.v1", mailFrame(t), &Mail{}, KindMail},
 		{"mail-tenant.v1", tenantFrame(t), &Mail{}, KindMail},
+		{"mail-planned.v1", plannedFrame(t), &Mail{}, KindMail},
+		{"suppression.v1", frame(t, KindSuppression, suppression(), nil), &Suppression{}, KindSuppression},
 		{"body.v1", frame(t, KindBody, &BodyChunk{MessageId: "1M803F4PC1Z4V96W481B", Number: 2, StoredUs: 1763762400123456}, []byte("octets")), &BodyChunk{}, KindBody},
 		{"journal.v1", frame(t, KindJournal, &Journal{
 			Node: "mx1", From: 42, ReadySeq: 99, Events: []*Event{
@@ -110,10 +132,9 @@ func TestGolden(t *testing.T) {
 }
 
 func TestRoundTrip(t *testing.T) {
-	m, ds := sample()
-	m.Tenant = "acme"
+	m, ds := planned()
 	var head Mail
-	if _, err := ReadFrame(tenantFrame(t), KindMail, &head); err != nil {
+	if _, err := ReadFrame(plannedFrame(t), KindMail, &head); err != nil {
 		t.Fatal(err)
 	}
 	got := head.Message()

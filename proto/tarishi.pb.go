@@ -111,9 +111,11 @@ type Mail struct {
 	Origin        string                 `protobuf:"bytes,12,opt,name=origin,proto3" json:"origin,omitempty"` // message id a DSN reports on
 	Body          *BodyRef               `protobuf:"bytes,13,opt,name=body,proto3" json:"body,omitempty"`     // absent: the octets follow in the frame
 	Deliveries    []*Delivery            `protobuf:"bytes,14,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
-	Tenant        string                 `protobuf:"bytes,15,opt,name=tenant,proto3" json:"tenant,omitempty"` // whose mail it is; empty: nobody's in particular
-	Class         uint32                 `protobuf:"varint,16,opt,name=class,proto3" json:"class,omitempty"`  // 0 normal, 1 high, 2 bulk
-	Hours         string                 `protobuf:"bytes,17,opt,name=hours,proto3" json:"hours,omitempty"`   // when it may be attempted, by somebody's clock; empty: always
+	Tenant        string                 `protobuf:"bytes,15,opt,name=tenant,proto3" json:"tenant,omitempty"`                              // whose mail it is; empty: nobody's in particular
+	Class         uint32                 `protobuf:"varint,16,opt,name=class,proto3" json:"class,omitempty"`                               // 0 normal, 1 high, 2 bulk
+	Hours         string                 `protobuf:"bytes,17,opt,name=hours,proto3" json:"hours,omitempty"`                                // when it may be attempted, by somebody's clock; empty: always
+	SendAtUs      int64                  `protobuf:"varint,18,opt,name=send_at_us,json=sendAtUs,proto3" json:"send_at_us,omitempty"`       // not to be attempted before
+	HoldRequest   string                 `protobuf:"bytes,19,opt,name=hold_request,json=holdRequest,proto3" json:"hold_request,omitempty"` // FUTURERELEASE as requested, for notices
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -263,6 +265,20 @@ func (x *Mail) GetClass() uint32 {
 func (x *Mail) GetHours() string {
 	if x != nil {
 		return x.Hours
+	}
+	return ""
+}
+
+func (x *Mail) GetSendAtUs() int64 {
+	if x != nil {
+		return x.SendAtUs
+	}
+	return 0
+}
+
+func (x *Mail) GetHoldRequest() string {
+	if x != nil {
+		return x.HoldRequest
 	}
 	return ""
 }
@@ -952,12 +968,122 @@ func (x *Outcome) GetClass() string {
 	return ""
 }
 
+// Suppression is one record of the list of those who are sent nothing. Its key
+// names the scope and is made of the address.
+type Suppression struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // in canonical form
+	Tenant        string                 `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`   // whose mail it concerns; empty: everybody's
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Class         string                 `protobuf:"bytes,4,opt,name=class,proto3" json:"class,omitempty"`   // the bounce class, of a bounce
+	Source        string                 `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"` // bounce, api or operator
+	Event         string                 `protobuf:"bytes,6,opt,name=event,proto3" json:"event,omitempty"`   // of a bounce: the delivery and its attempt
+	Author        string                 `protobuf:"bytes,7,opt,name=author,proto3" json:"author,omitempty"`
+	AtUs          int64                  `protobuf:"varint,8,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`
+	ExpiresUs     int64                  `protobuf:"varint,9,opt,name=expires_us,json=expiresUs,proto3" json:"expires_us,omitempty"` // 0: never
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Suppression) Reset() {
+	*x = Suppression{}
+	mi := &file_proto_tarishi_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Suppression) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Suppression) ProtoMessage() {}
+
+func (x *Suppression) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_tarishi_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Suppression.ProtoReflect.Descriptor instead.
+func (*Suppression) Descriptor() ([]byte, []int) {
+	return file_proto_tarishi_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Suppression) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Suppression) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *Suppression) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Suppression) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *Suppression) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Suppression) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
+func (x *Suppression) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *Suppression) GetAtUs() int64 {
+	if x != nil {
+		return x.AtUs
+	}
+	return 0
+}
+
+func (x *Suppression) GetExpiresUs() int64 {
+	if x != nil {
+		return x.ExpiresUs
+	}
+	return 0
+}
+
 var File_proto_tarishi_proto protoreflect.FileDescriptor
 
 const file_proto_tarishi_proto_rawDesc = "" +
 	"\n" +
 	"\x13proto/tarishi.proto\x12\n" +
-	"tarishi.v1\"\xd7\x03\n" +
+	"tarishi.v1\"\x98\x04\n" +
 	"\x04Mail\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
 	"\vreceived_us\x18\x02 \x01(\x03R\n" +
@@ -980,7 +1106,10 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"deliveries\x12\x16\n" +
 	"\x06tenant\x18\x0f \x01(\tR\x06tenant\x12\x14\n" +
 	"\x05class\x18\x10 \x01(\rR\x05class\x12\x14\n" +
-	"\x05hours\x18\x11 \x01(\tR\x05hours\"Y\n" +
+	"\x05hours\x18\x11 \x01(\tR\x05hours\x12\x1c\n" +
+	"\n" +
+	"send_at_us\x18\x12 \x01(\x03R\bsendAtUs\x12!\n" +
+	"\fhold_request\x18\x13 \x01(\tR\vholdRequest\"Y\n" +
 	"\aBodyRef\x12\x16\n" +
 	"\x06chunks\x18\x01 \x03(\x04R\x06chunks\x12\x16\n" +
 	"\x06crc32c\x18\x02 \x01(\rR\x06crc32c\x12\x1e\n" +
@@ -1063,7 +1192,18 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\trecipient\x18\x01 \x01(\tR\trecipient\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\rR\x06status\x12'\n" +
 	"\x05reply\x18\x03 \x01(\v2\x11.tarishi.v1.ReplyR\x05reply\x12\x14\n" +
-	"\x05class\x18\x04 \x01(\tR\x05classB\"Z github.com/tarishi/tarishi/protob\x06proto3"
+	"\x05class\x18\x04 \x01(\tR\x05class\"\xe7\x01\n" +
+	"\vSuppression\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05class\x18\x04 \x01(\tR\x05class\x12\x16\n" +
+	"\x06source\x18\x05 \x01(\tR\x06source\x12\x14\n" +
+	"\x05event\x18\x06 \x01(\tR\x05event\x12\x16\n" +
+	"\x06author\x18\a \x01(\tR\x06author\x12\x13\n" +
+	"\x05at_us\x18\b \x01(\x03R\x04atUs\x12\x1d\n" +
+	"\n" +
+	"expires_us\x18\t \x01(\x03R\texpiresUsB\"Z github.com/tarishi/tarishi/protob\x06proto3"
 
 var (
 	file_proto_tarishi_proto_rawDescOnce sync.Once
@@ -1078,18 +1218,19 @@ func file_proto_tarishi_proto_rawDescGZIP() []byte {
 }
 
 var file_proto_tarishi_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_proto_tarishi_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_proto_tarishi_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_proto_tarishi_proto_goTypes = []any{
-	(Event_Kind)(0),   // 0: tarishi.v1.Event.Kind
-	(*Mail)(nil),      // 1: tarishi.v1.Mail
-	(*BodyRef)(nil),   // 2: tarishi.v1.BodyRef
-	(*Delivery)(nil),  // 3: tarishi.v1.Delivery
-	(*Recipient)(nil), // 4: tarishi.v1.Recipient
-	(*Reply)(nil),     // 5: tarishi.v1.Reply
-	(*BodyChunk)(nil), // 6: tarishi.v1.BodyChunk
-	(*Journal)(nil),   // 7: tarishi.v1.Journal
-	(*Event)(nil),     // 8: tarishi.v1.Event
-	(*Outcome)(nil),   // 9: tarishi.v1.Outcome
+	(Event_Kind)(0),     // 0: tarishi.v1.Event.Kind
+	(*Mail)(nil),        // 1: tarishi.v1.Mail
+	(*BodyRef)(nil),     // 2: tarishi.v1.BodyRef
+	(*Delivery)(nil),    // 3: tarishi.v1.Delivery
+	(*Recipient)(nil),   // 4: tarishi.v1.Recipient
+	(*Reply)(nil),       // 5: tarishi.v1.Reply
+	(*BodyChunk)(nil),   // 6: tarishi.v1.BodyChunk
+	(*Journal)(nil),     // 7: tarishi.v1.Journal
+	(*Event)(nil),       // 8: tarishi.v1.Event
+	(*Outcome)(nil),     // 9: tarishi.v1.Outcome
+	(*Suppression)(nil), // 10: tarishi.v1.Suppression
 }
 var file_proto_tarishi_proto_depIdxs = []int32{
 	2, // 0: tarishi.v1.Mail.body:type_name -> tarishi.v1.BodyRef
@@ -1118,7 +1259,7 @@ func file_proto_tarishi_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_tarishi_proto_rawDesc), len(file_proto_tarishi_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
