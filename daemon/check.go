@@ -85,6 +85,7 @@ var checks = map[string]func(string) error{
 	"address": checkAddress,
 	"field":   checkFieldName,
 	"ip":      checkIP,
+	"tenant":  checkTenant,
 	"peer":    checkPeer,
 	"node":    checkNodeName,
 	"nats":    checkNATS,
@@ -234,6 +235,7 @@ func (l *loader) check(c *Config) {
 	l.checkTLS(c)
 	l.checkLocal(c)
 	l.checkRoutes(c)
+	l.checkTenants(c)
 	l.checkLimits(c)
 	l.checkCluster(c)
 	if c.Data == "" {

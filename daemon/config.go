@@ -37,6 +37,8 @@ type Config struct {
 	Retry        Retry                  `yaml:"retry" doc:"What happens after a temporary failure."`
 	Routes       []Route                `yaml:"routes" doc:"Where mail for some domains goes instead of their MX. The most specific pattern wins."`
 	Destinations map[string]Destination `yaml:"destinations" doc:"Names for groups of receivers: all their domains count together."`
+	Tenants      map[string]Tenant      `yaml:"tenants" doc:"Whose mail it is, and their weights: where a destination does not take everything at once, each tenant's mail goes by its weight. Who is not listed has weight 1."`
+	Classes      Classes                `yaml:"classes" doc:"High, normal and bulk mail of the same destination: which goes first."`
 	Limits       []Limit                `yaml:"limits" doc:"How much one destination is sent, by the whole cluster. The most specific rule that gives a field wins. Limits set at run time (tarishi limits) replace these field by field."`
 	Cluster      Clustering             `yaml:"cluster" doc:"The other nodes. Without peers this node is alone and everything is embedded."`
 	Log          Log                    `yaml:"log" doc:"The log on standard error."`
@@ -59,6 +61,7 @@ type SMTP struct {
 	MaxRecipients  int            `yaml:"max_recipients" default:"1000" min:"100" max:"100000" doc:"Recipients of one message; the next one gets 452 4.5.3. RFC 5321 asks for at least 100."`
 	MaxReceived    int            `yaml:"max_received" default:"100" min:"100" max:"1000" doc:"Received fields of a message; one with more is a loop and gets 554 5.4.6."`
 	RelayFrom      []netip.Prefix `yaml:"relay_from" default:"127.0.0.0/8,::1/128" doc:"Client networks (CIDR) that may send to any domain. Everyone else reaches only local.domains."`
+	Clients        []Client       `yaml:"clients" doc:"Whose mail the clients of some networks in relay_from bring, and in which class."`
 	TenantHeader   string         `yaml:"tenant_header" check:"field" doc:"Header field by which clients in relay_from name the tenant whose mail it is, such as X-Tenant, for limits per tenant. It is taken out of every message. Default: none."`
 	LaxPaths       bool           `yaml:"lax_paths" default:"false" doc:"Accept MAIL FROM: <a@b> and MAIL FROM:a@b, which many clients send and no standard allows."`
 	Limits         SMTPLimits     `yaml:"limits" doc:"What strangers may cost us."`

@@ -50,10 +50,13 @@ func randomise(t *rapid.T, k key) {
 	v := k.value
 	switch {
 	case v.Kind() == reflect.Map:
-		v.Set(reflect.ValueOf(map[string]Destination{
-			rapid.StringMatching(`[a-zA-Z0-9_-]{1,8}`).Draw(t, "name"): {MX: []string{randomText(t, "pattern", "")}},
-			"yes": {MX: []string{"a.test"}, Domains: []string{randomText(t, "pattern", "")}},
-		}))
+		m := reflect.MakeMap(v.Type())
+		for _, name := range []string{rapid.StringMatching(`[a-zA-Z0-9_-]{1,8}`).Draw(t, "name"), "yes"} {
+			e := reflect.New(v.Type().Elem()).Elem()
+			randomise(t, key{value: e})
+			m.SetMapIndex(reflect.ValueOf(name), e)
+		}
+		v.Set(m)
 	case v.Kind() == reflect.Slice:
 		n := rapid.IntRange(0, 3).Draw(t, "n")
 		list := reflect.MakeSlice(v.Type(), n, n)
@@ -90,7 +93,7 @@ func randomScalar(t *rapid.T, v reflect.Value, tag reflect.StructTag) {
 		d := rapid.Int64Range(low, high).Draw(t, "duration")
 		unit := int64(rapid.SampledFrom([]time.Duration{1, time.Second, time.Minute, time.Hour, 24 * time.Hour}).Draw(t, "unit"))
 		v.SetInt(max(low, d-d%unit))
-	case Size, int:
+	case Size, Percent, int:
 		v.SetInt(rapid.Int64Range(low, high).Draw(t, "number"))
 	case netip.Prefix:
 		a := netip.AddrFrom16([16]byte(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "ip")))
@@ -124,6 +127,8 @@ func randomText(t *rapid.T, check, enum string) string {
 		return rapid.SampledFrom([]string{"nats://a.test:4222", "tls://[::1]:1"}).Draw(t, "nats")
 	case check == "field":
 		return rapid.SampledFrom([]string{"X-Tenant", "no", "#", "1e3"}).Draw(t, "field")
+	case check == "tenant":
+		return rapid.SampledFrom([]string{"acme", "no", "1e3", "a@b+c", "x.y"}).Draw(t, "tenant")
 	case check == "node":
 		return rapid.SampledFrom([]string{"n1", "no", "1e3", "1.2"}).Draw(t, "node")
 	case check != "":

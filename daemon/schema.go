@@ -119,6 +119,10 @@ func setScalar(v reflect.Value, text string) error {
 		n, err := parseSize(text)
 		*p = n
 		return err
+	case *Percent:
+		n, err := parsePercent(text)
+		*p = n
+		return err
 	case *netip.Prefix:
 		x, err := parsePrefix(text)
 		*p = x
@@ -175,7 +179,7 @@ func formatScalar(v reflect.Value) string {
 	switch x := v.Interface().(type) {
 	case time.Duration:
 		return formatDuration(x)
-	case fmt.Stringer: // Size, netip.Prefix, Secret
+	case fmt.Stringer: // Size, Percent, netip.Prefix, Secret
 		return x.String()
 	case bool:
 		return strconv.FormatBool(x)
@@ -197,6 +201,8 @@ func wants(t reflect.Type) string {
 		return "a duration"
 	case t == reflect.TypeFor[Size]():
 		return "a size"
+	case t == reflect.TypeFor[Percent]():
+		return "a share"
 	case t == typePrefix:
 		return "a network"
 	case t.Kind() == reflect.Struct, t.Kind() == reflect.Map:
