@@ -66,6 +66,17 @@ type Delivery struct {
 	Held         bool      // an operator holds it
 	Route        string    // a reply sent it another way: the route's name; empty: the usual one
 	Generation   int       // how often it has been stored anew; the queue counts it
+	// Operator is the operator's action that changed it last; nil: none did. It is not changed.
+	Operator *ActionNote
+}
+
+// ActionNote says which operator's action changed a delivery, and who asked for it.
+type ActionNote struct {
+	Action string // its id
+	Verb   string // hold, release or retry
+	Author string
+	Reason string
+	At     time.Time
 }
 
 // ID names the delivery: the message's id and the delivery's index.

@@ -47,7 +47,7 @@ func FromDelivery(d *mail.Delivery) *Delivery {
 		Index: uint32(d.Index), Destination: string(d.Destination), Attempts: uint32(d.Attempts),
 		DueUs: us(d.Due), ExpiresUs: us(d.Expires), LastAttemptUs: us(d.LastAttempt),
 		LastHost: d.LastHost, LastReply: FromReply(d.LastReply), DelayNoticed: d.DelayNoticed, Held: d.Held, Generation: uint32(d.Generation), Route: d.Route,
-		Recipients: make([]*Recipient, len(d.Recipients)),
+		Recipients: make([]*Recipient, len(d.Recipients)), Operator: FromActionNote(d.Operator),
 	}
 	rs := make([]Recipient, len(d.Recipients))
 	for i, r := range d.Recipients {
@@ -63,12 +63,28 @@ func (x *Delivery) Delivery(m *mail.Message) mail.Delivery {
 		Message: m, Index: int(x.Index), Destination: mail.Domain(x.Destination), Attempts: int(x.Attempts),
 		Due: at(x.DueUs), Expires: at(x.ExpiresUs), LastAttempt: at(x.LastAttemptUs),
 		LastHost: x.LastHost, LastReply: x.LastReply.Reply(), DelayNoticed: x.DelayNoticed, Held: x.Held, Generation: int(x.Generation), Route: x.Route,
-		Recipients: make([]mail.Recipient, len(x.Recipients)),
+		Recipients: make([]mail.Recipient, len(x.Recipients)), Operator: x.Operator.ActionNote(),
 	}
 	for i, r := range x.Recipients {
 		d.Recipients[i] = mail.Recipient{Address: mail.NewAddress(r.Address), Notify: r.Notify, ORcpt: r.Orcpt}
 	}
 	return d
+}
+
+// FromActionNote makes the record of an operator's action; nil for nil.
+func FromActionNote(n *mail.ActionNote) *ActionNote {
+	if n == nil {
+		return nil
+	}
+	return &ActionNote{Action: n.Action, Verb: n.Verb, Author: n.Author, Reason: n.Reason, AtUs: us(n.At)}
+}
+
+// ActionNote returns the action of the record; nil for nil.
+func (x *ActionNote) ActionNote() *mail.ActionNote {
+	if x == nil {
+		return nil
+	}
+	return &mail.ActionNote{Action: x.Action, Verb: x.Verb, Author: x.Author, Reason: x.Reason, At: at(x.AtUs)}
 }
 
 // FromReply makes the record of a reply; nil for the zero Reply.

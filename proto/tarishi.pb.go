@@ -89,7 +89,7 @@ func (x Event_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Event_Kind.Descriptor instead.
 func (Event_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_proto_tarishi_proto_rawDescGZIP(), []int{7, 0}
+	return file_proto_tarishi_proto_rawDescGZIP(), []int{8, 0}
 }
 
 // Mail is one record of READY or WAIT: a message and the deliveries that are
@@ -359,6 +359,7 @@ type Delivery struct {
 	Held          bool                   `protobuf:"varint,11,opt,name=held,proto3" json:"held,omitempty"`
 	Generation    uint32                 `protobuf:"varint,12,opt,name=generation,proto3" json:"generation,omitempty"` // how often the delivery has been stored anew; the higher one supersedes
 	Route         string                 `protobuf:"bytes,13,opt,name=route,proto3" json:"route,omitempty"`            // a reply sent it another way: the route's name
+	Operator      *ActionNote            `protobuf:"bytes,14,opt,name=operator,proto3" json:"operator,omitempty"`      // the operator's action that changed it last
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -484,6 +485,90 @@ func (x *Delivery) GetRoute() string {
 	return ""
 }
 
+func (x *Delivery) GetOperator() *ActionNote {
+	if x != nil {
+		return x.Operator
+	}
+	return nil
+}
+
+// ActionNote says which operator's action changed a delivery.
+type ActionNote struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Action        string                 `protobuf:"bytes,1,opt,name=action,proto3" json:"action,omitempty"` // its id
+	Verb          string                 `protobuf:"bytes,2,opt,name=verb,proto3" json:"verb,omitempty"`
+	Author        string                 `protobuf:"bytes,3,opt,name=author,proto3" json:"author,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	AtUs          int64                  `protobuf:"varint,5,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActionNote) Reset() {
+	*x = ActionNote{}
+	mi := &file_proto_tarishi_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActionNote) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActionNote) ProtoMessage() {}
+
+func (x *ActionNote) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_tarishi_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActionNote.ProtoReflect.Descriptor instead.
+func (*ActionNote) Descriptor() ([]byte, []int) {
+	return file_proto_tarishi_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ActionNote) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *ActionNote) GetVerb() string {
+	if x != nil {
+		return x.Verb
+	}
+	return ""
+}
+
+func (x *ActionNote) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *ActionNote) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ActionNote) GetAtUs() int64 {
+	if x != nil {
+		return x.AtUs
+	}
+	return 0
+}
+
 type Recipient struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // forward-path as on the wire
@@ -495,7 +580,7 @@ type Recipient struct {
 
 func (x *Recipient) Reset() {
 	*x = Recipient{}
-	mi := &file_proto_tarishi_proto_msgTypes[3]
+	mi := &file_proto_tarishi_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -507,7 +592,7 @@ func (x *Recipient) String() string {
 func (*Recipient) ProtoMessage() {}
 
 func (x *Recipient) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_tarishi_proto_msgTypes[3]
+	mi := &file_proto_tarishi_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -520,7 +605,7 @@ func (x *Recipient) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recipient.ProtoReflect.Descriptor instead.
 func (*Recipient) Descriptor() ([]byte, []int) {
-	return file_proto_tarishi_proto_rawDescGZIP(), []int{3}
+	return file_proto_tarishi_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Recipient) GetAddress() string {
@@ -555,7 +640,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_proto_tarishi_proto_msgTypes[4]
+	mi := &file_proto_tarishi_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -567,7 +652,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_tarishi_proto_msgTypes[4]
+	mi := &file_proto_tarishi_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -580,7 +665,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_proto_tarishi_proto_rawDescGZIP(), []int{4}
+	return file_proto_tarishi_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Reply) GetCode() uint32 {
@@ -616,7 +701,7 @@ type BodyChunk struct {
 
 func (x *BodyChunk) Reset() {
 	*x = BodyChunk{}
-	mi := &file_proto_tarishi_proto_msgTypes[5]
+	mi := &file_proto_tarishi_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -628,7 +713,7 @@ func (x *BodyChunk) String() string {
 func (*BodyChunk) ProtoMessage() {}
 
 func (x *BodyChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_tarishi_proto_msgTypes[5]
+	mi := &file_proto_tarishi_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -641,7 +726,7 @@ func (x *BodyChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BodyChunk.ProtoReflect.Descriptor instead.
 func (*BodyChunk) Descriptor() ([]byte, []int) {
-	return file_proto_tarishi_proto_rawDescGZIP(), []int{5}
+	return file_proto_tarishi_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *BodyChunk) GetMessageId() string {
@@ -682,7 +767,7 @@ type Journal struct {
 
 func (x *Journal) Reset() {
 	*x = Journal{}
-	mi := &file_proto_tarishi_proto_msgTypes[6]
+	mi := &file_proto_tarishi_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -694,7 +779,7 @@ func (x *Journal) String() string {
 func (*Journal) ProtoMessage() {}
 
 func (x *Journal) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_tarishi_proto_msgTypes[6]
+	mi := &file_proto_tarishi_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -707,7 +792,7 @@ func (x *Journal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Journal.ProtoReflect.Descriptor instead.
 func (*Journal) Descriptor() ([]byte, []int) {
-	return file_proto_tarishi_proto_rawDescGZIP(), []int{6}
+	return file_proto_tarishi_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Journal) GetNode() string {
@@ -781,7 +866,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_proto_tarishi_proto_msgTypes[7]
+	mi := &file_proto_tarishi_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -793,7 +878,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_tarishi_proto_msgTypes[7]
+	mi := &file_proto_tarishi_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -806,7 +891,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_proto_tarishi_proto_rawDescGZIP(), []int{7}
+	return file_proto_tarishi_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Event) GetKind() Event_Kind {
@@ -912,7 +997,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_proto_tarishi_proto_msgTypes[8]
+	mi := &file_proto_tarishi_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -924,7 +1009,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_tarishi_proto_msgTypes[8]
+	mi := &file_proto_tarishi_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -937,7 +1022,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_proto_tarishi_proto_rawDescGZIP(), []int{8}
+	return file_proto_tarishi_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Outcome) GetRecipient() string {
@@ -987,7 +1072,7 @@ type Suppression struct {
 
 func (x *Suppression) Reset() {
 	*x = Suppression{}
-	mi := &file_proto_tarishi_proto_msgTypes[9]
+	mi := &file_proto_tarishi_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -999,7 +1084,7 @@ func (x *Suppression) String() string {
 func (*Suppression) ProtoMessage() {}
 
 func (x *Suppression) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_tarishi_proto_msgTypes[9]
+	mi := &file_proto_tarishi_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1012,7 +1097,7 @@ func (x *Suppression) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Suppression.ProtoReflect.Descriptor instead.
 func (*Suppression) Descriptor() ([]byte, []int) {
-	return file_proto_tarishi_proto_rawDescGZIP(), []int{9}
+	return file_proto_tarishi_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Suppression) GetAddress() string {
@@ -1115,7 +1200,7 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\x06crc32c\x18\x02 \x01(\rR\x06crc32c\x12\x1e\n" +
 	"\n" +
 	"deliveries\x18\x03 \x01(\rR\n" +
-	"deliveries\"\xb1\x03\n" +
+	"deliveries\"\xe5\x03\n" +
 	"\bDelivery\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12 \n" +
 	"\vdestination\x18\x02 \x01(\tR\vdestination\x125\n" +
@@ -1136,7 +1221,15 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\f \x01(\rR\n" +
 	"generation\x12\x14\n" +
-	"\x05route\x18\r \x01(\tR\x05route\"S\n" +
+	"\x05route\x18\r \x01(\tR\x05route\x122\n" +
+	"\boperator\x18\x0e \x01(\v2\x16.tarishi.v1.ActionNoteR\boperator\"}\n" +
+	"\n" +
+	"ActionNote\x12\x16\n" +
+	"\x06action\x18\x01 \x01(\tR\x06action\x12\x12\n" +
+	"\x04verb\x18\x02 \x01(\tR\x04verb\x12\x16\n" +
+	"\x06author\x18\x03 \x01(\tR\x06author\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x13\n" +
+	"\x05at_us\x18\x05 \x01(\x03R\x04atUs\"S\n" +
 	"\tRecipient\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x16\n" +
 	"\x06notify\x18\x02 \x01(\tR\x06notify\x12\x14\n" +
@@ -1218,34 +1311,36 @@ func file_proto_tarishi_proto_rawDescGZIP() []byte {
 }
 
 var file_proto_tarishi_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_proto_tarishi_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_proto_tarishi_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_proto_tarishi_proto_goTypes = []any{
 	(Event_Kind)(0),     // 0: tarishi.v1.Event.Kind
 	(*Mail)(nil),        // 1: tarishi.v1.Mail
 	(*BodyRef)(nil),     // 2: tarishi.v1.BodyRef
 	(*Delivery)(nil),    // 3: tarishi.v1.Delivery
-	(*Recipient)(nil),   // 4: tarishi.v1.Recipient
-	(*Reply)(nil),       // 5: tarishi.v1.Reply
-	(*BodyChunk)(nil),   // 6: tarishi.v1.BodyChunk
-	(*Journal)(nil),     // 7: tarishi.v1.Journal
-	(*Event)(nil),       // 8: tarishi.v1.Event
-	(*Outcome)(nil),     // 9: tarishi.v1.Outcome
-	(*Suppression)(nil), // 10: tarishi.v1.Suppression
+	(*ActionNote)(nil),  // 4: tarishi.v1.ActionNote
+	(*Recipient)(nil),   // 5: tarishi.v1.Recipient
+	(*Reply)(nil),       // 6: tarishi.v1.Reply
+	(*BodyChunk)(nil),   // 7: tarishi.v1.BodyChunk
+	(*Journal)(nil),     // 8: tarishi.v1.Journal
+	(*Event)(nil),       // 9: tarishi.v1.Event
+	(*Outcome)(nil),     // 10: tarishi.v1.Outcome
+	(*Suppression)(nil), // 11: tarishi.v1.Suppression
 }
 var file_proto_tarishi_proto_depIdxs = []int32{
-	2, // 0: tarishi.v1.Mail.body:type_name -> tarishi.v1.BodyRef
-	3, // 1: tarishi.v1.Mail.deliveries:type_name -> tarishi.v1.Delivery
-	4, // 2: tarishi.v1.Delivery.recipients:type_name -> tarishi.v1.Recipient
-	5, // 3: tarishi.v1.Delivery.last_reply:type_name -> tarishi.v1.Reply
-	8, // 4: tarishi.v1.Journal.events:type_name -> tarishi.v1.Event
-	0, // 5: tarishi.v1.Event.kind:type_name -> tarishi.v1.Event.Kind
-	9, // 6: tarishi.v1.Event.outcomes:type_name -> tarishi.v1.Outcome
-	5, // 7: tarishi.v1.Outcome.reply:type_name -> tarishi.v1.Reply
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	2,  // 0: tarishi.v1.Mail.body:type_name -> tarishi.v1.BodyRef
+	3,  // 1: tarishi.v1.Mail.deliveries:type_name -> tarishi.v1.Delivery
+	5,  // 2: tarishi.v1.Delivery.recipients:type_name -> tarishi.v1.Recipient
+	6,  // 3: tarishi.v1.Delivery.last_reply:type_name -> tarishi.v1.Reply
+	4,  // 4: tarishi.v1.Delivery.operator:type_name -> tarishi.v1.ActionNote
+	9,  // 5: tarishi.v1.Journal.events:type_name -> tarishi.v1.Event
+	0,  // 6: tarishi.v1.Event.kind:type_name -> tarishi.v1.Event.Kind
+	10, // 7: tarishi.v1.Event.outcomes:type_name -> tarishi.v1.Outcome
+	6,  // 8: tarishi.v1.Outcome.reply:type_name -> tarishi.v1.Reply
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_proto_tarishi_proto_init() }
@@ -1259,7 +1354,7 @@ func file_proto_tarishi_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_tarishi_proto_rawDesc), len(file_proto_tarishi_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
