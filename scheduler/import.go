@@ -25,7 +25,7 @@ func (f *FSM) takeOver(c *Command) error {
 	}
 	book := *old.book
 	if f.book.FileHash != "" { // this cluster's own file is newer than the node's
-		book.File, book.Destinations = f.book.File, f.book.Destinations
+		book.File, book.Destinations, book.Shares = f.book.File, f.book.Destinations, f.book.Shares
 		book.FileHash, book.FileHashes = f.book.FileHash, f.book.FileHashes
 	}
 	book.Version = max(f.book.Version, old.book.Version) + 1

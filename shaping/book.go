@@ -12,6 +12,7 @@ type Book struct {
 	Version      uint64            `json:"version"` // counts the changes
 	Destinations map[string]Group  `json:"destinations,omitempty"`
 	File         []Rule            `json:"file,omitempty"`        // of the configuration file, in its order
+	Shares       Shares            `json:"shares,omitzero"`       // of the configuration file
 	Set          []Rule            `json:"set,omitempty"`         // set at run time, sorted by To and Per
 	Suspensions  []Suspension      `json:"suspensions,omitempty"` // sorted by To
 	History      []Entry           `json:"history,omitempty"`     // oldest first
@@ -47,7 +48,7 @@ const (
 	OpResume   Op = "resume"   // and is again
 	OpExpire   Op = "expire"   // suspensions whose Until is not after At end
 	OpRollback Op = "rollback" // what is set at run time becomes what it was at Version
-	OpFile     Op = "file"     // Node brings its file's Destinations and Rules, whose hash is Hash
+	OpFile     Op = "file"     // Node brings its file's Destinations, Rules and Shares, whose hash is Hash
 )
 
 // Change is one change of the Book, as it is written to the log.
@@ -68,6 +69,7 @@ type Change struct {
 	Node         string           `json:"node,omitempty"`
 	Hash         string           `json:"hash,omitempty"`
 	Destinations map[string]Group `json:"destinations,omitempty"`
+	Shares       Shares           `json:"shares,omitzero"`
 }
 
 // Entry is one change that was made.

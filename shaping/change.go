@@ -285,7 +285,11 @@ func (b *Book) file(c Change) (*Book, string, error) {
 	if err := firstFault(c.Destinations, c.Rules); err != nil {
 		return nil, "", err
 	}
+	if es := CheckShares(c.Shares); len(es) > 0 {
+		return nil, "", es[0]
+	}
 	next.Destinations = maps.Clone(c.Destinations)
+	next.Shares = c.Shares.clone()
 	for i := range b.Set {
 		if err := checkTo(c.Destinations, b.Set[i].To); err != nil {
 			return nil, "", refuse("destinations", fmt.Sprintf("%s is not defined, but a limit to it is set at run time", b.Set[i].To),
@@ -310,6 +314,9 @@ func (b *Book) file(c Change) (*Book, string, error) {
 	if ds := Diff(b.File, next.File); len(ds) > 0 {
 		what += "; " + inWords(ds)
 	}
+	if !b.Shares.same(next.Shares) {
+		what += "; other shares of classes or tenants"
+	}
 	return &next, what, nil
 }
 
@@ -331,11 +338,12 @@ func changedGroups(old, new map[string]Group) []string {
 }
 
 // FileHash names the content of a configuration file's limits, for OpFile.
-func FileHash(groups map[string]Group, rules []Rule) string {
+func FileHash(groups map[string]Group, rules []Rule, shares Shares) string {
 	b, err := json.Marshal(struct {
 		Destinations map[string]Group `json:"destinations"`
 		Rules        []Rule           `json:"rules"`
-	}{groups, rules})
+		Shares       Shares           `json:"shares,omitzero"`
+	}{groups, rules, shares})
 	if err != nil {
 		panic("shaping: rules that JSON cannot say: " + err.Error()) // they are plain values
 	}

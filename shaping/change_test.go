@@ -30,7 +30,7 @@ func must(t testing.TB, b *Book, cs ...Change) *Book {
 }
 
 func file(node string, rules ...Rule) Change {
-	return Change{Op: OpFile, Node: node, Hash: FileHash(someGroups, rules), Destinations: someGroups, Rules: rules, At: noon}
+	return Change{Op: OpFile, Node: node, Hash: FileHash(someGroups, rules, Shares{}), Destinations: someGroups, Rules: rules, At: noon}
 }
 
 func set(r Rule) Change { return Change{Op: OpSet, Rule: &r, Author: "ann@desk", At: noon} }

@@ -65,6 +65,7 @@ type Table struct {
 	scopes  [4]toMap[[]layered] // the rules, by Per
 	paused  toMap[*Suspension]  // what is suspended
 	groups  map[string]Group
+	shares  Shares
 }
 
 // member is a pattern of a named destination.
@@ -121,7 +122,7 @@ func (m *toMap[V]) each(d Destination, fn func(V) bool) {
 
 // Table makes the Book ready for questions.
 func (b *Book) Table() (*Table, error) {
-	t := &Table{version: b.Version, groups: b.Destinations}
+	t := &Table{version: b.Version, groups: b.Destinations, shares: b.Shares}
 	for _, name := range slices.Sorted(maps.Keys(b.Destinations)) {
 		for _, list := range []struct {
 			into     *Patterns[member]
@@ -178,6 +179,9 @@ func (b *Book) Table() (*Table, error) {
 
 // Version is the Book's.
 func (t *Table) Version() uint64 { return t.version }
+
+// Shares are the Book's.
+func (t *Table) Shares() *Shares { return &t.shares }
 
 // Bounds is everything that bounds mail to d from a source address ("": whichever
 // the system takes) for a tenant ("": none; such mail counts together).

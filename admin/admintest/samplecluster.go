@@ -26,7 +26,7 @@ func SampleLimits() *Limits {
 	}
 	b := &shaping.Book{}
 	for _, c := range []shaping.Change{
-		{Op: shaping.OpFile, Node: "node1", Hash: shaping.FileHash(groups, file), Destinations: groups, Rules: file, At: Now.Add(-76 * time.Hour)},
+		{Op: shaping.OpFile, Node: "node1", Hash: shaping.FileHash(groups, file, shaping.Shares{}), Destinations: groups, Rules: file, At: Now.Add(-76 * time.Hour)},
 		{Op: shaping.OpSet, Rule: &shaping.Rule{To: "google", Messages: ws("10/1h")}, Author: "ann@desk", Reason: "they answer 421 4.7.28", At: Now.Add(-2 * time.Hour)},
 		{Op: shaping.OpSuspend, To: "example.org", Author: "bob@desk", Reason: "moved", At: Now.Add(-time.Hour), Until: Now.Add(90 * time.Minute)},
 	} {

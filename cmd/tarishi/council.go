@@ -114,6 +114,14 @@ func (k *council) join(ctx context.Context, folder *daemon.Folder) error {
 	return nil
 }
 
+// voting is an error while this node keeps no full copy of what is agreed on.
+func (k *council) voting() error {
+	if k.raft == nil || k.raft.Voting() {
+		return nil
+	}
+	return errors.New("this node has no vote among the schedulers yet: do not stop another one")
+}
+
 // node is this node's name among the nodes.
 func (k *council) node() string {
 	if k.c.Cluster.Node != "" {
@@ -137,7 +145,7 @@ func (k *council) bringFile(ctx context.Context, op *scheduler.Operator) error {
 	groups, rules := k.c.Groups(), k.c.Rules()
 	return op.SubmitFile(ctx, shaping.Change{
 		Op: shaping.OpFile, Author: "configuration", At: time.Now().UTC(), Node: k.node(),
-		Hash: shaping.FileHash(groups, rules), Destinations: groups, Rules: rules,
+		Hash: shaping.FileHash(groups, rules, shaping.Shares{}), Destinations: groups, Rules: rules,
 	})
 }
 
