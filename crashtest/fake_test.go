@@ -192,7 +192,10 @@ func (f *fake) session(c net.Conn) {
 			}
 			id := mail.NewID(time.Now())
 			if f.has("damage") {
-				msg = strings.Replace(msg, "7", "8", 3)
+				// Not its beginning: the id by which it is known stands there.
+				if at := strings.Index(msg, "\r\n\r\n"); at >= 0 {
+					msg = msg[:at] + strings.Replace(msg[at:], "7", "8", 3)
+				}
 			}
 			if f.has("early") {
 				say("250 2.0.0 stored as " + id)

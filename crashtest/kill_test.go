@@ -211,7 +211,7 @@ func TestKill9_harness(t *testing.T) {
 			if c.found == nil {
 				r.judge(v.lost, v.repeated, v.faults, v.stuck)
 			} else if !c.found(v) {
-				t.Errorf("the fault was not found: lost %v, repeated %v, faults %v", v.lost, v.repeated, v.faults)
+				t.Errorf("the fault was not found: %d lost, %d repeated, %d faults", len(v.lost), len(v.repeated), len(v.faults))
 			}
 		})
 	}
