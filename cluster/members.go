@@ -70,6 +70,17 @@ func (r *Raft) Members() []Member {
 	return out
 }
 
+// Voting tells whether this node has a vote. One that came back without its disk has
+// none until it has all that was agreed on: who takes the next one away before that
+// may take the majority away.
+func (r *Raft) Voting() bool {
+	if !r.clustered() {
+		return true
+	}
+	own := raft.ServerID(r.identity().Server)
+	return slices.ContainsFunc(r.servers(), func(s raft.Server) bool { return s.ID == own && s.Suffrage == raft.Voter })
+}
+
 // Status is what this node says of itself.
 func (r *Raft) Status() Status { return r.status() }
 

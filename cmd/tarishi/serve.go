@@ -161,6 +161,7 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 			Cluster:  operatorNodes{k, op, q, out, c},
 			Checks: []admin.Check{
 				{Name: "queue", Ask: func(context.Context) error { return q.Room() }},
+				{Name: "scheduler", Ask: func(context.Context) error { return k.voting() }},
 				{Name: "running", Ask: func(context.Context) error {
 					if draining.Load() {
 						return errors.New("draining: this node is about to stop")
