@@ -58,9 +58,9 @@ type Attempt struct {
 type Queue interface {
 	// Fetch waits until a delivery is ready and returns up to max, claimed, in order.
 	Fetch(ctx context.Context, max int) ([]Job, error)
-	// Drain reads deliveries that are due from where they wait, as room allows,
-	// until ctx ends.
-	Drain(ctx context.Context, room func(mail.Domain) int, take func(Job)) error
+	// Drain reads deliveries that are due from where they wait, as room allows for
+	// each line of them, until ctx ends.
+	Drain(ctx context.Context, room func(mail.Line) int, take func(Job)) error
 	// Kick says that some destination has room again.
 	Kick()
 	// Flush waits until what was settled is confirmed.

@@ -132,7 +132,7 @@ func (d *Deliverer) take(jobs []Job, waited bool) {
 		d.hand++
 		d.bytes += h.bytes
 		l := d.lane(env.Destination)
-		q := l.line(env.Message.Tenant)
+		q := l.line(env.Message.Tenant, env.Message.Class)
 		d.settleLine(q, now)
 		q.lively = now
 		if waited {
@@ -181,33 +181,25 @@ func (d *Deliverer) take(jobs []Job, waited bool) {
 
 // heldBack says how a delivery goes back whose window is shut. With mu held.
 func (d *Deliverer) heldBack(q *line, h held, now time.Time) parked {
-	l := q.lane
 	switch {
 	case !h.aged:
 		return parked{held: h}
-	case q.purse.account.limits.Tenants || !l.held(now.Add(lead)):
-		// Other tenants' mail of the same lane may go, and lie behind it: out of its way.
-		due := q.purse.until
-		if most := now.Add(inspectPause); due.After(most) {
-			due = most
-		}
-		return parked{held: h, due: due}
 	case d.overAge(h.env, now) || d.owesDelay(h.env, now):
-		l.inspect = now // there may be more of them
+		q.inspect = now // there may be more of them
 		return parked{held: h}
 	}
-	// The oldest of its lane, more or less: nothing need be looked at before it.
-	l.inspect = h.env.Expires
+	// The oldest of its line, more or less: nothing need be looked at before it.
+	q.inspect = h.env.Expires
 	if t := h.env.Message.Received.Add(d.c.DelayNotice); d.c.DelayNotice > 0 && !h.env.DelayNoticed {
-		l.inspect = t
+		q.inspect = t
 	}
-	if least := now.Add(inspectPause); l.inspect.Before(least) {
-		l.inspect = least
+	if least := now.Add(inspectPause); q.inspect.Before(least) {
+		q.inspect = least
 	}
 	return parked{held: h, release: true}
 }
 
-// inspectPause is how often one delivery of a lane whose windows are shut is read
+// inspectPause is how often one delivery of a line whose window is shut is read
 // to see whether its time is up, or its sender must be told that it is late.
 const inspectPause = 15 * time.Minute
 
@@ -249,16 +241,11 @@ func (l *lane) limited() bool {
 	return false
 }
 
-const (
-	// scouts are read of a lane whose hosts are not known, to find out what binds it.
-	scouts = 4
-	// tenantScouts are read in a second of a lane while the windows of all tenants we
-	// know of are shut: there may be others' mail behind it.
-	tenantScouts = 64
-)
+// scouts are read of a lane whose hosts are not known, to find out what binds it.
+const scouts = 4
 
-// room says how many deliveries that waited may be read for a destination now.
-func (d *Deliverer) room(dest mail.Domain) int {
+// room says how many deliveries of a line that waited may be read now.
+func (d *Deliverer) room(line mail.Line) int {
 	now := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -268,9 +255,9 @@ func (d *Deliverer) room(dest mail.Domain) int {
 		return 0
 	}
 	space := d.c.HandJobs - d.hand
-	l := d.lanes[dest]
+	l := d.lanes[line.Destination]
 	if l == nil {
-		n := 2 * d.c.Rules.For(dest).Connections
+		n := 2 * d.c.Rules.For(line.Destination).Connections
 		if d.c.Scheduler != nil {
 			n = min(n, scouts)
 		}
@@ -286,48 +273,30 @@ func (d *Deliverer) room(dest mail.Domain) int {
 		return max(min(scouts-l.aged, space), 0)
 	}
 	if a.binds(l) {
-		return min(d.roomWithin(l, now), space)
+		q := l.line(line.Tenant, line.Class)
+		d.settleLine(q, now)
+		return min(d.roomWithin(q, now), space)
 	}
 	want := max(l.depth(now), 1) // all connections are busy, however slowly: one ready for the first that is free
 	l.backlog, l.low = true, want/2
 	return max(min(want-l.aged, space), 0)
 }
 
-// roomWithin is room for a lane that limits bind. With mu held.
-func (d *Deliverer) roomWithin(l *lane, now time.Time) int {
-	if len(l.lines) == 0 && !l.account().limits.Tenants {
-		d.settleLine(l.line(""), now)
-	}
-	n, asked := 0, false
-	for _, q := range l.lines {
-		p := q.purse
-		switch {
-		case p.held(now.Add(lead)):
-			p.ask(q) // so that the scheduler knows who waits
-			asked = true
-		case !p.account.limits.Tenants, now.Sub(q.waits) < askingFor:
-			n += d.roomFor(p, q, now)
-			asked = true
-		}
-		d.tell(p, now)
-	}
+// roomWithin is room for a line that limits bind. With mu held.
+func (d *Deliverer) roomWithin(q *line, now time.Time) int {
+	l, p := q.lane, q.purse
+	q.asked, q.lively = now, now
 	l.backlog, l.low = true, -1
+	defer d.tell(p, now)
+	if !p.held(now.Add(lead)) {
+		return d.roomFor(p, q, now)
+	}
+	p.ask(q) // so that the scheduler knows who waits
 	switch {
-	case n > 0:
-		return n
-	case !asked:
-		return scouts // nothing of a tenant we know of; whose is it?
-	case !l.held(now.Add(lead)):
-		return 0
-	case l.account().limits.Tenants:
-		if now.Sub(l.scouted) >= time.Second {
-			l.scouted = now
-			return tenantScouts
-		}
-	case l.inspect.IsZero():
-		l.inspect = now.Add(inspectPause)
-	case !now.Before(l.inspect):
-		l.inspect = now.Add(inspectPause)
+	case q.inspect.IsZero():
+		q.inspect = now.Add(inspectPause)
+	case !now.Before(q.inspect):
+		q.inspect = now.Add(inspectPause)
 		return 1
 	}
 	return 0

@@ -14,7 +14,7 @@ type lane struct {
 	dest  mail.Domain
 	limit shaping.Limit
 
-	lines []*line // one a tenant, taken in turn
+	lines []*line // one a tenant and class, taken in turn
 	n     int     // how many wait
 	aged  int     // of these, how many have waited in the queue before
 	ring  bool    // in its path's line of lanes
@@ -30,21 +30,19 @@ type lane struct {
 	backlog bool      // more of it waits in the queue
 	asked   time.Time // the queue asked for room last: it has some that is due
 	low     int       // at this length the queue is told that there is room; -1: it knows
-	scouted time.Time // for other tenants' mail, last
-	inspect time.Time // while its windows are shut: when to look for what is too old
 	rate    rate
 }
 
 func (l *lane) len() int { return l.n }
 
-// line returns a tenant's line, made when needed.
-func (l *lane) line(tenant string) *line {
+// line returns the line of a tenant and class, made when needed.
+func (l *lane) line(tenant string, class mail.Class) *line {
 	for _, q := range l.lines {
-		if q.tenant == tenant {
+		if q.tenant == tenant && q.class == class {
 			return q
 		}
 	}
-	q := &line{lane: l, tenant: tenant}
+	q := &line{lane: l, tenant: tenant, class: class}
 	l.lines = append(l.lines, q)
 	return q
 }
@@ -87,17 +85,6 @@ func (l *lane) shut(now time.Time) (time.Time, bool) {
 		until = l.path.gate.until
 	}
 	return until, now.Before(until)
-}
-
-// held tells whether the windows of all its tenants are shut for longer than
-// anything should wait for them.
-func (l *lane) held(now time.Time) bool {
-	for _, q := range l.lines {
-		if !q.purse.held(now) {
-			return false
-		}
-	}
-	return len(l.lines) > 0
 }
 
 // probing tells whether the next connection is to find out if the destination is back.
@@ -283,7 +270,7 @@ func (d *Deliverer) putBack(s *start, now time.Time) {
 		return
 	}
 	if !slices.Contains(l.lines, s.line) {
-		s.line = l.line(s.line.tenant) // it was empty, and forgotten meanwhile
+		s.line = l.line(s.line.tenant, s.line.class) // it was empty, and forgotten meanwhile
 		d.settleLine(s.line, now)
 	}
 	s.line.unpop(s.held)

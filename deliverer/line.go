@@ -17,10 +17,11 @@ type held struct {
 	aged       bool      // it has waited in the queue before
 }
 
-// line is one tenant's part of a lane, in order. Guarded by Deliverer.mu.
+// line is one tenant's mail of one class in a lane, in order. Guarded by Deliverer.mu.
 type line struct {
 	lane   *lane
 	tenant string
+	class  mail.Class
 	purse  *purse // nil: without a scheduler, or the hosts are not known yet
 
 	q  []held // q[at:] waits
@@ -30,7 +31,9 @@ type line struct {
 	lively   time.Time // something came or went last
 	enlisted bool      // in its purse's list of lines that wait
 	asking   bool      // in its purse's list of lines with more in the queue
+	asked    time.Time // the queue asked for room for it last
 	promised int       // the queue may be reading so many of it
+	inspect  time.Time // while its window is shut: when to look for what is too old
 }
 
 func (q *line) len() int { return len(q.q) - q.at }

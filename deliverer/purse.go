@@ -292,7 +292,7 @@ func (d *Deliverer) roomFor(p *purse, q *line, now time.Time) int {
 	if free <= 0 {
 		return 0
 	}
-	for len(p.asking) > 1 && now.Sub(p.asking[0].lane.asked) > time.Second {
+	for len(p.asking) > 1 && now.Sub(p.asking[0].asked) > time.Second {
 		p.unask(p.asking[0]) // not in this round; it asks again when it has more
 	}
 	each := p.stretch(now)

@@ -166,8 +166,8 @@ func (d *Deliverer) tend(a *account, now time.Time) (kick bool) {
 			}
 		}
 		p.asking = slices.DeleteFunc(p.asking, func(q *line) bool {
-			old := now.Sub(q.lane.asked) > askingFor
-			if silent := q.lane.asked.Before(p.kicked) && now.Sub(p.kicked) > answerTime; !old && !silent {
+			old := now.Sub(q.asked) > askingFor
+			if silent := q.asked.Before(p.kicked) && now.Sub(p.kicked) > answerTime; !old && !silent {
 				return false
 			}
 			p.promised -= q.promised

@@ -112,12 +112,12 @@ func (q *memQueue) Fetch(ctx context.Context, n int) ([]Job, error) {
 	}
 }
 
-func (q *memQueue) Drain(ctx context.Context, room func(mail.Domain) int, take func(Job)) error {
+func (q *memQueue) Drain(ctx context.Context, room func(mail.Line) int, take func(Job)) error {
 	for {
 		now := time.Now()
 		next := now.Add(time.Hour)
 		q.mu.Lock()
-		due := map[mail.Domain]int{}
+		due := map[mail.Line]int{}
 		for _, j := range q.waiting {
 			if j.env.Held {
 				continue
@@ -128,13 +128,13 @@ func (q *memQueue) Drain(ctx context.Context, room func(mail.Domain) int, take f
 				}
 				continue
 			}
-			due[j.env.Destination]++
+			due[j.env.Line()]++
 		}
 		q.mu.Unlock()
-		for dest, n := range due {
-			free := min(room(dest), n)
+		for line, n := range due {
+			free := min(room(line), n)
 			for range free {
-				if j := q.takeDue(dest, now); j != nil {
+				if j := q.takeDue(line, now); j != nil {
 					take(j)
 				}
 			}
@@ -157,11 +157,11 @@ func (q *memQueue) Drain(ctx context.Context, room func(mail.Domain) int, take f
 	}
 }
 
-func (q *memQueue) takeDue(dest mail.Domain, now time.Time) *memJob {
+func (q *memQueue) takeDue(line mail.Line, now time.Time) *memJob {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	i := slices.IndexFunc(q.waiting, func(j *memJob) bool {
-		return j.env.Destination == dest && !j.env.Held && !j.env.Due.After(now)
+		return j.env.Line() == line && !j.env.Held && !j.env.Due.After(now)
 	})
 	if i < 0 {
 		return nil

@@ -103,7 +103,7 @@ func TestCrashBetweenWaitAndRemoval(t *testing.T) {
 			drained := make(chan struct{})
 			go func() {
 				defer close(drained)
-				_ = n.Drain(ctx, func(mail.Domain) int { return 10 }, func(j *Job) { got = append(got, j) })
+				_ = n.Drain(ctx, func(mail.Line) int { return 10 }, func(j *Job) { got = append(got, j) })
 			}()
 			fs, _ := n.Fetch(ctx, 10)
 			<-drained

@@ -286,7 +286,7 @@ func TestUnreadableWhileRunning(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = n.Drain(ctx, func(mail.Domain) int { return 1000 }, func(j *Job) { offered <- j })
+		_ = n.Drain(ctx, func(mail.Line) int { return 1000 }, func(j *Job) { offered <- j })
 	}()
 	for n.Stats().Unreadable == 0 && ctx.Err() == nil {
 		select {

@@ -162,7 +162,7 @@ func (s *store) offered(t *testing.T) (out []string) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = n.Drain(ctx, func(mail.Domain) int { return 1000 }, func(j *Job) { got <- j })
+		_ = n.Drain(ctx, func(mail.Line) int { return 1000 }, func(j *Job) { got <- j })
 	}()
 	go func() {
 		for ctx.Err() == nil {

@@ -8,15 +8,15 @@ import (
 	"github.com/tarishi/tarishi/mail"
 )
 
-// sweepLanes is how many due lanes make one pass over the stream in its own order
+// sweepLines is how many due lines make one pass over the stream in its own order
 // cheaper than a look-up each: a cold look-up loads a whole block of 8 MiB.
-const sweepLanes = 16
+const sweepLines = 16
 
 // Drain reads due deliveries from WAIT and hands them to take, for as long as ctx
-// lives. room tells how many more of a lane the caller would take now; a lane
+// lives. room tells how many more of a line the caller would take now; a line
 // without room is not read at all and costs nothing. Both functions must not block.
 // One goroutine calls Drain.
-func (q *Queue) Drain(ctx context.Context, room func(lane mail.Domain) int, take func(*Job)) error {
+func (q *Queue) Drain(ctx context.Context, room func(mail.Line) int, take func(*Job)) error {
 	d := &drainer{q: q, room: room, take: take}
 	defer d.closeSweep()
 	for ctx.Err() == nil {
@@ -26,10 +26,14 @@ func (q *Queue) Drain(ctx context.Context, room func(lane mail.Domain) int, take
 		if err != nil && ctx.Err() == nil {
 			q.log.Warn("reading WAIT failed, trying again", "error", err)
 		}
+		if d.moved {
+			d.moved = false
+			_ = q.Flush(ctx) // all of it at once would not fit into memory
+		}
 		if read > 0 {
 			continue
 		}
-		// Nothing had room. A pass over very many lanes must not be made for every
+		// Nothing had room. A pass over very many lines must not be made for every
 		// job that ends: rest ten times as long as it took.
 		rest, most := 10*time.Since(began), idleLook
 		switch {
@@ -44,11 +48,11 @@ func (q *Queue) Drain(ctx context.Context, room func(lane mail.Domain) int, take
 }
 
 // idleLook is how long Drain rests at most: a lost wake-up or a clock that was set
-// costs a moment, not the mail. missedLook is for a lane that counts more than was
+// costs a moment, not the mail. missedLook is for a line that counts more than was
 // found, which may be stored only just now.
 const idleLook, missedLook = 10 * time.Second, 100 * time.Millisecond
 
-// rest waits at least for d, then until a lane has news, next has come or most is over.
+// rest waits at least for d, then until a line has news, next has come or most is over.
 func (l *lanes) rest(ctx context.Context, d, most time.Duration, next time.Time) {
 	if d > 2*time.Millisecond {
 		select {
@@ -69,31 +73,32 @@ func (l *lanes) rest(ctx context.Context, d, most time.Duration, next time.Time)
 	}
 }
 
-// Kick says that some lane may have room again.
+// Kick says that some line may have room again.
 func (q *Queue) Kick() { q.lanes.poke() }
 
 type drainer struct {
 	q     *Queue
-	room  func(mail.Domain) int
+	room  func(mail.Line) int
 	take  func(*Job)
 	sweep *slotReader // over the whole stream, in its order
-	open  int         // lane readers the server keeps for us
-	// some lane counted more in the last pass than was found
+	open  int         // line readers the server keeps for us
+	// some line counted more in the last pass than was found
 	missed bool
-	// In a cluster: what the sweep is about to hand over, and how much of which lane.
+	moved  bool // something is on its way to its own line
+	// In a cluster: what the sweep is about to hand over, and how much of which line.
 	gathered []stored
-	asked    map[mail.Domain]int
+	asked    map[mail.Line]int
 }
 
 // openReaders bounds the consumers on WAIT; the server allows a thousand.
 const openReaders = 128
 
 type wanted struct {
-	lane *lane
+	line *line
 	n    int
 }
 
-// pass reads once round the due lanes and returns how many jobs it handed over.
+// pass reads once round the due lines and returns how many jobs it handed over.
 func (d *drainer) pass(ctx context.Context) (int, error) {
 	d.closeDead()
 	d.missed = false
@@ -101,16 +106,16 @@ func (d *drainer) pass(ctx context.Context) (int, error) {
 	if len(want) == 0 {
 		return 0, nil
 	}
-	if len(want) > sweepLanes && many {
+	if len(want) > sweepLines && many {
 		if n, err := d.sweepOn(ctx); n > 0 || err != nil {
 			return n, err
 		}
-		want = want[:sweepLanes] // not there: these lanes' counts are put right first
+		want = want[:sweepLines] // not there: these lines' counts are put right first
 	}
 	d.closeSweep()
 	read := 0
 	for _, w := range want {
-		n, err := d.readLane(ctx, w)
+		n, err := d.readLine(ctx, w)
 		read += n
 		if err != nil {
 			return read, err
@@ -119,7 +124,7 @@ func (d *drainer) pass(ctx context.Context) (int, error) {
 	return read, nil
 }
 
-// wanted lists the due lanes that have room. many tells that what they hold is a
+// wanted lists the due lines that have room. many tells that what they hold is a
 // good part of the stream, so that reading it in order finds it soon.
 func (d *drainer) wanted() (list []wanted, many bool) {
 	l := d.q.lanes
@@ -128,19 +133,19 @@ func (d *drainer) wanted() (list []wanted, many bool) {
 	defer l.mu.Unlock()
 	var have int64
 	kept := l.due[:0]
-	for _, la := range l.due {
-		n := la.available(now)
+	for _, li := range l.due {
+		n := li.available(now)
 		if n <= 0 {
-			la.inDue = false
-			l.reclock(la, now)
-			if len(la.slots) == 0 && la.held == nil && l.m[la.name] == la {
-				delete(l.m, la.name)
+			li.inDue = false
+			l.reclock(li, now)
+			if len(li.slots) == 0 && li.held == nil && l.m[li.name] == li {
+				delete(l.m, li.name)
 			}
 			continue
 		}
-		kept = append(kept, la)
-		if r := d.room(la.name); r > 0 {
-			list = append(list, wanted{la, min(r, n)})
+		kept = append(kept, li)
+		if r := d.room(li.name); r > 0 {
+			list = append(list, wanted{li, min(r, n)})
 			have += int64(n)
 		}
 	}
@@ -149,11 +154,11 @@ func (d *drainer) wanted() (list []wanted, many bool) {
 	return list, have*20 > l.total
 }
 
-// readLane takes up to w.n jobs of one lane, its slots in the order they fell due.
-func (d *drainer) readLane(ctx context.Context, w wanted) (int, error) {
+// readLine takes up to w.n jobs of one line, its slots in the order they fell due.
+func (d *drainer) readLine(ctx context.Context, w wanted) (int, error) {
 	read := 0
 	for read < w.n {
-		s, r := d.dueSlot(w.lane)
+		s, r := d.dueSlot(w.line)
 		if s == nil {
 			break
 		}
@@ -166,13 +171,13 @@ func (d *drainer) readLane(ctx context.Context, w wanted) (int, error) {
 	return read, nil
 }
 
-// dueSlot returns the lane's first due slot with something to take, with a reader.
-func (d *drainer) dueSlot(la *lane) (*slot, *slotReader) {
+// dueSlot returns the line's first due slot with something to take, with a reader.
+func (d *drainer) dueSlot(li *line) (*slot, *slotReader) {
 	l := d.q.lanes
 	now := time.Now().UnixMilli()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, s := range la.slots {
+	for _, s := range li.slots {
 		if s.at > now {
 			break
 		}
@@ -243,9 +248,21 @@ func (d *drainer) handRecord(r *record, m stored) bool {
 		return false
 	}
 	for _, j := range js {
+		if d.misplaced(j) {
+			j.Wait(j.Delivery, nil)
+			d.moved = true
+			continue
+		}
 		d.take(j)
 	}
 	return len(js) > 0
+}
+
+// misplaced tells whether a delivery lies in another line than its own: it was stored
+// when a lane had only one.
+func (d *drainer) misplaced(j *Job) bool {
+	n, err := parseSlot(j.rec.subject)
+	return err == nil && n.line != j.Line()
 }
 
 // sweepOn reads the next stretch of the stream in its own order and hands over
@@ -277,7 +294,7 @@ func (d *drainer) sweepOn(ctx context.Context) (int, error) {
 		now := time.Now().UnixMilli()
 		for _, m := range ms {
 			n, err := parseSlot(m.subject)
-			if err != nil || n.held || n.at > now || d.room(n.lane)-d.asked[n.lane] <= 0 {
+			if err != nil || n.held || n.at > now || d.room(n.line)-d.asked[n.line] <= 0 {
 				continue
 			}
 			if d.q.team == nil {
@@ -286,7 +303,7 @@ func (d *drainer) sweepOn(ctx context.Context) (int, error) {
 				}
 				continue
 			}
-			if d.gather(n.lane, m) {
+			if d.gather(n.line, m) {
 				read += d.handGathered(ctx)
 			}
 		}

@@ -72,7 +72,7 @@ func TestRecount(t *testing.T) {
 	j.Wait(j.Delivery, nil)
 	flush(t, n)
 	n.lanes.mu.Lock()
-	s := n.lanes.m["d.test"].slots[0]
+	s := n.lanes.m[mail.Line{Destination: "d.test"}].slots[0]
 	s.reader = n.newReader(1000, s.subject())
 	n.lanes.mu.Unlock()
 	n.lanes.addN(s.slotName, 7)
@@ -80,7 +80,7 @@ func TestRecount(t *testing.T) {
 	flush(t, n)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	_ = n.Drain(ctx, func(mail.Domain) int {
+	_ = n.Drain(ctx, func(mail.Line) int {
 		return 10
 	}, func(j *Job) { t.Error("offered:", j.ID()) })
 	if st := n.Stats(); st.Waiting != 0 || len(n.lanes.m) != 0 {
@@ -90,7 +90,8 @@ func TestRecount(t *testing.T) {
 
 // A delivery may be read, delivered and removed before the one who stored it gets to count it.
 func TestRemovedBeforeCounted(t *testing.T) {
-	for _, s := range []slotName{{lane: "d.test", at: 1}, {lane: "d.test", held: true}} {
+	d := mail.Line{Destination: "d.test"}
+	for _, s := range []slotName{{line: d, at: 1}, {line: d, held: true}} {
 		l := newLanes()
 		r := &record{stream: streamWait, subject: s.subject()}
 		l.take(r)
@@ -99,7 +100,7 @@ func TestRemovedBeforeCounted(t *testing.T) {
 		if l.total != 0 || l.held != 0 {
 			t.Errorf("%+v: %d wait and %d are held, want none", s, l.total, l.held)
 		}
-		if la := l.m["d.test"]; la != nil && (len(la.slots) > 0 || la.held != nil) {
+		if li := l.m[d]; li != nil && (len(li.slots) > 0 || li.held != nil) {
 			t.Errorf("%+v: the slot stays", s)
 		}
 	}
@@ -109,9 +110,9 @@ func TestRemovedBeforeCounted(t *testing.T) {
 func TestClockSetBack(t *testing.T) {
 	l := newLanes()
 	at := time.Now().Add(time.Hour)
-	l.add(slotName{lane: "d.test", at: at.UnixMilli()})
+	l.add(slotName{line: mail.Line{Destination: "d.test"}, at: at.UnixMilli()})
 	l.ripen(at) // the clock was an hour ahead
-	d := &drainer{q: &Queue{lanes: l}, room: func(mail.Domain) int { return 1 }}
+	d := &drainer{q: &Queue{lanes: l}, room: func(mail.Line) int { return 1 }}
 	if want, _ := d.wanted(); len(want) != 0 {
 		t.Fatal("due an hour early")
 	}

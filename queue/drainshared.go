@@ -76,11 +76,11 @@ func (d *drainer) handBatch(ctx context.Context, ms []stored) (n int) {
 }
 
 // gather keeps a record until there are enough to be asked for together.
-func (d *drainer) gather(lane mail.Domain, m stored) (enough bool) {
+func (d *drainer) gather(line mail.Line, m stored) (enough bool) {
 	if d.asked == nil {
-		d.asked = map[mail.Domain]int{}
+		d.asked = map[mail.Line]int{}
 	}
-	d.asked[lane]++
+	d.asked[line]++
 	d.gathered = append(d.gathered, m)
 	return len(d.gathered) >= handBatch
 }

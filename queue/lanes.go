@@ -9,12 +9,12 @@ import (
 	"github.com/tarishi/tarishi/mail"
 )
 
-// lanes counts what waits, by lane and slot: an entry per slot, none per message.
+// lanes counts what waits, by line and slot: an entry per slot, none per message.
 type lanes struct {
 	mu    sync.Mutex
-	m     map[mail.Domain]*lane
+	m     map[mail.Line]*line
 	clock slotHeap // slots that are not due yet
-	due   []*lane  // lanes with a due slot, in turn
+	due   []*line  // lines with a due slot, in turn
 	total int64    // deliveries in WAIT
 	held  int64    // of them, kept by an operator
 	// of them, in damaged files, which are in no slot's count any more
@@ -23,8 +23,8 @@ type lanes struct {
 	wake       chan struct{}
 }
 
-type lane struct {
-	name  mail.Domain
+type line struct {
+	name  mail.Line
 	slots []*slot // as they fall due
 	held  []*slot
 	inDue bool
@@ -32,7 +32,7 @@ type lane struct {
 
 type slot struct {
 	slotName
-	lane   *lane
+	line   *line
 	count  int // in the stream, those taken included
 	taken  int // in somebody's hand
 	inHeap bool
@@ -42,7 +42,7 @@ type slot struct {
 }
 
 func newLanes() *lanes {
-	return &lanes{m: map[mail.Domain]*lane{}, wake: make(chan struct{}, 1)}
+	return &lanes{m: map[mail.Line]*line{}, wake: make(chan struct{}, 1)}
 }
 
 // add counts one more delivery in the slot.
@@ -71,8 +71,8 @@ func (l *lanes) drop(h *hold) {
 		return
 	}
 	h.dropped = true
-	for _, la := range l.m {
-		for _, list := range [][]*slot{la.slots, la.held} {
+	for _, li := range l.m {
+		for _, list := range [][]*slot{li.slots, li.held} {
 			for _, s := range slices.Clone(list) {
 				if s.part != h.part {
 					continue
@@ -103,24 +103,24 @@ func (l *lanes) addLocked(n slotName, count int) {
 
 // slot finds a slot, or makes it. The caller holds mu.
 func (l *lanes) slot(n slotName, make bool) *slot {
-	la := l.m[n.lane]
-	if la == nil {
+	li := l.m[n.line]
+	if li == nil {
 		if !make {
 			return nil
 		}
-		la = &lane{name: n.lane}
-		l.m[n.lane] = la
+		li = &line{name: n.line}
+		l.m[n.line] = li
 	}
-	list := &la.slots
+	list := &li.slots
 	if n.held {
-		list = &la.held
+		list = &li.held
 	}
 	i, ok := slices.BinarySearchFunc(*list, n, func(s *slot, n slotName) int { return s.compare(n) })
 	if !ok {
 		if !make {
 			return nil
 		}
-		*list = slices.Insert(*list, i, &slot{slotName: n, lane: la})
+		*list = slices.Insert(*list, i, &slot{slotName: n, line: li})
 	}
 	return (*list)[i]
 }
@@ -128,7 +128,7 @@ func (l *lanes) slot(n slotName, make bool) *slot {
 // schedule puts a slot where it is noticed: among the due, or on the clock. The caller holds mu.
 func (l *lanes) schedule(s *slot, now time.Time) {
 	if s.at <= now.UnixMilli() {
-		l.markDue(s.lane)
+		l.markDue(s.line)
 	} else if !s.inHeap {
 		s.inHeap = true
 		heap.Push(&l.clock, s)
@@ -136,10 +136,10 @@ func (l *lanes) schedule(s *slot, now time.Time) {
 	}
 }
 
-func (l *lanes) markDue(la *lane) {
-	if !la.inDue {
-		la.inDue = true
-		l.due = append(l.due, la)
+func (l *lanes) markDue(li *line) {
+	if !li.inDue {
+		li.inDue = true
+		l.due = append(l.due, li)
 	}
 	l.poke()
 }
@@ -151,7 +151,7 @@ func (l *lanes) poke() {
 	}
 }
 
-// ripen moves slots that have come due from the clock to their lanes and returns when the next does.
+// ripen moves slots that have come due from the clock to their lines and returns when the next does.
 func (l *lanes) ripen(now time.Time) (next time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -163,16 +163,16 @@ func (l *lanes) ripen(now time.Time) (next time.Time) {
 		heap.Pop(&l.clock)
 		s.inHeap = false
 		if s.count > 0 {
-			l.markDue(s.lane)
+			l.markDue(s.line)
 		}
 	}
 	return time.Time{}
 }
 
-// reclock puts slots of a lane back on the clock that had come due before the
+// reclock puts slots of a line back on the clock that had come due before the
 // clock was set back. The caller holds mu.
-func (l *lanes) reclock(la *lane, now int64) {
-	for _, s := range la.slots {
+func (l *lanes) reclock(li *line, now int64) {
+	for _, s := range li.slots {
 		if s.at > now && !s.inHeap {
 			s.inHeap = true
 			heap.Push(&l.clock, s)
@@ -180,10 +180,10 @@ func (l *lanes) reclock(la *lane, now int64) {
 	}
 }
 
-// available tells how many due deliveries of the lane nobody holds. The caller holds mu.
-func (la *lane) available(now int64) int {
+// available tells how many due deliveries of the line nobody holds. The caller holds mu.
+func (li *line) available(now int64) int {
 	n := 0
-	for _, s := range la.slots {
+	for _, s := range li.slots {
 		if s.at > now {
 			break
 		}
@@ -274,15 +274,15 @@ func (l *lanes) edit(r *record, f func(*slot)) {
 	}
 }
 
-// tidy forgets an empty slot and an empty lane. The caller holds mu.
+// tidy forgets an empty slot and an empty line. The caller holds mu.
 func (l *lanes) tidy(s *slot) {
 	if s.count != 0 || s.taken != 0 {
 		return // below zero: read before it was counted, which comes yet
 	}
-	la := s.lane
-	list := &la.slots
+	li := s.line
+	list := &li.slots
 	if s.held {
-		list = &la.held
+		list = &li.held
 	}
 	if i := slices.Index(*list, s); i >= 0 {
 		*list = slices.Delete(*list, i, i+1)
@@ -294,8 +294,8 @@ func (l *lanes) tidy(s *slot) {
 		l.dead = append(l.dead, s.reader) // the drainer may be reading it: it closes it
 		s.reader = nil
 	}
-	if len(la.slots) == 0 && la.held == nil && !la.inDue && l.m[la.name] == la {
-		delete(l.m, la.name)
+	if len(li.slots) == 0 && li.held == nil && !li.inDue && l.m[li.name] == li {
+		delete(l.m, li.name)
 	}
 }
 

@@ -187,29 +187,31 @@ func (q *Queue) Lanes(ctx context.Context, max int) (Overview, error) {
 func (l *lanes) summary(by map[mail.Domain]*LaneInfo) map[mail.Domain][]string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	slots := map[mail.Domain][]string{}
-	for name, la := range l.m {
-		li := &LaneInfo{Destination: name}
-		for _, s := range la.slots {
+	slots := map[mail.Domain][]slotName{}
+	for name, line := range l.m {
+		dest := name.Destination
+		li := by[dest]
+		if li == nil {
+			li = &LaneInfo{Destination: dest}
+		}
+		for _, s := range line.slots {
 			li.Count += int64(s.count)
 			li.Active += int64(s.taken)
-			if li.NextDue.IsZero() && s.count > s.taken {
-				li.NextDue = time.UnixMilli(s.at)
+			if due := time.UnixMilli(s.at); s.count > s.taken && (li.NextDue.IsZero() || due.Before(li.NextDue)) {
+				li.NextDue = due
 			}
-			if len(slots[name]) < 4 {
-				slots[name] = append(slots[name], s.subject())
-			}
+			slots[dest] = append(slots[dest], s.slotName)
 		}
-		for _, s := range la.held {
+		for _, s := range line.held {
+			li.Count += int64(s.count)
 			li.Held += int64(s.count)
-			slots[name] = append(slots[name], s.subject())
+			slots[dest] = append(slots[dest], s.slotName)
 		}
-		li.Count += li.Held
 		if li.Count > 0 {
-			by[name] = li
+			by[dest] = li
 		}
 	}
-	return slots
+	return firstSlots(slots)
 }
 
 func (q *Queue) sortReady(ctx context.Context, o *Overview, by map[mail.Domain]*LaneInfo, elsewhere hands) error {

@@ -38,7 +38,7 @@ func parkAndDrain(t testing.TB, count int) (before, waiting, after uint64) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done := 0
-	_ = n.Drain(ctx, func(mail.Domain) int { return 20 }, func(j *Job) {
+	_ = n.Drain(ctx, func(mail.Line) int { return 20 }, func(j *Job) {
 		j.Done(Attempt{})
 		if done++; done == count {
 			cancel()

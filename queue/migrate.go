@@ -313,7 +313,8 @@ func (x *migration) waiting(ctx context.Context) error {
 			d := head.Deliveries[0]
 			id := mail.DeliveryID(head.Id, int(d.Index))
 			name := generationID(id, int(d.Generation))
-			slot.part, slot.old = PartitionOf(slot.lane, id), false
+			slot.line.Tenant, slot.line.Class = head.Tenant, mail.Class(head.Class).Known()
+			slot.part, slot.old = PartitionOf(slot.line.Destination, id), false
 			list = append(list, outgoing{subject: slot.subject(), header: messageID(name), frame: frame, done: x.to.known.sawWait})
 		}
 		if err := x.store(ctx, list); err != nil {

@@ -84,7 +84,7 @@ func content(t *testing.T, q *Queue) map[string]string {
 				if err != nil {
 					t.Error(err)
 				}
-				where = fmt.Sprintf("%s %d %v", s.lane, s.at, s.held)
+				where = fmt.Sprintf("%s %d %v", s.line.Destination, s.at, s.held)
 				if q.team != nil && s.part != PartitionOf(d.Destination, d.ID()) {
 					t.Errorf("%s is in partition %d", d.ID(), s.part)
 				}

@@ -259,7 +259,7 @@ func (t *team) unheld(ctx context.Context, a Action, answers map[string]report) 
 	}
 	subject := "wait.>"
 	if lane := a.Filter.lane(); lane != "" {
-		subject = "wait.*." + lane + ".*"
+		subject = "wait.*." + lane + ".>"
 	}
 	st, err := t.q.streamState(ctx, streamWait, subject)
 	if err != nil {

@@ -46,7 +46,7 @@ func TestPartitionOfSpreads(t *testing.T) {
 func TestSlotSubjects(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := slotName{
-			lane: mail.Domain(rapid.String().Draw(t, "lane")),
+			line: mail.Line{Destination: mail.Domain(rapid.String().Draw(t, "destination"))},
 			at:   rapid.Int64Min(0).Draw(t, "at"),
 			held: rapid.Bool().Draw(t, "held"),
 			old:  rapid.Bool().Draw(t, "old"),
@@ -56,13 +56,15 @@ func TestSlotSubjects(t *testing.T) {
 		}
 		if !s.old {
 			s.part = uint32(rapid.IntRange(0, Partitions-1).Draw(t, "part"))
+			s.line.Tenant = rapid.String().Draw(t, "tenant")
+			s.line.Class = rapid.SampledFrom(mail.Classes[:]).Draw(t, "class")
 		}
 		got, err := parseSlot(s.subject())
 		if err != nil || got != s {
 			t.Errorf("%+v -> %s -> %+v, %v", s, s.subject(), got, err)
 		}
 	})
-	for _, bad := range []string{"", "wait", "wait.a", "wait.64.a.1", "wait.x.a.1", "wait.1.a.x", "ready.1.a.1", "wait.1.a.1.1", "wait.1.%zz.1", "wait.1.%1.1"} {
+	for _, bad := range []string{"", "wait", "wait.a", "wait.64.a.1", "wait.x.a.1", "wait.1.a.x", "ready.1.a.1", "wait.1.a.1.1", "wait.1.a.%.1", "wait.1.a.x.1", "wait.1.a.n%.1", "wait.1.a.nt.1.1", "wait.1.%zz.1", "wait.1.%1.1"} {
 		if s, err := parseSlot(bad); err == nil {
 			t.Errorf("%q is read as %+v", bad, s)
 		}

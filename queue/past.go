@@ -68,7 +68,7 @@ func (p *past) waiting(m stored) {
 		return
 	}
 	id, ok := parseRecordID(m.header.Get(jetstream.MsgIDHeader))
-	if !ok || !p.about(slot.lane, id.delivery, nil) || p.fences.void(slot.part, m.seq, id.claim) {
+	if !ok || !p.about(slot.line.Destination, id.delivery, nil) || p.fences.void(slot.part, m.seq, id.claim) {
 		return
 	}
 	if g, ok := p.newest[id.delivery]; !ok || id.generation > g.n || id.generation == g.n && m.seq > g.seq {

@@ -150,7 +150,7 @@ func (n *node) drain(want int) []*Job {
 	ctx, cancel := context.WithTimeout(n.t.Context(), 30*time.Second)
 	defer cancel()
 	var js []*Job
-	_ = n.Drain(ctx, func(mail.Domain) int { return want - len(js) }, func(j *Job) {
+	_ = n.Drain(ctx, func(mail.Line) int { return want - len(js) }, func(j *Job) {
 		js = append(js, j)
 		if len(js) == want {
 			cancel()

@@ -127,7 +127,7 @@ func (m *member) work(ctx context.Context, made func(*Job)) (ended func()) {
 			}
 		}
 	})
-	wg.Go(func() { _ = q.Drain(ctx, func(mail.Domain) int { return 20 }, take) })
+	wg.Go(func() { _ = q.Drain(ctx, func(mail.Line) int { return 20 }, take) })
 	return wg.Wait
 }
 

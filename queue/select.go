@@ -79,7 +79,7 @@ func (q *Queue) selectHeld(ctx context.Context, f Filter, each func(stored) erro
 	for _, h := range q.team.working() {
 		s := partPrefix(h.part) + ">"
 		if lane := f.lane(); lane != "" {
-			s = partPrefix(h.part) + lane + ".*"
+			s = partPrefix(h.part) + lane + ".>"
 		}
 		subjects = append(subjects, s)
 	}

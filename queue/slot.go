@@ -10,12 +10,13 @@ import (
 	"github.com/tarishi/tarishi/mail"
 )
 
-// slotName is the subject of WAIT that a delivery lies under: its lane, which is
-// its destination, and the slot in which it is due. Slots widen with the delay,
-// so that a lane has a handful and never one per message.
+// slotName is the subject of WAIT that a delivery lies under: its lane, which is its
+// destination; its line in it, unless that is the plain one of mail of no tenant in
+// no special class; and the slot in which it is due. Slots widen with the delay, so
+// that a line has a handful and never one per message.
 type slotName struct {
 	part uint32 // partition
-	lane mail.Domain
+	line mail.Line
 	at   int64 // Unix milliseconds from which it may be read; 0: released by an operator, before all others
 	held bool
 	old  bool // stored before there were partitions: in partition 0, which its subject does not name
@@ -25,17 +26,18 @@ const heldToken = "held"
 
 // slotFor chooses the slot of a delivery that is about to wait.
 func slotFor(d *mail.Delivery, now time.Time) slotName {
+	line := d.Line()
 	switch {
 	case d.Held:
-		return slotName{lane: d.Destination, held: true}
+		return slotName{line: line, held: true}
 	case !d.Due.IsZero() && d.Due.Unix() <= 0:
-		return slotName{lane: d.Destination}
+		return slotName{line: line}
 	case !d.Due.After(now):
 		// Due at once and only waiting for room: one slot for ten minutes' arrivals, in their order.
-		return slotName{lane: d.Destination, at: now.Truncate(10 * time.Minute).UnixMilli()}
+		return slotName{line: line, at: now.Truncate(10 * time.Minute).UnixMilli()}
 	}
 	w := slotWidth(d.Due.Sub(now)).Milliseconds()
-	return slotName{lane: d.Destination, at: (d.Due.UnixMilli() + w - 1) / w * w}
+	return slotName{line: line, at: (d.Due.UnixMilli() + w - 1) / w * w}
 }
 
 // slotWidth bounds by how much a retry is late: about one part in fifty.
@@ -60,12 +62,16 @@ func (s slotName) subject() string {
 		at = strconv.FormatInt(s.at, 10)
 	}
 	if s.old {
-		return "wait." + laneToken(s.lane) + "." + at
+		return "wait." + laneToken(s.line.Destination) + "." + at
 	}
-	return partPrefix(s.part) + laneToken(s.lane) + "." + at
+	lane := partPrefix(s.part) + laneToken(s.line.Destination) + "."
+	if s.line.Tenant == "" && s.line.Class == mail.Normal {
+		return lane + at
+	}
+	return lane + lineToken(s.line) + "." + at
 }
 
-// compare orders the slots of one lane as they fall due.
+// compare orders the slots of one line as they fall due.
 func (s slotName) compare(t slotName) int {
 	part := func(n slotName) int {
 		if n.old {
@@ -84,7 +90,7 @@ func parseSlot(subject string) (slotName, error) {
 	case len(parts) == 3 && parts[0] == "wait":
 		s.old = true
 		parts = parts[1:]
-	case len(parts) == 4 && parts[0] == "wait":
+	case (len(parts) == 4 || len(parts) == 5) && parts[0] == "wait":
 		p, err := strconv.ParseUint(parts[1], 10, 32)
 		if err != nil || p >= Partitions {
 			return s, unknown
@@ -94,9 +100,16 @@ func parseSlot(subject string) (slotName, error) {
 	default:
 		return s, unknown
 	}
-	var err error
-	if s.lane, err = laneOf(parts[0]); err != nil {
+	lane, err := tokenText(parts[0])
+	if err != nil {
 		return s, err
+	}
+	s.line.Destination = mail.Domain(lane)
+	if len(parts) == 3 {
+		if s.line.Tenant, s.line.Class, err = lineOf(parts[1]); err != nil {
+			return s, err
+		}
+		parts = parts[1:]
 	}
 	if parts[1] == heldToken {
 		s.held = true
@@ -108,12 +121,38 @@ func parseSlot(subject string) (slotName, error) {
 	return s, nil
 }
 
-// laneToken writes a domain as one token of a subject: dots become !, and what
-// is neither letter, digit, hyphen nor underscore becomes %XX.
+// laneToken writes a domain as one token of a subject, "%" for none.
 func laneToken(d mail.Domain) string {
+	if d == "" {
+		return "%"
+	}
+	return token(string(d))
+}
+
+// Each class has a letter in subjects.
+var classLetters = map[mail.Class]string{mail.High: "h", mail.Normal: "n", mail.Bulk: "b"}
+
+// lineToken writes a line's class and tenant as one token of a subject.
+func lineToken(l mail.Line) string {
+	return classLetters[l.Class.Known()] + token(l.Tenant)
+}
+
+func lineOf(t string) (tenant string, class mail.Class, err error) {
+	for c, letter := range classLetters {
+		if rest, ok := strings.CutPrefix(t, letter); ok && rest != "%" {
+			tenant, err = tokenText(rest)
+			return tenant, c, err
+		}
+	}
+	return "", mail.Normal, fmt.Errorf("%q is no line", t)
+}
+
+// token writes a text for use in a subject: dots become !, and what is neither
+// letter, digit, hyphen nor underscore becomes %XX.
+func token(s string) string {
 	var b strings.Builder
-	for i := range len(d) {
-		switch c := d[i]; {
+	for i := range len(s) {
+		switch c := s[i]; {
 		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
 			b.WriteByte(c)
 		case c == '.':
@@ -122,28 +161,26 @@ func laneToken(d mail.Domain) string {
 			fmt.Fprintf(&b, "%%%02x", c)
 		}
 	}
-	if b.Len() == 0 {
-		return "%"
-	}
 	return b.String()
 }
 
-func laneOf(token string) (mail.Domain, error) {
-	if token == "%" {
+// tokenText reads what token and laneToken write.
+func tokenText(t string) (string, error) {
+	if t == "%" {
 		return "", nil
 	}
 	var b strings.Builder
-	for i := 0; i < len(token); i++ {
-		switch c := token[i]; c {
+	for i := 0; i < len(t); i++ {
+		switch c := t[i]; c {
 		case '!':
 			b.WriteByte('.')
 		case '%':
-			if i+3 > len(token) {
-				return "", fmt.Errorf("%q is no lane", token)
+			if i+3 > len(t) {
+				return "", fmt.Errorf("%q is no token of ours", t)
 			}
-			n, err := strconv.ParseUint(token[i+1:i+3], 16, 8)
+			n, err := strconv.ParseUint(t[i+1:i+3], 16, 8)
 			if err != nil {
-				return "", fmt.Errorf("%q is no lane", token)
+				return "", fmt.Errorf("%q is no token of ours", t)
 			}
 			b.WriteByte(byte(n))
 			i += 2
@@ -151,5 +188,5 @@ func laneOf(token string) (mail.Domain, error) {
 			b.WriteByte(c)
 		}
 	}
-	return mail.Domain(b.String()), nil
+	return b.String(), nil
 }

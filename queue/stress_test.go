@@ -86,7 +86,7 @@ func (s *stress) run() {
 		}
 	})
 	s.loops.Go(func() {
-		_ = q.Drain(ctx, func(mail.Domain) int { return 5 }, s.offered)
+		_ = q.Drain(ctx, func(mail.Line) int { return 5 }, s.offered)
 	})
 }
 

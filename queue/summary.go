@@ -41,10 +41,10 @@ func summarize(subjects map[string]uint64, by map[mail.Domain]*LaneInfo) map[mai
 		if err != nil {
 			continue // a fence
 		}
-		li := by[s.lane]
+		li := by[s.line.Destination]
 		if li == nil {
-			li = &LaneInfo{Destination: s.lane}
-			by[s.lane] = li
+			li = &LaneInfo{Destination: s.line.Destination}
+			by[s.line.Destination] = li
 		}
 		li.Count += int64(n)
 		if s.held {
@@ -52,8 +52,13 @@ func summarize(subjects map[string]uint64, by map[mail.Domain]*LaneInfo) map[mai
 		} else if due := time.UnixMilli(s.at); li.NextDue.IsZero() || due.Before(li.NextDue) {
 			li.NextDue = due
 		}
-		slots[s.lane] = append(slots[s.lane], s)
+		slots[s.line.Destination] = append(slots[s.line.Destination], s)
 	}
+	return firstSlots(slots)
+}
+
+// firstSlots returns the subjects of the slots of each lane that are due first.
+func firstSlots(slots map[mail.Domain][]slotName) map[mail.Domain][]string {
 	out := map[mail.Domain][]string{}
 	for lane, list := range slots {
 		slices.SortFunc(list, slotName.compare)

@@ -123,7 +123,7 @@ func (q *Queue) scan(ctx context.Context, lane string, each func(stored) error) 
 	}
 	subjects := []string{"wait.>"}
 	if lane != "" {
-		subjects = []string{"wait.*." + lane + ".*", "wait." + lane + ".*"} // the second: from before there were partitions
+		subjects = []string{"wait.*." + lane + ".>", "wait." + lane + ".*"} // the second: from before there were partitions
 	}
 	return q.scanWait(ctx, subjects, each)
 }

@@ -189,7 +189,7 @@ func (m *member) put(id string, to ...string) {
 func (m *member) drainFor(d time.Duration) (js []*Job) {
 	ctx, cancel := context.WithTimeout(m.t.Context(), d)
 	defer cancel()
-	_ = m.Drain(ctx, func(mail.Domain) int { return 1000 }, func(j *Job) { js = append(js, j) })
+	_ = m.Drain(ctx, func(mail.Line) int { return 1000 }, func(j *Job) { js = append(js, j) })
 	return js
 }
 

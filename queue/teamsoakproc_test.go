@@ -126,7 +126,7 @@ func soakDeliver(ctx context.Context, q *Queue, out io.Writer, name string) {
 		go do(j)
 	}
 	go func() {
-		_ = q.Drain(ctx, func(mail.Domain) int { return max(1, 20-len(sem)/20) }, func(j *Job) { go func() { take(j) }() })
+		_ = q.Drain(ctx, func(mail.Line) int { return max(1, 20-len(sem)/20) }, func(j *Job) { go func() { take(j) }() })
 	}()
 	for ctx.Err() == nil {
 		js, err := q.Fetch(ctx, 50)

@@ -83,7 +83,7 @@ func TestRecountPartition(t *testing.T) {
 			f.give(b, part)
 		}
 		b.lanes.mu.Lock()
-		s := b.lanes.m["d.test"].slots[0]
+		s := b.lanes.m[mail.Line{Destination: "d.test"}].slots[0]
 		n := max(wrong, -s.count)
 		b.lanes.mu.Unlock()
 		b.lanes.addN(s.slotName, n)
@@ -111,7 +111,7 @@ func TestHandoverUnderLoad(t *testing.T) {
 	for _, m := range ms {
 		go func() {
 			defer func() { ended <- struct{}{} }()
-			_ = m.Drain(ctx, func(mail.Domain) int { return 10 }, func(j *Job) {
+			_ = m.Drain(ctx, func(mail.Line) int { return 10 }, func(j *Job) {
 				go func() {
 					if err := j.Dot(ctx, "mx"); err != nil {
 						j.Release()
@@ -385,7 +385,7 @@ func TestOnlyWhatIsThereIsHandedOver(t *testing.T) {
 	}
 	f.give(b, allParts()...)
 	var got []*Job
-	d := &drainer{q: b.Queue, room: func(mail.Domain) int { return 10 }, take: func(j *Job) { got = append(got, j) }}
+	d := &drainer{q: b.Queue, room: func(mail.Line) int { return 10 }, take: func(j *Job) { got = append(got, j) }}
 	if n := d.handShared(t.Context(), seen); n != 2 || !slices.Equal(ids(got), []string{"m0.0", "m2.0"}) {
 		t.Errorf("%d were handed over: %v", n, ids(got))
 	}

@@ -43,7 +43,7 @@ func (q outQueue) Fetch(ctx context.Context, max int) ([]deliverer.Job, error) {
 	return out, err
 }
 
-func (q outQueue) Drain(ctx context.Context, room func(mail.Domain) int, take func(deliverer.Job)) error {
+func (q outQueue) Drain(ctx context.Context, room func(mail.Line) int, take func(deliverer.Job)) error {
 	return q.Queue.Drain(ctx, room, func(j *queue.Job) { take(outJob{j}) })
 }
 
