@@ -35,7 +35,7 @@ func BenchmarkPolicy(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		m := &mail.Message{ID: mail.NewID(now)}
-		ds := split(m, []mail.Recipient{rcpt}, now)
+		ds := split(m, []mail.Recipient{rcpt})
 		t := trace{Helo: "client.test", IP: ip, By: "mx.test", Protocol: "ESMTP", ID: m.ID, For: ds[0].Recipients[0].Raw, Time: now}
 		scratch = t.append(scratch[:0])
 		f.reset(discard{}, 100, 1<<20)

@@ -13,8 +13,9 @@ import (
 //
 //   - Return-Path fields are dropped: only the final delivery writes one
 //     (RFC 5321 §4.4).
-//   - The tenant's field, if there is one, is dropped, whoever sent it, and read
-//     where its client is trusted: who pays for a message is nobody else's business.
+//   - Control fields (see control.go) are dropped, whoever sent them, and kept to be
+//     read where the client is trusted: who pays for a message, and when it is to go,
+//     is nobody else's business.
 //   - Received fields are counted; too many are a loop (RFC 5321 §6.3).
 //   - A header block over the size limit is refused.
 //   - The first line that is neither a field, nor the continuation of one, nor
@@ -27,8 +28,8 @@ type headerFilter struct {
 	w           io.Writer
 	maxReceived int
 	maxSize     int64
-	tenantField string // its name in lower case; empty: none
-	readTenant  bool
+	controls    []string // names of the control fields in lower case
+	trusted     bool     // what they say is kept
 
 	received int
 	size     int64 // octets of the header block so far
@@ -36,8 +37,10 @@ type headerFilter struct {
 	field    bool  // a field has been seen: a line that begins with a blank continues it
 	inLine   bool  // in the middle of a line whose kind is known
 	drop     bool  // the current field is dropped
-	catch    bool  // and kept in tenant
-	tenant   []byte
+	catch    bool  // and kept in kept[at]
+	at       int
+	kept     [][]byte // the control fields as they came, each kind's together; strays last
+	keptSize int
 	held     int // octets in hold
 	hold     [longestName]byte
 }
@@ -59,13 +62,19 @@ var (
 
 // reset prepares the filter for the next message.
 func (f *headerFilter) reset(w io.Writer, maxReceived int, maxSize int64) {
-	*f = headerFilter{w: w, maxReceived: maxReceived, maxSize: maxSize, tenant: f.tenant[:0]}
+	*f = headerFilter{w: w, maxReceived: maxReceived, maxSize: maxSize, kept: f.kept}
 }
 
-// lookForTenant makes the filter drop the field of that name (in lower case), and
-// keep what it says if read is set.
-func (f *headerFilter) lookForTenant(name string, read bool) {
-	f.tenantField, f.readTenant = name, read
+// lookFor makes the filter drop the fields of these names (in lower case), and keep
+// what they say if the client is trusted.
+func (f *headerFilter) lookFor(names []string, trusted bool) {
+	f.controls, f.trusted = names, trusted
+	for len(f.kept) <= len(names) {
+		f.kept = append(f.kept, nil)
+	}
+	for i := range f.kept {
+		f.kept[i] = f.kept[i][:0]
+	}
 }
 
 // Write implements io.Writer. Its errors are a *refusal or those of the Writer behind.
@@ -99,7 +108,7 @@ func (f *headerFilter) Write(p []byte) (int, error) {
 func (f *headerFilter) resume(p []byte) error {
 	n := f.held
 	joined := f.hold[:n+copy(f.hold[n:], p)]
-	k := classify(joined, f.tenantField)
+	k := classify(joined, f.controls)
 	if k == undecided {
 		f.held = len(joined)
 		return nil
@@ -141,17 +150,17 @@ func (f *headerFilter) header(p []byte) (int, error) {
 			}
 			continue
 		}
-		k := classify(p[i:], f.tenantField)
+		k := classify(p[i:], f.controls)
 		if k == continuation && !f.field {
 			k = noField // it would continue our own Received
 		}
-		switch k {
-		case undecided, returnPath, tenantField:
+		switch {
+		case k == undecided, k.dropped():
 			if err := f.pass(p[from:i]); err != nil {
 				return i, err
 			}
 			from = i
-		case emptyLine, noField:
+		case k == emptyLine, k == noField:
 			if err := f.pass(p[from:i]); err != nil {
 				return i, err
 			}
@@ -200,8 +209,10 @@ func (f *headerFilter) begin(k lineKind) error {
 	if k == continuation {
 		return nil // it shares the fate of its field
 	}
-	f.field, f.drop = true, k == returnPath || k == tenantField
-	f.catch = k == tenantField && f.readTenant
+	f.field, f.drop = true, k.dropped()
+	if f.catch = k >= controlField && f.trusted; f.catch {
+		f.at = int(k - controlField)
+	}
 	if k == received {
 		if f.received++; f.received > f.maxReceived {
 			return looping
@@ -228,14 +239,17 @@ const (
 	otherField
 	received
 	returnPath
-	tenantField
-	noField // no header line at all
+	noField      // no header line at all
+	controlField // and those above it: one for each that is known, and one for strays
 )
 
-// classify looks at the beginning of a line; tenant is the name of the tenant's
-// field in lower case, or empty. Like the lenient half of RFC 5322
-// (§4.5.8) it lets blanks stand between name and colon.
-func classify(b []byte, tenant string) lineKind {
+// dropped tells whether a field of this kind is taken out of the message.
+func (k lineKind) dropped() bool { return k == returnPath || k >= controlField }
+
+// classify looks at the beginning of a line; controls are the names of the control
+// fields in lower case. Like the lenient half of RFC 5322 (§4.5.8) it lets blanks
+// stand between name and colon.
+func classify(b []byte, controls []string) lineKind {
 	b = b[:min(len(b), longestName)]
 	more := undecided
 	if len(b) == longestName {
@@ -270,8 +284,14 @@ func classify(b []byte, tenant string) lineKind {
 		return received
 	case n == len("Return-Path") && equalFold(b[:n], "return-path"):
 		return returnPath
-	case n == len(tenant) && equalFold(b[:n], tenant):
-		return tenantField
+	}
+	for i, name := range controls {
+		if n == len(name) && equalFold(b[:n], name) {
+			return controlField + lineKind(i)
+		}
+	}
+	if n > len(ownPrefix) && len(controls) > 0 && equalFold(b[:len(ownPrefix)], ownPrefix) {
+		return controlField + lineKind(len(controls))
 	}
 	return otherField
 }

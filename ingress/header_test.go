@@ -23,7 +23,11 @@ func filteredFor(tenant, text string, maxReceived int, maxSize int64, sizes ...i
 	var out bytes.Buffer
 	var f headerFilter
 	f.reset(&out, maxReceived, maxSize)
-	f.lookForTenant(tenant, true)
+	var names []string
+	if tenant != "" {
+		names = []string{"x-other", tenant}
+	}
+	f.lookFor(names, true)
 	rest := []byte(text)
 	for i := 0; len(rest) > 0; i++ {
 		n := len(rest)
@@ -43,7 +47,7 @@ func filteredFor(tenant, text string, maxReceived int, maxSize int64, sizes ...i
 		rest = rest[n:]
 	}
 	err := f.finish()
-	return out.String(), string(f.tenant), err
+	return out.String(), string(bytes.Join(f.kept, nil)), err
 }
 
 // naive says the same in the plainest way: the whole message in memory, line by line.
@@ -53,7 +57,8 @@ func naive(text string, maxReceived int) (string, error) {
 }
 
 func naiveFor(tenant, text string, maxReceived int) (string, string, error) {
-	var out, kept strings.Builder
+	var out, kept, strays strings.Builder
+	keep := &kept
 	fields, dropping, keeping, received := 0, false, false, 0
 	for text != "" {
 		line := text
@@ -65,11 +70,14 @@ func naiveFor(tenant, text string, maxReceived int) (string, string, error) {
 		isField := colon && trimmed != "" && len(name) < longestName && strings.IndexFunc(trimmed, func(r rune) bool { return r <= ' ' || r >= 0x7f }) < 0
 		switch {
 		case line == "\r\n" || line == "\n":
-			return out.String() + text, kept.String(), nil
+			return out.String() + text, kept.String() + strays.String(), nil
 		case fields > 0 && (line[0] == ' ' || line[0] == '\t'):
 		case isField:
 			fields++
-			keeping = tenant != "" && strings.EqualFold(trimmed, tenant)
+			keeping, keep = tenant != "" && strings.EqualFold(trimmed, tenant), &kept
+			if lower := strings.ToLower(trimmed); tenant != "" && strings.HasPrefix(lower, ownPrefix) && lower != ownPrefix {
+				keeping, keep = true, &strays
+			}
 			dropping = keeping || strings.EqualFold(trimmed, "return-path")
 			if strings.EqualFold(trimmed, "received") {
 				if received++; received > maxReceived {
@@ -77,17 +85,17 @@ func naiveFor(tenant, text string, maxReceived int) (string, string, error) {
 				}
 			}
 		default:
-			return out.String() + "\r\n" + text, kept.String(), nil
+			return out.String() + "\r\n" + text, kept.String() + strays.String(), nil
 		}
 		if !dropping {
 			out.WriteString(line)
 		}
 		if keeping {
-			kept.WriteString(line)
+			keep.WriteString(line)
 		}
 		text = text[len(line):]
 	}
-	return out.String(), kept.String(), nil
+	return out.String(), kept.String() + strays.String(), nil
 }
 
 func TestH2_header(t *testing.T) {
@@ -222,7 +230,7 @@ func TestG4_headerSize(t *testing.T) {
 
 func TestFilterPieces(t *testing.T) {
 	line := rapid.OneOf(
-		rapid.SampledFrom([]string{"X-Tenant: a", "x-tenant:", "X-Tenant \t: b", "X-Tenant", "X-Tenants: c", "Received: x", "Return-Path: <a>", "return-path :", "Subject: y", " folded", "\tfolded", "", "no field", ":", "\r", "A", "Received", "Return-Path"}),
+		rapid.SampledFrom([]string{"X-Tenant: a", "x-tenant:", "X-Tenant \t: b", "X-Tenant", "X-Tenants: c", "X-Tarishi-Later: d", "x-tarishi-: e", "Received: x", "Return-Path: <a>", "return-path :", "Subject: y", " folded", "\tfolded", "", "no field", ":", "\r", "A", "Received", "Return-Path"}),
 		rapid.StringN(0, 300, 400))
 	rapid.Check(t, func(t *rapid.T) {
 		text := strings.Join(rapid.SliceOfN(line, 0, 12).Draw(t, "lines"), "\r\n")

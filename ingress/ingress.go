@@ -17,7 +17,6 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -43,15 +42,22 @@ type Store struct {
 
 // Policy is what the operator decides. Zero fields take the defaults named.
 type Policy struct {
-	Hostname      string         // our name in Received
-	RelayFrom     []netip.Prefix // clients that may send anywhere
-	LocalDomains  []string       // domains everybody may send to
-	Postmaster    string         // mailbox for <postmaster>; empty: postmaster@Hostname, and only for RelayFrom
-	MaxRecipients int            // of one message; 1,000; never below 100 (RFC 5321 §4.5.3.1.8)
-	MaxReceived   int            // Received fields of a message; 100; never below 100 (RFC 5321 §6.3)
-	MaxHeader     int64          // octets of the header block; 1 MiB
-	Expire        time.Duration  // age at which a delivery is given up; 5 days
-	TenantHeader  string         // header field that names the tenant, believed of RelayFrom and dropped of all; empty: none
+	Hostname      string                // our name in Received
+	RelayFrom     []netip.Prefix        // clients that may send anywhere
+	LocalDomains  []string              // domains everybody may send to
+	Postmaster    string                // mailbox for <postmaster>; empty: postmaster@Hostname, and only for RelayFrom
+	MaxRecipients int                   // of one message; 1,000; never below 100 (RFC 5321 §4.5.3.1.8)
+	MaxReceived   int                   // Received fields of a message; 100; never below 100 (RFC 5321 §6.3)
+	MaxHeader     int64                 // octets of the header block; 1 MiB
+	Expire        time.Duration         // age at which a delivery is given up; 5 days
+	Clients       []Client              // whose mail those of RelayFrom bring
+	TenantClass   map[string]mail.Class // the class of mail of tenants that have one of their own
+	TenantHeader  string                // header field that names the tenant, believed of RelayFrom and dropped of all; empty: none
+	// Headers name the other control fields, believed of RelayFrom and dropped of all.
+	Headers        Headers
+	FarthestSendAt time.Duration // how far off a client may have its mail sent; 30 days
+	ShortestLife   time.Duration // a message may be asked to expire no sooner after it may be sent; 1 minute
+	LongestLife    time.Duration // and no later; 30 days, and never less than Expire
 
 	// ReverseName gives the host name of a client's address for the trace header,
 	// "" when it has none; asked once per connection, before the first message,
@@ -68,6 +74,9 @@ type Handler struct {
 	store Store
 	relay relay
 	stats counters
+
+	controls     []control
+	controlNames []string // in lower case
 }
 
 var _ smtp.Handler = (*Handler)(nil)
@@ -94,8 +103,19 @@ func New(p Policy, store Store) *Handler {
 	if p.Log == nil {
 		p.Log = slog.New(slog.DiscardHandler)
 	}
-	p.TenantHeader = strings.ToLower(p.TenantHeader)
-	return &Handler{p: p, store: store, relay: newRelay(p)}
+	setDefault(&p.FarthestSendAt, 30*24*time.Hour)
+	setDefault(&p.ShortestLife, time.Minute)
+	setDefault(&p.LongestLife, 30*24*time.Hour)
+	p.LongestLife = max(p.LongestLife, p.Expire)
+	h := &Handler{p: p, store: store, relay: newRelay(p), controls: controlsOf(&p)}
+	h.controlNames = lowerNames(h.controls)
+	return h
+}
+
+func setDefault(d *time.Duration, to time.Duration) {
+	if *d <= 0 {
+		*d = to
+	}
 }
 
 // Stats are counts since the start.
@@ -109,7 +129,7 @@ type Stats struct {
 	BadRecipient  int64 // recipients refused for another permanent reason
 	TooMany       int64 // recipients put off with 452 4.5.3
 	Loops         int64 // messages refused with 554 5.4.6
-	BadHeader     int64 // messages refused for the size of their header block, or for what it says of the tenant
+	BadHeader     int64 // messages refused for the size of their header block, or for a control field that says nothing that can be followed
 	Full          int64 // refusals with 452 4.3.1
 	Unavailable   int64 // refusals with 451 4.3.0
 }

@@ -27,18 +27,25 @@ func (s *session) Message(ctx context.Context, body *smtp.Body) mail.Reply {
 	}
 	rcpts := s.rcpts
 	s.rcpts = nil // they belong to the queue from here on
-	ds := split(m, rcpts, now.Add(s.h.p.Expire))
+	ds := split(m, rcpts)
 
 	w := s.h.store.NewWriter(m.ID)
 	defer w.Abort()
 	if err := s.copy(w, s.traceFor(m, ds, now), body); err != nil {
 		return s.refuse(ctx, m, err)
 	}
-	tenant, err := tenantOf(s.filter.tenant)
+	o, err := s.h.ordersOf(&s.filter)
 	if err != nil {
 		return s.refuse(ctx, m, err)
 	}
-	m.Tenant, m.Received = tenant, time.Now()
+	m.Received = time.Now()
+	plan, err := s.h.planOf(&o, s.hold, m.Received)
+	if err != nil {
+		return s.refuse(ctx, m, err)
+	}
+	m.Tenant, m.Class = s.whose(o.word)
+	m.Hours = o.hours
+	plan.put(m, ds)
 	// The order is the promise: were 250 said before Commit, a crash in between
 	// would lose mail that nobody keeps any more (RFC 5321 §6.1).
 	if err := w.Commit(ctx, m, ds); err != nil {
@@ -62,6 +69,12 @@ func (s *session) Message(ctx context.Context, body *smtp.Body) mail.Reply {
 		if m.Tenant != "" {
 			attrs = append(attrs, slog.String("tenant", m.Tenant))
 		}
+		if m.Class != mail.Normal {
+			attrs = append(attrs, slog.String("class", m.Class.String()))
+		}
+		if !m.SendAt.IsZero() {
+			attrs = append(attrs, slog.Time("send_at", m.SendAt))
+		}
 		log.LogAttrs(ctx, slog.LevelInfo, "accepted", attrs...)
 	}
 	return mail.Reply{Code: 250, Enhanced: mail.EnhancedCode{2, 0, 0}, Text: "Queued as " + m.ID}
@@ -73,7 +86,7 @@ func (s *session) copy(w Writer, trace []byte, body *smtp.Body) error {
 		return err
 	}
 	s.filter.reset(w, s.h.p.MaxReceived, s.h.p.MaxHeader)
-	s.filter.lookForTenant(s.h.p.TenantHeader, s.trusted)
+	s.filter.lookFor(s.h.controlNames, s.trusted)
 	if _, err := body.WriteTo(&s.filter); err != nil {
 		return err
 	}

@@ -17,11 +17,13 @@ type session struct {
 	conn    *smtp.Conn
 	ip      netip.Addr
 	trusted bool // may send to any domain
+	client  word // what Policy.Clients says of it
 	name    string
 	named   bool // name has been asked for
 
 	from  mail.Address
 	opts  smtp.MailOptions
+	hold  hold
 	rcpts []mail.Recipient // accepted so far; handed over to the queue with the message
 
 	trace  []byte // scratch for the trace header
@@ -39,6 +41,7 @@ func (h *Handler) Connect(_ context.Context, c *smtp.Conn) (smtp.Session, *mail.
 	h.stats.connections.Add(1)
 	s := &session{h: h, conn: c, ip: clientIP(c.RemoteAddr())}
 	s.trusted = h.relay.trusts(s.ip)
+	s.client = h.p.clientWord(s.ip)
 	c.SetTrusted(s.trusted)
 	return s, nil
 }
@@ -99,7 +102,7 @@ func (s *session) Command(context.Context, string, string) *mail.Reply { return 
 
 // Reset forgets the transaction.
 func (s *session) Reset(context.Context) {
-	s.from, s.opts, s.rcpts = mail.Address{}, smtp.MailOptions{}, nil
+	s.from, s.opts, s.hold, s.rcpts = mail.Address{}, smtp.MailOptions{}, hold{}, nil
 }
 
 // Close has nothing to give back: a message in progress was aborted by Message.

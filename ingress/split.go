@@ -1,10 +1,6 @@
 package ingress
 
-import (
-	"time"
-
-	"github.com/tarishi/tarishi/mail"
-)
+import "github.com/tarishi/tarishi/mail"
 
 // few is the number of recipients up to which comparing each with each is
 // cheaper than a map.
@@ -13,10 +9,10 @@ const few = 16
 // split makes the deliveries of a message: one per destination domain, in the
 // order in which the domains were first named, every recipient once. It takes
 // over rcpts.
-func split(m *mail.Message, rcpts []mail.Recipient, expires time.Time) []mail.Delivery {
+func split(m *mail.Message, rcpts []mail.Recipient) []mail.Delivery {
 	rcpts = unique(rcpts)
 	if oneDomain(rcpts) {
-		return []mail.Delivery{{Message: m, Destination: rcpts[0].Domain, Recipients: rcpts, Expires: expires}}
+		return []mail.Delivery{{Message: m, Destination: rcpts[0].Domain, Recipients: rcpts}}
 	}
 	at := make(map[mail.Domain]int, len(rcpts))
 	var ds []mail.Delivery
@@ -25,7 +21,7 @@ func split(m *mail.Message, rcpts []mail.Recipient, expires time.Time) []mail.De
 		if !known {
 			i = len(ds)
 			at[r.Domain] = i
-			ds = append(ds, mail.Delivery{Message: m, Index: i, Destination: r.Domain, Expires: expires})
+			ds = append(ds, mail.Delivery{Message: m, Index: i, Destination: r.Domain})
 		}
 		ds[i].Recipients = append(ds[i].Recipients, r)
 	}
