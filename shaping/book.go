@@ -15,6 +15,8 @@ type Book struct {
 	Shares       Shares            `json:"shares,omitzero"`       // of the configuration file
 	Set          []Rule            `json:"set,omitempty"`         // set at run time, sorted by To and Per
 	Suspensions  []Suspension      `json:"suspensions,omitempty"` // sorted by To
+	Reactions    []Reaction        `json:"reactions,omitempty"`   // oldest first
+	LastReaction uint64            `json:"last_reaction,omitempty"`
 	History      []Entry           `json:"history,omitempty"`     // oldest first
 	FileHashes   map[string]string `json:"file_hashes,omitempty"` // by node: the file it last brought
 	FileHash     string            `json:"file_hash,omitempty"`   // of the file whose rules are File
@@ -34,6 +36,8 @@ type Suspension struct {
 	Author string    `json:"author,omitempty"`
 	At     time.Time `json:"at,omitzero"`
 	Until  time.Time `json:"until,omitzero"` // zero: until it is resumed
+
+	byReaction bool // of Bounds alone: it is no operator's
 }
 
 // Op is the kind of a Change.
@@ -49,6 +53,9 @@ const (
 	OpExpire   Op = "expire"   // suspensions whose Until is not after At end
 	OpRollback Op = "rollback" // what is set at run time becomes what it was at Version
 	OpFile     Op = "file"     // Node brings its file's Destinations, Rules and Shares, whose hash is Hash
+	OpReact    Op = "react"    // Triggers add reactions, or deepen those that are there
+	OpRecover  Op = "recover"  // reactions take the steps of recovery that are due at At, or are over
+	OpUndo     Op = "undo"     // the reactions IDs end
 )
 
 // Change is one change of the Book, as it is written to the log.
@@ -70,6 +77,8 @@ type Change struct {
 	Hash         string           `json:"hash,omitempty"`
 	Destinations map[string]Group `json:"destinations,omitempty"`
 	Shares       Shares           `json:"shares,omitzero"`
+	Triggers     []Trigger        `json:"triggers,omitempty"`
+	IDs          []uint64         `json:"ids,omitempty"`
 }
 
 // Entry is one change that was made.

@@ -25,11 +25,8 @@ func (b *Book) Apply(c Change) (*Book, error) {
 		}
 	}
 	c.At, c.Until = inUTC(c.At), inUTC(c.Until)
-	apply, ok := map[Op]func(*Book, Change) (*Book, string, error){
-		OpSet: (*Book).set, OpUnset: (*Book).unset, OpApply: (*Book).applyAll, OpRollback: (*Book).rollback,
-		OpSuspend: (*Book).suspend, OpResume: (*Book).resume, OpExpire: (*Book).expire, OpFile: (*Book).file,
-	}[c.Op]
-	if !ok {
+	apply := c.Op.apply()
+	if apply == nil {
 		return nil, refuse("", fmt.Sprintf("there is no change called %q", c.Op), "a newer version may know it")
 	}
 	next, what, err := apply(b, c)
@@ -42,6 +39,18 @@ func (b *Book) Apply(c Change) (*Book, error) {
 	})
 	return next, nil
 }
+
+// apply is how such a change is made; nil: this version does not know it.
+func (o Op) apply() func(*Book, Change) (*Book, string, error) {
+	return map[Op]func(*Book, Change) (*Book, string, error){
+		OpSet: (*Book).set, OpUnset: (*Book).unset, OpApply: (*Book).applyAll, OpRollback: (*Book).rollback,
+		OpSuspend: (*Book).suspend, OpResume: (*Book).resume, OpExpire: (*Book).expire, OpFile: (*Book).file,
+		OpReact: (*Book).react, OpRecover: (*Book).recoverAll, OpUndo: (*Book).undo,
+	}[o]
+}
+
+// Known tells whether this version knows how to make such a change.
+func (o Op) Known() bool { return o.apply() != nil }
 
 func inUTC(t time.Time) time.Time {
 	if t.IsZero() {

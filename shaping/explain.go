@@ -21,7 +21,8 @@ type Explanation struct {
 	Why         string      `json:"why"` // it is that destination
 	Suspended   *Suspension `json:"suspended,omitempty"`
 	Values      []Value     `json:"values"`
-	Notes       []string    `json:"notes,omitempty"` // what might surprise
+	Reactions   []Reaction  `json:"reactions,omitempty"` // to the destination, whomever there they concern
+	Notes       []string    `json:"notes,omitempty"`     // what might surprise
 }
 
 // Value is one limit in force.
@@ -50,13 +51,18 @@ func (v Value) String() string {
 	return FormatWindows(v.Windows)
 }
 
-// String says where a rule was written: "google (set)", "* per source (file)".
+// String says where a rule was written: "google (set)", "* per source (file)",
+// "google (reaction r7)".
 func (r RuleRef) String() string {
 	s := r.To
 	if r.Per != 0 {
 		s += " per " + r.Per.String()
 	}
-	return s + " (" + string(r.Layer) + ")"
+	s += " (" + string(r.Layer)
+	if r.ID != 0 {
+		s += fmt.Sprintf(" r%d", r.ID)
+	}
+	return s + ")"
 }
 
 // Explain answers for one domain as Destination and Bounds do, with the reasons.
@@ -88,7 +94,32 @@ func (t *Table) Explain(domain string, mx []string, source, tenant string) (Expl
 			}
 		}
 	}
+	t.explainReactions(&e)
 	return e, nil
+}
+
+// explainReactions names the reactions, and their limits beside those of the rules:
+// both hold.
+func (t *Table) explainReactions(e *Explanation) {
+	e.Reactions = slices.Clone(t.reacted[e.Destination.Key])
+	for i := range e.Reactions {
+		r := &e.Reactions[i]
+		if !r.matches(e.Source, e.Tenant) {
+			continue
+		}
+		v := Value{Per: r.Remedy.Per, From: r.ref(), Note: r.by()}
+		switch r.Remedy.Action {
+		case Slow:
+			v.Field, v.Windows = Messages, []Window{r.Pace()}
+		case FewerConns:
+			n := r.Connections()
+			v.Field, v.Number = Connections, &n
+		default:
+			continue // it is what e.Suspended says
+		}
+		v.Counter = counter(v.Field, e.Destination, v.Per, e.Source, e.Tenant)
+		e.Values = append(e.Values, v)
+	}
 }
 
 func (t *Table) value(f Field, p Per, r layered, rules []layered, e *Explanation) Value {

@@ -11,6 +11,8 @@ import (
 const (
 	maxHistory     = 200
 	maxDifferences = 2 * MaxRules // in all entries together
+	// maxReactionHistory is apart from the rest.
+	maxReactionHistory = 200
 )
 
 // Diff tells what makes the rules of one layer out of old ones, sorted by To and Per.
@@ -137,20 +139,37 @@ func normal(rules []Rule) []Rule {
 	return out
 }
 
-// remember appends an entry and drops the oldest ones that are too many.
+// remember appends an entry and drops the oldest ones that are too many. Those about
+// reactions are counted apart: a busy night of them must not push out what people did.
 func (b *Book) remember(e Entry) {
 	h := append(slices.Clone(b.History), e)
-	n := 0
+	people, differences := 0, 0
 	for i := len(h) - 1; i >= 0; i-- {
-		n += len(h[i].Set)
+		if h[i].reacts() {
+			continue
+		}
+		people++
+		differences += len(h[i].Set)
 		// The newest entry stays whatever its size: the last change can always be undone.
-		if len(h)-i > maxHistory || n > maxDifferences && i < len(h)-1 {
+		// What is older than one that goes must go, too: nothing can be undone beyond it.
+		if people > maxHistory || differences > maxDifferences && people > 1 {
 			h = slices.Clone(h[i+1:])
 			break
 		}
 	}
+	reactions := 0
+	for i := len(h) - 1; i >= 0; i-- {
+		if h[i].reacts() {
+			if reactions++; reactions > maxReactionHistory {
+				h = slices.Delete(h, i, i+1)
+			}
+		}
+	}
 	b.History = h
 }
+
+// reacts tells whether the entry is about what replies brought about, or its end.
+func (e *Entry) reacts() bool { return e.Op == OpReact || e.Op == OpRecover }
 
 // setAt returns what was set at run time at a version, by undoing what came since.
 func (b *Book) setAt(version uint64) ([]Rule, error) {

@@ -150,7 +150,7 @@ func TestPrecedenceIsFieldByField(t *testing.T) {
 						least = *r.PerConnection
 					}
 				default:
-					want[fmt.Sprintf("%s=%s from %s", counter(f, d, p, "192.0.2.1", "acme"), r.value(f), RuleRef{layer, r.To, p})] = true
+					want[fmt.Sprintf("%s=%s from %s", counter(f, d, p, "192.0.2.1", "acme"), r.value(f), RuleRef{Layer: layer, To: r.To, Per: p})] = true
 				}
 			}
 		}

@@ -16,6 +16,8 @@ type Layer string
 const (
 	LayerFile Layer = "file"
 	LayerSet  Layer = "set"
+	// LayerReaction is no place of rules: the limit is a reaction's.
+	LayerReaction Layer = "reaction"
 )
 
 // RuleRef names the rule that something came from.
@@ -23,6 +25,7 @@ type RuleRef struct {
 	Layer Layer  `json:"layer"`
 	To    string `json:"to"`
 	Per   Per    `json:"per,omitzero"`
+	ID    uint64 `json:"id,omitempty"` // of a reaction
 }
 
 // Bounds is everything that bounds the mail of one destination, source and tenant.
@@ -31,11 +34,12 @@ type Bounds struct {
 	Slots         []SlotBound // so do these
 	PerConnection int         // 0: no rule says
 	Suspended     *Suspension // nothing may be sent; nil: it may
+	Tenants       bool        // a reaction concerns one tenant: what bounds the others is not the same
 }
 
 // Free tells whether no rule bounds it, so that nothing need be asked for.
 func (b *Bounds) Free() bool {
-	return len(b.Counters) == 0 && len(b.Slots) == 0 && b.Suspended == nil
+	return len(b.Counters) == 0 && len(b.Slots) == 0 && b.Suspended == nil && !b.Tenants
 }
 
 // Bound is the windows of one counter. The counter's past belongs to its name, so
@@ -66,6 +70,7 @@ type Table struct {
 	paused  toMap[*Suspension]  // what is suspended
 	groups  map[string]Group
 	shares  Shares
+	reacted map[string][]Reaction // by the destination's key
 }
 
 // member is a pattern of a named destination.
@@ -77,7 +82,7 @@ type layered struct {
 	layer Layer
 }
 
-func (l layered) ref() RuleRef { return RuleRef{l.layer, l.To, l.Per} }
+func (l layered) ref() RuleRef { return RuleRef{Layer: l.layer, To: l.To, Per: l.Per} }
 
 // toMap finds what belongs to a destination among what is kept by To.
 type toMap[V any] struct {
@@ -166,6 +171,12 @@ func (b *Book) Table() (*Table, error) {
 		}
 		own[s.To] = true
 	}
+	for _, r := range b.Reactions {
+		if t.reacted == nil {
+			t.reacted = map[string][]Reaction{}
+		}
+		t.reacted[r.To.Key] = append(t.reacted[r.To.Key], r)
+	}
 	for to := range own {
 		if _, named := b.Destinations[to]; named || to == "*" {
 			continue
@@ -210,6 +221,7 @@ func (t *Table) Bounds(d Destination, source, tenant string) Bounds {
 			}
 		}
 	}
+	t.lower(&b, d, source, tenant)
 	return b
 }
 
