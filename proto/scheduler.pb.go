@@ -539,7 +539,8 @@ type NodeBeat struct {
 	Parts         bool                   `protobuf:"varint,7,opt,name=parts,proto3" json:"parts,omitempty"` // it drains WAIT and wants its share of partitions
 	PartsGone     []*PartClaim           `protobuf:"bytes,8,rep,name=parts_gone,json=partsGone,proto3" json:"parts_gone,omitempty"`
 	Draining      bool                   `protobuf:"varint,9,opt,name=draining,proto3" json:"draining,omitempty"`
-	Busy          bool                   `protobuf:"varint,10,opt,name=busy,proto3" json:"busy,omitempty"` // it has mail that waits for the leader, or permits in hand
+	Busy          bool                   `protobuf:"varint,10,opt,name=busy,proto3" json:"busy,omitempty"`      // it has mail that waits for the leader, or permits in hand
+	Notices       []*ReplyNotice         `protobuf:"bytes,11,rep,name=notices,proto3" json:"notices,omitempty"` // since the last beat; they may be lost
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -644,6 +645,122 @@ func (x *NodeBeat) GetBusy() bool {
 	return false
 }
 
+func (x *NodeBeat) GetNotices() []*ReplyNotice {
+	if x != nil {
+		return x.Notices
+	}
+	return nil
+}
+
+// ReplyNotice says how often a rule's reply has come from a destination.
+type ReplyNotice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rule          string                 `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	Threshold     string                 `protobuf:"bytes,2,opt,name=threshold,proto3" json:"threshold,omitempty"`     // "3 in 10m"; empty: one is enough
+	Remedy        string                 `protobuf:"bytes,3,opt,name=remedy,proto3" json:"remedy,omitempty"`           // "slow 0.5 per source ..."
+	Destination   string                 `protobuf:"bytes,4,opt,name=destination,proto3" json:"destination,omitempty"` // key
+	Name          string                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	Source        string                 `protobuf:"bytes,6,opt,name=source,proto3" json:"source,omitempty"`
+	Tenant        string                 `protobuf:"bytes,7,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Count         uint32                 `protobuf:"varint,8,opt,name=count,proto3" json:"count,omitempty"`
+	Sample        string                 `protobuf:"bytes,9,opt,name=sample,proto3" json:"sample,omitempty"` // one of the replies
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplyNotice) Reset() {
+	*x = ReplyNotice{}
+	mi := &file_proto_scheduler_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplyNotice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplyNotice) ProtoMessage() {}
+
+func (x *ReplyNotice) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_scheduler_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplyNotice.ProtoReflect.Descriptor instead.
+func (*ReplyNotice) Descriptor() ([]byte, []int) {
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ReplyNotice) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *ReplyNotice) GetThreshold() string {
+	if x != nil {
+		return x.Threshold
+	}
+	return ""
+}
+
+func (x *ReplyNotice) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
+func (x *ReplyNotice) GetDestination() string {
+	if x != nil {
+		return x.Destination
+	}
+	return ""
+}
+
+func (x *ReplyNotice) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ReplyNotice) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *ReplyNotice) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ReplyNotice) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *ReplyNotice) GetSample() string {
+	if x != nil {
+		return x.Sample
+	}
+	return ""
+}
+
 type Want struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Lane          uint32                 `protobuf:"varint,1,opt,name=lane,proto3" json:"lane,omitempty"`
@@ -656,7 +773,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_proto_scheduler_proto_msgTypes[8]
+	mi := &file_proto_scheduler_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -668,7 +785,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[8]
+	mi := &file_proto_scheduler_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -681,7 +798,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{8}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Want) GetLane() uint32 {
@@ -722,7 +839,7 @@ type SlotWant struct {
 
 func (x *SlotWant) Reset() {
 	*x = SlotWant{}
-	mi := &file_proto_scheduler_proto_msgTypes[9]
+	mi := &file_proto_scheduler_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -734,7 +851,7 @@ func (x *SlotWant) String() string {
 func (*SlotWant) ProtoMessage() {}
 
 func (x *SlotWant) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[9]
+	mi := &file_proto_scheduler_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -747,7 +864,7 @@ func (x *SlotWant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotWant.ProtoReflect.Descriptor instead.
 func (*SlotWant) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{9}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SlotWant) GetLane() uint32 {
@@ -779,7 +896,7 @@ type Use struct {
 
 func (x *Use) Reset() {
 	*x = Use{}
-	mi := &file_proto_scheduler_proto_msgTypes[10]
+	mi := &file_proto_scheduler_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -791,7 +908,7 @@ func (x *Use) String() string {
 func (*Use) ProtoMessage() {}
 
 func (x *Use) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[10]
+	mi := &file_proto_scheduler_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -804,7 +921,7 @@ func (x *Use) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Use.ProtoReflect.Descriptor instead.
 func (*Use) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{10}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Use) GetGrant() uint64 {
@@ -884,7 +1001,7 @@ type LeaderFrame struct {
 
 func (x *LeaderFrame) Reset() {
 	*x = LeaderFrame{}
-	mi := &file_proto_scheduler_proto_msgTypes[11]
+	mi := &file_proto_scheduler_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -896,7 +1013,7 @@ func (x *LeaderFrame) String() string {
 func (*LeaderFrame) ProtoMessage() {}
 
 func (x *LeaderFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[11]
+	mi := &file_proto_scheduler_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -909,7 +1026,7 @@ func (x *LeaderFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaderFrame.ProtoReflect.Descriptor instead.
 func (*LeaderFrame) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{11}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *LeaderFrame) GetLanes() *LaneTable {
@@ -1055,7 +1172,7 @@ type SessionRules struct {
 
 func (x *SessionRules) Reset() {
 	*x = SessionRules{}
-	mi := &file_proto_scheduler_proto_msgTypes[12]
+	mi := &file_proto_scheduler_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1067,7 +1184,7 @@ func (x *SessionRules) String() string {
 func (*SessionRules) ProtoMessage() {}
 
 func (x *SessionRules) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[12]
+	mi := &file_proto_scheduler_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1080,7 +1197,7 @@ func (x *SessionRules) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRules.ProtoReflect.Descriptor instead.
 func (*SessionRules) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{12}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SessionRules) GetVersion() uint64 {
@@ -1111,7 +1228,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_proto_scheduler_proto_msgTypes[13]
+	mi := &file_proto_scheduler_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1123,7 +1240,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[13]
+	mi := &file_proto_scheduler_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1136,7 +1253,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{13}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Grant) GetId() uint64 {
@@ -1191,7 +1308,7 @@ type SlotGrant struct {
 
 func (x *SlotGrant) Reset() {
 	*x = SlotGrant{}
-	mi := &file_proto_scheduler_proto_msgTypes[14]
+	mi := &file_proto_scheduler_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1203,7 +1320,7 @@ func (x *SlotGrant) String() string {
 func (*SlotGrant) ProtoMessage() {}
 
 func (x *SlotGrant) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[14]
+	mi := &file_proto_scheduler_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1216,7 +1333,7 @@ func (x *SlotGrant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotGrant.ProtoReflect.Descriptor instead.
 func (*SlotGrant) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{14}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SlotGrant) GetId() uint64 {
@@ -1244,7 +1361,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_proto_scheduler_proto_msgTypes[15]
+	mi := &file_proto_scheduler_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1256,7 +1373,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[15]
+	mi := &file_proto_scheduler_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1269,7 +1386,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{15}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Hold) GetLane() uint32 {
@@ -1305,7 +1422,7 @@ type Redirect struct {
 
 func (x *Redirect) Reset() {
 	*x = Redirect{}
-	mi := &file_proto_scheduler_proto_msgTypes[16]
+	mi := &file_proto_scheduler_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +1434,7 @@ func (x *Redirect) String() string {
 func (*Redirect) ProtoMessage() {}
 
 func (x *Redirect) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[16]
+	mi := &file_proto_scheduler_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +1447,7 @@ func (x *Redirect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redirect.ProtoReflect.Descriptor instead.
 func (*Redirect) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{16}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Redirect) GetNode() string {
@@ -1365,7 +1482,7 @@ type OperatorCall struct {
 
 func (x *OperatorCall) Reset() {
 	*x = OperatorCall{}
-	mi := &file_proto_scheduler_proto_msgTypes[17]
+	mi := &file_proto_scheduler_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1377,7 +1494,7 @@ func (x *OperatorCall) String() string {
 func (*OperatorCall) ProtoMessage() {}
 
 func (x *OperatorCall) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[17]
+	mi := &file_proto_scheduler_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1390,7 +1507,7 @@ func (x *OperatorCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperatorCall.ProtoReflect.Descriptor instead.
 func (*OperatorCall) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{17}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *OperatorCall) GetWhat() string {
@@ -1422,7 +1539,7 @@ type OperatorReply struct {
 
 func (x *OperatorReply) Reset() {
 	*x = OperatorReply{}
-	mi := &file_proto_scheduler_proto_msgTypes[18]
+	mi := &file_proto_scheduler_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1434,7 +1551,7 @@ func (x *OperatorReply) String() string {
 func (*OperatorReply) ProtoMessage() {}
 
 func (x *OperatorReply) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_scheduler_proto_msgTypes[18]
+	mi := &file_proto_scheduler_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1447,7 +1564,7 @@ func (x *OperatorReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperatorReply.ProtoReflect.Descriptor instead.
 func (*OperatorReply) Descriptor() ([]byte, []int) {
-	return file_proto_scheduler_proto_rawDescGZIP(), []int{18}
+	return file_proto_scheduler_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *OperatorReply) GetJson() []byte {
@@ -1534,7 +1651,7 @@ const file_proto_scheduler_proto_rawDesc = "" +
 	"\x04lane\x18\x02 \x01(\rR\x04lane\"5\n" +
 	"\tPartClaim\x12\x12\n" +
 	"\x04part\x18\x01 \x01(\rR\x04part\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xd3\x02\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\x86\x03\n" +
 	"\bNodeBeat\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
 	"\x05rules\x18\x02 \x01(\x04R\x05rules\x12&\n" +
@@ -1548,7 +1665,18 @@ const file_proto_scheduler_proto_rawDesc = "" +
 	"parts_gone\x18\b \x03(\v2\x15.tarishi.v1.PartClaimR\tpartsGone\x12\x1a\n" +
 	"\bdraining\x18\t \x01(\bR\bdraining\x12\x12\n" +
 	"\x04busy\x18\n" +
-	" \x01(\bR\x04busy\"\\\n" +
+	" \x01(\bR\x04busy\x121\n" +
+	"\anotices\x18\v \x03(\v2\x17.tarishi.v1.ReplyNoticeR\anotices\"\xeb\x01\n" +
+	"\vReplyNotice\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x1c\n" +
+	"\tthreshold\x18\x02 \x01(\tR\tthreshold\x12\x16\n" +
+	"\x06remedy\x18\x03 \x01(\tR\x06remedy\x12 \n" +
+	"\vdestination\x18\x04 \x01(\tR\vdestination\x12\x12\n" +
+	"\x04name\x18\x05 \x01(\tR\x04name\x12\x16\n" +
+	"\x06source\x18\x06 \x01(\tR\x06source\x12\x16\n" +
+	"\x06tenant\x18\a \x01(\tR\x06tenant\x12\x14\n" +
+	"\x05count\x18\b \x01(\rR\x05count\x12\x16\n" +
+	"\x06sample\x18\t \x01(\tR\x06sample\"\\\n" +
 	"\x04Want\x12\x12\n" +
 	"\x04lane\x18\x01 \x01(\rR\x04lane\x12\f\n" +
 	"\x01n\x18\x02 \x01(\rR\x01n\x12\x1e\n" +
@@ -1638,7 +1766,7 @@ func file_proto_scheduler_proto_rawDescGZIP() []byte {
 	return file_proto_scheduler_proto_rawDescData
 }
 
-var file_proto_scheduler_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_proto_scheduler_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_proto_scheduler_proto_goTypes = []any{
 	(*NodeFrame)(nil),     // 0: tarishi.v1.NodeFrame
 	(*LaneTable)(nil),     // 1: tarishi.v1.LaneTable
@@ -1648,45 +1776,47 @@ var file_proto_scheduler_proto_goTypes = []any{
 	(*SlotClaim)(nil),     // 5: tarishi.v1.SlotClaim
 	(*PartClaim)(nil),     // 6: tarishi.v1.PartClaim
 	(*NodeBeat)(nil),      // 7: tarishi.v1.NodeBeat
-	(*Want)(nil),          // 8: tarishi.v1.Want
-	(*SlotWant)(nil),      // 9: tarishi.v1.SlotWant
-	(*Use)(nil),           // 10: tarishi.v1.Use
-	(*LeaderFrame)(nil),   // 11: tarishi.v1.LeaderFrame
-	(*SessionRules)(nil),  // 12: tarishi.v1.SessionRules
-	(*Grant)(nil),         // 13: tarishi.v1.Grant
-	(*SlotGrant)(nil),     // 14: tarishi.v1.SlotGrant
-	(*Hold)(nil),          // 15: tarishi.v1.Hold
-	(*Redirect)(nil),      // 16: tarishi.v1.Redirect
-	(*OperatorCall)(nil),  // 17: tarishi.v1.OperatorCall
-	(*OperatorReply)(nil), // 18: tarishi.v1.OperatorReply
+	(*ReplyNotice)(nil),   // 8: tarishi.v1.ReplyNotice
+	(*Want)(nil),          // 9: tarishi.v1.Want
+	(*SlotWant)(nil),      // 10: tarishi.v1.SlotWant
+	(*Use)(nil),           // 11: tarishi.v1.Use
+	(*LeaderFrame)(nil),   // 12: tarishi.v1.LeaderFrame
+	(*SessionRules)(nil),  // 13: tarishi.v1.SessionRules
+	(*Grant)(nil),         // 14: tarishi.v1.Grant
+	(*SlotGrant)(nil),     // 15: tarishi.v1.SlotGrant
+	(*Hold)(nil),          // 16: tarishi.v1.Hold
+	(*Redirect)(nil),      // 17: tarishi.v1.Redirect
+	(*OperatorCall)(nil),  // 18: tarishi.v1.OperatorCall
+	(*OperatorReply)(nil), // 19: tarishi.v1.OperatorReply
 }
 var file_proto_scheduler_proto_depIdxs = []int32{
 	1,  // 0: tarishi.v1.NodeFrame.lanes:type_name -> tarishi.v1.LaneTable
 	3,  // 1: tarishi.v1.NodeFrame.open:type_name -> tarishi.v1.NodeOpen
 	4,  // 2: tarishi.v1.NodeFrame.hello:type_name -> tarishi.v1.NodeHello
 	7,  // 3: tarishi.v1.NodeFrame.beat:type_name -> tarishi.v1.NodeBeat
-	17, // 4: tarishi.v1.NodeFrame.call:type_name -> tarishi.v1.OperatorCall
+	18, // 4: tarishi.v1.NodeFrame.call:type_name -> tarishi.v1.OperatorCall
 	2,  // 5: tarishi.v1.LaneTable.add:type_name -> tarishi.v1.LaneName
 	5,  // 6: tarishi.v1.NodeHello.slots:type_name -> tarishi.v1.SlotClaim
 	6,  // 7: tarishi.v1.NodeHello.parts:type_name -> tarishi.v1.PartClaim
-	8,  // 8: tarishi.v1.NodeBeat.wants:type_name -> tarishi.v1.Want
-	10, // 9: tarishi.v1.NodeBeat.uses:type_name -> tarishi.v1.Use
-	9,  // 10: tarishi.v1.NodeBeat.slot_wants:type_name -> tarishi.v1.SlotWant
+	9,  // 8: tarishi.v1.NodeBeat.wants:type_name -> tarishi.v1.Want
+	11, // 9: tarishi.v1.NodeBeat.uses:type_name -> tarishi.v1.Use
+	10, // 10: tarishi.v1.NodeBeat.slot_wants:type_name -> tarishi.v1.SlotWant
 	6,  // 11: tarishi.v1.NodeBeat.parts_gone:type_name -> tarishi.v1.PartClaim
-	1,  // 12: tarishi.v1.LeaderFrame.lanes:type_name -> tarishi.v1.LaneTable
-	12, // 13: tarishi.v1.LeaderFrame.rules:type_name -> tarishi.v1.SessionRules
-	13, // 14: tarishi.v1.LeaderFrame.grants:type_name -> tarishi.v1.Grant
-	14, // 15: tarishi.v1.LeaderFrame.slots:type_name -> tarishi.v1.SlotGrant
-	6,  // 16: tarishi.v1.LeaderFrame.parts:type_name -> tarishi.v1.PartClaim
-	6,  // 17: tarishi.v1.LeaderFrame.end_parts:type_name -> tarishi.v1.PartClaim
-	15, // 18: tarishi.v1.LeaderFrame.holds:type_name -> tarishi.v1.Hold
-	16, // 19: tarishi.v1.LeaderFrame.redirect:type_name -> tarishi.v1.Redirect
-	18, // 20: tarishi.v1.LeaderFrame.reply:type_name -> tarishi.v1.OperatorReply
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	8,  // 12: tarishi.v1.NodeBeat.notices:type_name -> tarishi.v1.ReplyNotice
+	1,  // 13: tarishi.v1.LeaderFrame.lanes:type_name -> tarishi.v1.LaneTable
+	13, // 14: tarishi.v1.LeaderFrame.rules:type_name -> tarishi.v1.SessionRules
+	14, // 15: tarishi.v1.LeaderFrame.grants:type_name -> tarishi.v1.Grant
+	15, // 16: tarishi.v1.LeaderFrame.slots:type_name -> tarishi.v1.SlotGrant
+	6,  // 17: tarishi.v1.LeaderFrame.parts:type_name -> tarishi.v1.PartClaim
+	6,  // 18: tarishi.v1.LeaderFrame.end_parts:type_name -> tarishi.v1.PartClaim
+	16, // 19: tarishi.v1.LeaderFrame.holds:type_name -> tarishi.v1.Hold
+	17, // 20: tarishi.v1.LeaderFrame.redirect:type_name -> tarishi.v1.Redirect
+	19, // 21: tarishi.v1.LeaderFrame.reply:type_name -> tarishi.v1.OperatorReply
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_proto_scheduler_proto_init() }
@@ -1700,7 +1830,7 @@ func file_proto_scheduler_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_scheduler_proto_rawDesc), len(file_proto_scheduler_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
