@@ -1,0 +1,259 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tarishi/tarishi/mail"
+)
+
+// Chain is the functions of all plugins, hook by hook. It does not change; another
+// Chain takes its place when plugins are loaded anew. Safe for concurrent use.
+type Chain struct {
+	fns     map[Hook][]*function
+	plugins []Plugin
+	log     *slog.Logger
+	under   sync.WaitGroup // calls under way, given up ones included
+}
+
+// function is one plugin's function at one hook.
+type function struct {
+	hook     Hook
+	plugin   string
+	label    string
+	priority int
+	timeout  time.Duration
+	fn       Func
+	counters
+}
+
+type counters struct {
+	calls, refused, timeouts, panics atomic.Int64
+	nanoseconds                      atomic.Int64
+}
+
+// Options are what the operator says of the chain.
+type Options struct {
+	Timeout  time.Duration            // of every function; DefaultTimeout
+	Timeouts map[string]time.Duration // of the functions of one plugin
+	Log      *slog.Logger             // nil: none
+}
+
+// New makes the chain of plugins, which run in that order at equal priority.
+func New(o Options, plugins ...Plugin) (*Chain, error) {
+	c := &Chain{fns: map[Hook][]*function{}, plugins: plugins, log: o.Log}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = DefaultTimeout
+	}
+	names := map[string]bool{}
+	for _, p := range plugins {
+		name := p.Name()
+		if !validName(name) {
+			return nil, fmt.Errorf("plugin %q: a name has letters, digits, dots, dashes and underscores", name)
+		}
+		if names[name] {
+			return nil, fmt.Errorf("plugin %s is listed twice", name)
+		}
+		names[name] = true
+		r := &Registrar{name: name}
+		if err := p.Register(r); err != nil {
+			return nil, fmt.Errorf("plugin %s: %w", name, err)
+		}
+		if r.fault != nil {
+			return nil, fmt.Errorf("plugin %s: %w", name, r.fault)
+		}
+		for _, f := range r.fns {
+			f.timeout = o.Timeout
+			if t, ok := o.Timeouts[name]; ok {
+				f.timeout = t
+			}
+			c.fns[f.hook] = append(c.fns[f.hook], f)
+		}
+	}
+	for name := range o.Timeouts {
+		if !names[name] {
+			return nil, fmt.Errorf("a timeout is given for plugin %s, which is not listed", name)
+		}
+	}
+	for _, fs := range c.fns {
+		slices.SortStableFunc(fs, func(a, b *function) int { return a.priority - b.priority })
+	}
+	return c, nil
+}
+
+func validName(s string) bool {
+	return s != "" && len(s) <= 64 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/") == ""
+}
+
+func (r *Registrar) refuse(format string, args ...any) {
+	r.fault = errors.Join(r.fault, fmt.Errorf(format, args...))
+}
+
+// Has tells whether any function is called at the hook. A nil Chain has none.
+func (c *Chain) Has(h Hook) bool { return c != nil && len(c.fns[h]) > 0 }
+
+// Run calls the functions of e.Hook until one decides. Without a decision the
+// verdict is Cont. A function that fails or is not back in time counts as Defer:
+// mail that was not looked at is never let through, nor refused for good.
+func (c *Chain) Run(ctx context.Context, e *Event) Verdict {
+	if c == nil {
+		return Verdict{}
+	}
+	for _, f := range c.fns[e.Hook] {
+		if e.Transaction.skips(f.plugin) {
+			continue
+		}
+		v := c.call(ctx, f, e)
+		if e.Hook.all() || v.Code == Cont {
+			continue
+		}
+		if v.Code.Refuses() {
+			f.refused.Add(1)
+			if e.Hook.overruled() && c.overrules(ctx, e, v) {
+				continue
+			}
+		}
+		return v
+	}
+	return Verdict{}
+}
+
+// overrules asks the deny hook.
+func (c *Chain) overrules(ctx context.Context, e *Event, v Verdict) bool {
+	if !c.Has(Deny) {
+		return false
+	}
+	d := *e
+	d.Hook, d.At, d.Refused = Deny, e.Hook, &v
+	return c.Run(ctx, &d).Code == OK
+}
+
+// call runs one function in a goroutine of its own, so that one that does not come
+// back keeps nobody.
+func (c *Chain) call(ctx context.Context, f *function, e *Event) Verdict {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer cancel()
+	done := make(chan answer, 1)
+	c.under.Go(func() { done <- f.answer(ctx, e) })
+	var a answer
+	select {
+	case a = <-done:
+	case <-ctx.Done():
+		select {
+		case a = <-done: // at the last moment
+		default:
+			a.fault = "not back in time"
+			if context.Cause(ctx) == context.DeadlineExceeded {
+				f.timeouts.Add(1)
+			}
+		}
+	}
+	took := time.Since(began)
+	f.calls.Add(1)
+	f.nanoseconds.Add(int64(took))
+	if a.fault != "" {
+		a.Verdict = Verdict{Code: Defer, Reply: mail.R(451, "4.3.0", "Plugin "+f.plugin+" did not answer, try again later")}
+		c.log.LogAttrs(ctx, slog.LevelError, "plugin failed", slog.String("plugin", f.plugin), slog.String("hook", string(f.hook)),
+			slog.String("function", f.label), slog.String("error", a.fault), slog.Duration("after", took), slog.String("connection", e.connectionID()))
+		if a.stack != nil {
+			f.panics.Add(1)
+			c.log.LogAttrs(ctx, slog.LevelDebug, "plugin failed here", slog.String("plugin", f.plugin), slog.String("stack", string(a.stack)))
+		}
+	}
+	a.Plugin, a.Function = f.plugin, f.label
+	if e.Watch != nil {
+		e.Watch(Step{Hook: f.hook, Plugin: f.plugin, Function: f.label, Verdict: a.Verdict, Took: took, Fault: a.fault})
+	}
+	return a.Verdict
+}
+
+type answer struct {
+	Verdict
+	fault string
+	stack []byte
+}
+
+func (f *function) answer(ctx context.Context, e *Event) (a answer) {
+	defer func() {
+		if p := recover(); p != nil {
+			a = answer{fault: fmt.Sprint("panic: ", p), stack: debug.Stack()}
+		}
+	}()
+	return answer{Verdict: f.fn(ctx, e)}
+}
+
+func (e *Event) connectionID() string {
+	if e.Connection == nil {
+		return ""
+	}
+	return e.Connection.ID
+}
+
+// Function is one entry of the chain, for people.
+type Function struct {
+	Hook     Hook          `json:"hook"`
+	Plugin   string        `json:"plugin"`
+	Name     string        `json:"function"`
+	Priority int           `json:"priority"`
+	Timeout  time.Duration `json:"timeout"`
+	Calls    int64         `json:"calls"`
+	Refused  int64         `json:"refused"`
+	Timeouts int64         `json:"timeouts"`
+	Panics   int64         `json:"panics"`
+	Mean     time.Duration `json:"mean"` // of a call
+}
+
+// List is the chain in the order in which it runs.
+func (c *Chain) List() []Function {
+	out := []Function{}
+	if c == nil {
+		return out
+	}
+	for _, h := range Hooks {
+		for _, f := range c.fns[h] {
+			x := Function{
+				Hook: h, Plugin: f.plugin, Name: f.label, Priority: f.priority, Timeout: f.timeout,
+				Calls: f.calls.Load(), Refused: f.refused.Load(), Timeouts: f.timeouts.Load(), Panics: f.panics.Load(),
+			}
+			if x.Calls > 0 {
+				x.Mean = time.Duration(f.nanoseconds.Load() / x.Calls)
+			}
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// Close ends the plugins once no function runs any more, or ctx ends. It is called
+// when nobody calls Run any more.
+func (c *Chain) Close(ctx context.Context) error {
+	if c == nil {
+		return nil
+	}
+	idle := make(chan struct{})
+	go func() { c.under.Wait(); close(idle) }()
+	var err error
+	select {
+	case <-idle:
+	case <-ctx.Done():
+		err = errors.New("some plugin's function has not come back")
+	}
+	for _, p := range c.plugins {
+		if x, ok := p.(Closer); ok {
+			err = errors.Join(err, x.Close(ctx))
+		}
+	}
+	return err
+}

@@ -1,0 +1,126 @@
+package plugin
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/tarishi/tarishi/mail"
+)
+
+// TLS is what is known of a connection's encryption.
+type TLS struct {
+	Enabled     bool
+	Version     string
+	Cipher      string
+	ServerName  string // SNI
+	PeerSubject string // of the client's verified certificate
+}
+
+// Connection is one client's visit. What it says of the client is set by whoever
+// runs the chain, before the hook at which it becomes known. Its methods are safe
+// for concurrent use.
+type Connection struct {
+	ID     string         // names the connection in logs
+	Remote netip.AddrPort // the client, behind a trusted proxy the real one
+	Local  netip.AddrPort
+	Proxy  netip.AddrPort // the proxy that brought it; not valid: none
+
+	Notes   Notes
+	Results Results
+
+	mu           sync.Mutex
+	host         string
+	hello, verb  string
+	tls          TLS
+	user         string
+	relaying     bool
+	earlyTalker  bool
+	capabilities []string
+	tx           *Transaction
+	messages     int
+}
+
+// Host is the client's host name, as DNS or a plugin says; empty: not known.
+func (c *Connection) Host() string { return get(c, func() string { return c.host }) }
+
+// SetHost says what the client's host name is.
+func (c *Connection) SetHost(name string) { c.with(func() { c.host = name }) }
+
+// Hello is the name the client gave, and the verb by which it did.
+func (c *Connection) Hello() (name, verb string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.hello, c.verb
+}
+
+// SetHello notes the client's name.
+func (c *Connection) SetHello(name, verb string) { c.with(func() { c.hello, c.verb = name, verb }) }
+
+// TLS is the connection's encryption.
+func (c *Connection) TLS() TLS { return get(c, func() TLS { return c.tls }) }
+
+// SetTLS notes it.
+func (c *Connection) SetTLS(t TLS) { c.with(func() { c.tls = t }) }
+
+// User is who has authenticated; empty: nobody.
+func (c *Connection) User() string { return get(c, func() string { return c.user }) }
+
+// SetUser notes who has authenticated.
+func (c *Connection) SetUser(name string) { c.with(func() { c.user = name }) }
+
+// Relaying tells whether the client may send to any domain.
+func (c *Connection) Relaying() bool { return get(c, func() bool { return c.relaying }) }
+
+// SetRelaying lets the client send to any domain, or forbids it.
+func (c *Connection) SetRelaying(yes bool) { c.with(func() { c.relaying = yes }) }
+
+// EarlyTalker tells whether the client spoke before it was its turn.
+func (c *Connection) EarlyTalker() bool { return get(c, func() bool { return c.earlyTalker }) }
+
+// SetEarlyTalker notes it.
+func (c *Connection) SetEarlyTalker() { c.with(func() { c.earlyTalker = true }) }
+
+// Capabilities are the keywords that plugins add to the answer to EHLO.
+func (c *Connection) Capabilities() []string {
+	return get(c, func() []string { return slices.Clone(c.capabilities) })
+}
+
+// AddCapability adds one.
+func (c *Connection) AddCapability(keyword string) {
+	c.with(func() {
+		if !slices.Contains(c.capabilities, keyword) {
+			c.capabilities = append(c.capabilities, keyword)
+		}
+	})
+}
+
+// Transaction is the one under way; nil: none is.
+func (c *Connection) Transaction() *Transaction {
+	return get(c, func() *Transaction { return c.tx })
+}
+
+// Begin opens a transaction.
+func (c *Connection) Begin(id string, from mail.Address) *Transaction {
+	tx := &Transaction{ID: id, conn: c, from: from}
+	c.with(func() { c.tx, c.messages = tx, c.messages+1 })
+	return tx
+}
+
+// End forgets the transaction under way.
+func (c *Connection) End() { c.with(func() { c.tx = nil }) }
+
+// Messages is how many transactions were opened.
+func (c *Connection) Messages() int { return get(c, func() int { return c.messages }) }
+
+func (c *Connection) with(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f()
+}
+
+func get[T any](c *Connection, f func() T) T {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return f()
+}

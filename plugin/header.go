@@ -1,0 +1,168 @@
+package plugin
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"sync"
+)
+
+// Header is a message's header (RFC 5322 §2.2). Fields that nobody touches keep
+// their octets. Safe for concurrent use.
+type Header struct {
+	mu     sync.Mutex
+	fields []field
+}
+
+// field is one field: raw is all of it, folding and the last CRLF included.
+type field struct {
+	name string // as it stands there; empty: a line that is no field
+	raw  []byte
+}
+
+// ParseHeader reads a header block, with or without its empty line. Whatever it is,
+// Bytes gives it back as it was.
+func ParseHeader(block []byte) *Header {
+	h := &Header{}
+	for line := range bytes.Lines(block) {
+		if isEnd(line) {
+			break
+		}
+		if n := len(h.fields); n > 0 && (line[0] == ' ' || line[0] == '\t') {
+			h.fields[n-1].raw = append(h.fields[n-1].raw, line...)
+			continue
+		}
+		h.fields = append(h.fields, field{fieldName(line), bytes.Clone(line)})
+	}
+	return h
+}
+
+func isEnd(line []byte) bool { return len(bytes.Trim(line, "\r\n")) == 0 }
+
+// fieldName is what stands before the colon, if a name can stand there.
+func fieldName(line []byte) string {
+	name, _, ok := bytes.Cut(line, []byte{':'})
+	name = bytes.TrimRight(name, " \t") // RFC 5322 §4.5.3: obsolete, and still seen
+	if !ok || !validField(string(name)) {
+		return ""
+	}
+	return string(name)
+}
+
+func validField(name string) bool {
+	for i := range len(name) {
+		if name[i] <= ' ' || name[i] >= 0x7f || name[i] == ':' {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// Get returns the value of the first field of that name, unfolded and without the
+// blanks around it; "" when there is none.
+func (h *Header) Get(name string) string {
+	if all := h.All(name); len(all) > 0 {
+		return all[0]
+	}
+	return ""
+}
+
+// All returns the values of the fields of that name, from the top.
+func (h *Header) All(name string) []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []string
+	for _, f := range h.fields {
+		if strings.EqualFold(f.name, name) {
+			_, v, _ := bytes.Cut(f.raw, []byte{':'})
+			out = append(out, strings.TrimSpace(unfold(string(v))))
+		}
+	}
+	return out
+}
+
+// unfold takes the line ends out of a value (RFC 5322 §2.2.3).
+func unfold(v string) string { return strings.NewReplacer("\r\n", "", "\n", "", "\r", "").Replace(v) }
+
+// Names lists the fields' names from the top, lines that are no field left out.
+func (h *Header) Names() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []string
+	for _, f := range h.fields {
+		if f.name != "" {
+			out = append(out, f.name)
+		}
+	}
+	return out
+}
+
+// Add puts a field below the others. It is an error if the name can be none, or the
+// value would end the header; line ends followed by a blank fold.
+func (h *Header) Add(name, value string) error {
+	f, err := newField(name, value)
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fields = append(h.fields, f)
+	return nil
+}
+
+// AddLeading puts a field above the others.
+func (h *Header) AddLeading(name, value string) error {
+	f, err := newField(name, value)
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fields = append([]field{f}, h.fields...)
+	return nil
+}
+
+// Remove takes all fields of that name away and tells how many there were.
+func (h *Header) Remove(name string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	kept, n := h.fields[:0], 0
+	for _, f := range h.fields {
+		if strings.EqualFold(f.name, name) {
+			n++
+			continue
+		}
+		kept = append(kept, f)
+	}
+	clear(h.fields[len(kept):])
+	h.fields = kept
+	return n
+}
+
+// Bytes is the header as it will be stored, without the empty line behind it.
+func (h *Header) Bytes() []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var b bytes.Buffer
+	for _, f := range h.fields {
+		b.Write(f.raw)
+	}
+	return b.Bytes()
+}
+
+func newField(name, value string) (field, error) {
+	if !validField(name) {
+		return field{}, fmt.Errorf("%q cannot be a header field's name", name)
+	}
+	value = strings.ReplaceAll(strings.TrimRight(value, "\r\n"), "\r\n", "\n")
+	lines := strings.Split(value, "\n")
+	for i, l := range lines {
+		if strings.ContainsAny(l, "\r\x00") {
+			return field{}, fmt.Errorf("field %s: a bare CR or NUL cannot stand in a value", name)
+		}
+		if i > 0 && (strings.TrimLeft(l, " \t") == l || strings.Trim(l, " \t") == "") {
+			return field{}, fmt.Errorf("field %s: line %d of the value would begin another field; a line that folds begins with a blank", name, i+1)
+		}
+	}
+	return field{name, []byte(name + ": " + strings.Join(lines, "\r\n") + "\r\n")}, nil
+}

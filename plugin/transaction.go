@@ -1,0 +1,116 @@
+package plugin
+
+import (
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/tarishi/tarishi/mail"
+)
+
+// Transaction is one message on its way in. Its methods are safe for concurrent use.
+type Transaction struct {
+	ID string // of the message, as the 250 will name it
+
+	Notes   Notes // travel with the deliveries
+	Results Results
+
+	mu      sync.Mutex
+	conn    *Connection
+	from    mail.Address
+	rcpts   []mail.Recipient
+	tenant  string
+	class   mail.Class
+	classed bool
+	discard bool
+	skip    []string
+	message Message
+}
+
+// Message is the message itself, from data_post on.
+type Message interface {
+	// Header is its header, which may be changed until the message is stored.
+	Header() *Header
+	// Size is its octets as they came in.
+	Size() int64
+	// Body reads what follows the header and its empty line; each call from the start.
+	Body() (io.Reader, error)
+}
+
+// Connection is the one it came in by.
+func (t *Transaction) Connection() *Connection { return t.conn }
+
+// From is the reverse-path.
+func (t *Transaction) From() mail.Address { return of(t, func() mail.Address { return t.from }) }
+
+// SetFrom changes the reverse-path, before the message is stored.
+func (t *Transaction) SetFrom(a mail.Address) { t.with(func() { t.from = a }) }
+
+// Recipients are those accepted so far.
+func (t *Transaction) Recipients() []mail.Recipient {
+	return of(t, func() []mail.Recipient { return slices.Clone(t.rcpts) })
+}
+
+// SetRecipients changes who gets the message, before it is stored.
+func (t *Transaction) SetRecipients(rs []mail.Recipient) {
+	t.with(func() { t.rcpts = slices.Clone(rs) })
+}
+
+// AddRecipient adds one.
+func (t *Transaction) AddRecipient(r mail.Recipient) { t.with(func() { t.rcpts = append(t.rcpts, r) }) }
+
+// DropRecipient takes the last one back.
+func (t *Transaction) DropRecipient() {
+	t.with(func() {
+		if n := len(t.rcpts); n > 0 {
+			t.rcpts = t.rcpts[:n-1]
+		}
+	})
+}
+
+// Tenant is whose mail it is, as a plugin said; empty: none has.
+func (t *Transaction) Tenant() string { return of(t, func() string { return t.tenant }) }
+
+// SetTenant says whose mail it is.
+func (t *Transaction) SetTenant(name string) { t.with(func() { t.tenant = name }) }
+
+// Class is the mail's class, if a plugin has said it.
+func (t *Transaction) Class() (c mail.Class, said bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.class, t.classed
+}
+
+// SetClass says which class the mail is of.
+func (t *Transaction) SetClass(c mail.Class) { t.with(func() { t.class, t.classed = c, true }) }
+
+// Discard has the message accepted and stored nowhere.
+func (t *Transaction) Discard() { t.with(func() { t.discard = true }) }
+
+// Discarded tells whether it is to be.
+func (t *Transaction) Discarded() bool { return of(t, func() bool { return t.discard }) }
+
+// SkipPlugin has a plugin not asked any more for this message.
+func (t *Transaction) SkipPlugin(name string) { t.with(func() { t.skip = append(t.skip, name) }) }
+
+func (t *Transaction) skips(name string) bool {
+	return t != nil && of(t, func() bool { return slices.Contains(t.skip, name) })
+}
+
+// Message is the message; nil before it is in.
+func (t *Transaction) Message() Message { return of(t, func() Message { return t.message }) }
+
+// SetMessage is called when the message is in.
+func (t *Transaction) SetMessage(m Message) { t.with(func() { t.message = m }) }
+
+func (t *Transaction) with(f func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f()
+}
+
+func of[T any](t *Transaction, f func() T) T {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return f()
+}
