@@ -33,12 +33,12 @@ func (q *Queue) Drain(ctx context.Context, room func(mail.Line) int, take func(*
 		if read > 0 {
 			continue
 		}
-		// Nothing had room. A pass over very many lines must not be made for every
-		// job that ends: rest ten times as long as it took.
-		rest, most := 10*time.Since(began), idleLook
+		// Nothing had room. A pass over very many lines must not be made for every job
+		// that ends: rest ten times as long as it took, unless it was the store that was slow.
+		rest, most := min(10*time.Since(began), restMost), idleLook
 		switch {
 		case err != nil:
-			rest, most = max(rest, time.Second), 0
+			rest, most = restMost, 0
 		case d.missed:
 			most = missedLook
 		}
@@ -48,9 +48,9 @@ func (q *Queue) Drain(ctx context.Context, room func(mail.Line) int, take func(*
 }
 
 // idleLook is how long Drain rests at most: a lost wake-up or a clock that was set
-// costs a moment, not the mail. missedLook is for a line that counts more than was
+// costs a moment, not the mail. It rests for restMost at most whatever news comes. missedLook is for a line that counts more than was
 // found, which may be stored only just now.
-const idleLook, missedLook = 10 * time.Second, 100 * time.Millisecond
+const idleLook, restMost, missedLook = 10 * time.Second, time.Second, 100 * time.Millisecond
 
 // rest waits at least for d, then until a line has news, next has come or most is over.
 func (l *lanes) rest(ctx context.Context, d, most time.Duration, next time.Time) {

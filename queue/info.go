@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -60,16 +61,38 @@ func (q *Queue) streamState(ctx context.Context, stream, filter string) (streamS
 	}
 }
 
-// ask sends one request to JetStream and reads its JSON answer.
+// ask sends one question to JetStream and reads its JSON answer. In a cluster nobody
+// answers while a stream has no leader, nor does one that dies with the question: it is
+// asked again, with more patience each time.
 func (q *Queue) ask(ctx context.Context, subject string, body []byte, answer any) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	m, err := q.get.RequestWithContext(ctx, subject, body)
-	if err != nil {
-		return err
+	patience, most := 10*time.Second, 10*time.Second
+	if q.team != nil {
+		patience, most = askTry, 15*askTry
 	}
-	return json.Unmarshal(m.Data, answer)
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	for ; ; patience *= 2 {
+		try, cancel := context.WithTimeout(ctx, patience)
+		m, err := q.get.RequestWithContext(try, subject, body)
+		cancel()
+		if err == nil {
+			return json.Unmarshal(m.Data, answer)
+		}
+		if q.team == nil || ctx.Err() != nil {
+			return err
+		}
+		if errors.Is(err, nats.ErrNoResponders) {
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Millisecond):
+			}
+			patience /= 2
+		}
+	}
 }
+
+// askTry is for how long the first answer is waited for.
+const askTry = time.Second
 
 // countPart asks how many records lie in each slot of a partition, and up to which
 // sequence of WAIT they have been counted at least.
@@ -150,24 +173,47 @@ func directRecord(m *nats.Msg) (stored, error) {
 }
 
 // errNoRecord means that there is no record at that sequence.
-var errNoRecord = fmt.Errorf("no such record")
+var errNoRecord = errors.New("no such record")
 
 // load reads one record: from whichever replica answers, and when that one does not
-// have it, from the leader, since a replica may lag behind.
+// have it, from the leader, since a replica may lag behind. A server that dies with our
+// request in hand never answers; another is asked.
 func (q *Queue) load(ctx context.Context, stream string, seq uint64) (stored, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, q.o.Patience)
 	defer cancel()
-	m, err := q.get.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+stream, fmt.Appendf(nil, `{"seq":%d}`, seq))
-	if err == nil && m.Header.Get("Status") == "" {
-		return directRecord(m)
-	}
-	if q.team == nil {
-		if err == nil {
-			err = errNoRecord
+	for {
+		s, err := q.loadDirect(ctx, stream, seq)
+		if err == nil || q.team == nil {
+			return s, err
 		}
-		return stored{}, err
+		s, err = q.loadFromLeader(ctx, stream, bySeq(seq))
+		if err == nil || errors.Is(err, errNoRecord) {
+			return s, err
+		}
+		select {
+		case <-ctx.Done():
+			return s, err
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
-	return q.loadFromLeader(ctx, stream, fmt.Appendf(nil, `{"seq":%d}`, seq))
+}
+
+// loadDirect reads one record from the replica that answers first.
+func (q *Queue) loadDirect(ctx context.Context, stream string, seq uint64) (stored, error) {
+	patience := 10 * time.Second
+	if q.team != nil {
+		patience = publishTry
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	m, err := q.get.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+stream, bySeq(seq))
+	switch {
+	case err != nil:
+		return stored{}, err
+	case m.Header.Get("Status") != "":
+		return stored{}, errNoRecord
+	}
+	return directRecord(m)
 }
 
 // bySeq asks for one record.

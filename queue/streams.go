@@ -156,7 +156,7 @@ func (q *Queue) tryOpenShared(ctx context.Context, want jetstream.StreamConfig) 
 			return nil, errors.New("no node with a queue of its own has made the streams yet")
 		}
 		var stop context.CancelFunc
-		ctx, stop = context.WithTimeout(ctx, 10*time.Second)
+		ctx, stop = context.WithTimeout(ctx, 10*time.Second) // it is placed and its servers elect a leader
 		defer stop()
 		s, err = q.putJS.CreateStream(ctx, want)
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // made just now by a node with other settings
@@ -255,12 +255,14 @@ func (q *Queue) openReady(ctx context.Context) error {
 func (q *Queue) openSharedReady(ctx context.Context) error {
 	want := q.readyConsumer()
 	for {
-		try, cancel := context.WithTimeout(ctx, 10*time.Second)
-		c, err := q.getJS.Consumer(try, streamReady, want.Durable)
-		if errors.Is(err, jetstream.ErrConsumerNotFound) {
-			c, err = q.getJS.CreateConsumer(try, streamReady, want)
-		}
+		look, cancel := context.WithTimeout(ctx, time.Second) // nobody answers while there is no leader
+		c, err := q.getJS.Consumer(look, streamReady, want.Durable)
 		cancel()
+		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+			make, cancel := context.WithTimeout(ctx, 10*time.Second) // its servers elect a leader
+			c, err = q.getJS.CreateConsumer(make, streamReady, want)
+			cancel()
+		}
 		if err == nil {
 			have := c.CachedInfo().Config
 			if have.AckPolicy != want.AckPolicy || have.AckWait != want.AckWait || have.MaxDeliver > 0 || len(have.BackOff) > 0 || have.FilterSubject != "" || len(have.FilterSubjects) > 0 {

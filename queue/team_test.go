@@ -235,7 +235,7 @@ func TestTeamWorksTogether(t *testing.T) {
 
 func flushMember(t testing.TB, m *member) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if err := m.Flush(ctx); err != nil {
 		t.Fatal(err)

@@ -27,7 +27,7 @@ func doubted(t *testing.T, m *member) (out []string) {
 // A node dies with mail of READY in hand, at each of its steps.
 func TestTeamNodeDiesWithReady(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, Options{AckWait: 3 * time.Second})
+	f := newFleet(t, Options{AckWait: 8 * time.Second})
 	a, b := f.join("a"), f.join("b")
 	f.give(b, allParts()...)
 	for i := range 5 {

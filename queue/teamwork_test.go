@@ -151,7 +151,7 @@ func TestHandoverUnderLoad(t *testing.T) {
 		select {
 		case id := <-made:
 			got[id]++
-		case <-time.After(15 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("%d of %d came", len(got), rounds*each)
 		}
 	}
