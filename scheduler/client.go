@@ -49,6 +49,8 @@ type Client struct {
 	parts []atomic.Uint64              // epoch of each partition held; 0: not held
 	kick  chan struct{}
 
+	notices notices
+
 	mu       sync.Mutex
 	h        *Holdings // nil: no session
 	lanes    map[Lane]*clientLane

@@ -140,6 +140,10 @@ func ParseCommand(b []byte) (*Command, error) {
 		if err := json.Unmarshal(d.rest(), c.Change); err != nil {
 			return nil, fmt.Errorf("log entry with a change of limits: %w", err)
 		}
+		if !c.Change.Op.Known() {
+			// To refuse it would make this node's limits differ from the others'.
+			return nil, fmt.Errorf("log entry with a change called %q: %w", c.Change.Op, ErrNewer)
+		}
 	case ClusterInit:
 		c.Cluster = d.text()
 	case Import:

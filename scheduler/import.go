@@ -15,7 +15,7 @@ import (
 // It ends the term: the present leader, if there is one, knows nothing of this and
 // must begin another.
 func (f *FSM) takeOver(c *Command) error {
-	if len(f.byName) > 0 || len(f.book.Set) > 0 || len(f.book.Suspensions) > 0 {
+	if len(f.byName) > 0 || len(f.book.Set) > 0 || len(f.book.Suspensions) > 0 || len(f.book.Reactions) > 0 {
 		return errors.New("this cluster has limits set at run time, or has sent mail to limited destinations; " +
 			"a one-node state can only be taken over by a cluster that has not")
 	}

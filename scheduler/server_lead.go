@@ -72,6 +72,7 @@ type reign struct {
 	expiring  chan error
 	expireAt  int64
 	watch     rateWatch
+	reactor   reactor
 	draining  chan struct{} // closed: Drain was asked for
 	drainOnce sync.Once
 	drained   chan struct{}
@@ -113,7 +114,7 @@ func (s *Server) govern(ctx context.Context, raftTerm uint64) error {
 	}
 	r := &reign{s: s, term: term, clock: clock, inbox: make(chan frameFrom, inboxRoom), poke: make(chan struct{}, 1),
 		sessions: map[SessionID]*sessionStream{}, force: make(chan struct{}), dirty: true, ticked: make(chan ticked, 1),
-		expiring: make(chan error, 1), draining: make(chan struct{}), drained: make(chan struct{})}
+		reactor: reactor{done: make(chan error, 1)}, expiring: make(chan error, 1), draining: make(chan struct{}), drained: make(chan struct{})}
 	r.ctx, r.end = context.WithCancelCause(ctx)
 	defer r.tail.Wait()
 	defer r.end(nil)
@@ -293,6 +294,7 @@ func (r *reign) cycle(events []frameFrom) time.Duration {
 		r.renew(book)
 	}
 	r.expire()
+	r.react()
 	for _, n := range sessions {
 		n.flush(r.rules)
 	}

@@ -21,6 +21,8 @@ type nodeFrame struct {
 	busy   bool // with beat: something waits for the leader, or permits are in hand
 	bye    bool
 	call   *callFrame
+
+	notices []shaping.Notice // with beat: replies seen since the last one
 }
 
 // openFrame is the first word of a node. The leader answers it with its term, which the

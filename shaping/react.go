@@ -57,7 +57,7 @@ func (b *Book) react(c Change) (*Book, string, error) {
 	}
 	next := *b
 	next.Reactions = slices.Clone(b.Reactions)
-	at := make(map[reactionKey]int, len(next.Reactions))
+	at := make(map[Place]int, len(next.Reactions))
 	for i := range next.Reactions {
 		at[next.Reactions[i].place()] = i
 	}

@@ -53,16 +53,16 @@ func (r *Reaction) matches(source, tenant string) bool {
 	return (r.Remedy.Per&Source == 0 || r.Source == source) && (r.Remedy.Per&Tenant == 0 || r.Tenant == tenant)
 }
 
-// reactionKey is what there is one reaction for.
-type reactionKey struct {
+// Place is what there is one reaction for.
+type Place struct {
 	rule                string
 	action              Action
 	per                 Per
 	key, source, tenant string
 }
 
-func (r *Reaction) place() reactionKey {
-	return reactionKey{r.Rule, r.Remedy.Action, r.Remedy.Per, r.To.Key, r.Source, r.Tenant}
+func (r *Reaction) place() Place {
+	return Place{r.Rule, r.Remedy.Action, r.Remedy.Per, r.To.Key, r.Source, r.Tenant}
 }
 
 // Pace is what a slow reaction lets through now.

@@ -1,0 +1,90 @@
+package scheduler
+
+import (
+	"sync"
+
+	"github.com/tarishi/tarishi/proto"
+	"github.com/tarishi/tarishi/shaping"
+)
+
+// maxNotices bounds what one beat says of replies. What is more is not said: it was
+// one bad minute at very many places, and the next one brings them again.
+const maxNotices = 1000
+
+// notices is what a deliverer has seen of replies since the last beat, taken
+// together. It has a lock of its own: whoever notices something holds others.
+type notices struct {
+	mu sync.Mutex
+	of map[shaping.Place]*shaping.Notice
+}
+
+func (n *notices) add(x shaping.Notice) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	p := x.Place()
+	if o := n.of[p]; o != nil {
+		o.Count += x.Count
+		o.Threshold, o.Remedy = x.Threshold, x.Remedy
+		return
+	}
+	if len(n.of) >= maxNotices {
+		return
+	}
+	if n.of == nil {
+		n.of = map[shaping.Place]*shaping.Notice{}
+	}
+	x.Sample = shaping.Cause(x.Sample)
+	n.of[p] = &x
+}
+
+// take returns what there is, for one beat. A beat that is lost takes it along: the
+// threshold is then met a little later.
+func (n *notices) take() []shaping.Notice {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.of) == 0 {
+		return nil
+	}
+	out := make([]shaping.Notice, 0, len(n.of))
+	for _, x := range n.of {
+		out = append(out, *x)
+	}
+	n.of = nil
+	return out
+}
+
+// Notice says that replies have come for which a rule asks for a remedy. The leader
+// counts those of all nodes, and makes it a reaction when the threshold is met.
+func (c *Client) Notice(n shaping.Notice) {
+	c.notices.add(n)
+	c.mu.Lock()
+	c.owing = true // not at once: a burst of replies goes with one beat
+	c.mu.Unlock()
+	select {
+	case c.kick <- struct{}{}:
+	default:
+	}
+}
+
+func encodeNotices(ns []shaping.Notice) (out []*proto.ReplyNotice) {
+	for i := range ns {
+		n := &ns[i]
+		out = append(out, &proto.ReplyNotice{Rule: n.Rule, Threshold: n.Threshold.String(), Remedy: n.Remedy.String(),
+			Destination: n.To.Key, Name: n.To.Name, Source: n.Source, Tenant: n.Tenant, Count: count32(n.Count), Sample: n.Sample})
+	}
+	return out
+}
+
+// decodeNotices leaves out what this version does not understand: a node that is
+// newer may know remedies that the leader does not.
+func decodeNotices(ns []*proto.ReplyNotice) (out []shaping.Notice) {
+	for _, n := range ns[:min(len(ns), maxNotices)] {
+		x := shaping.Notice{Rule: n.Rule, To: shaping.Destination{Key: n.Destination, Name: n.Name},
+			Source: n.Source, Tenant: n.Tenant, Count: toCount(n.Count), Sample: n.Sample}
+		if x.Threshold.UnmarshalText([]byte(n.Threshold)) != nil || x.Remedy.UnmarshalText([]byte(n.Remedy)) != nil {
+			continue
+		}
+		out = append(out, x)
+	}
+	return out
+}
