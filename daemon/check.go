@@ -236,6 +236,7 @@ func (l *loader) check(c *Config) {
 	l.checkLocal(c)
 	l.checkRoutes(c)
 	l.checkTenants(c)
+	l.checkReplies(c) // its named destinations may have limits
 	l.checkLimits(c)
 	l.checkCluster(c)
 	if c.Data == "" {

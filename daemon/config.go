@@ -40,11 +40,14 @@ type Config struct {
 	Tenants      map[string]Tenant      `yaml:"tenants" doc:"Whose mail it is, and their weights: where a destination does not take everything at once, each tenant's mail goes by its weight. Who is not listed has weight 1."`
 	Classes      Classes                `yaml:"classes" doc:"High, normal and bulk mail of the same destination: which goes first."`
 	Limits       []Limit                `yaml:"limits" doc:"How much one destination is sent, by the whole cluster. The most specific rule that gives a field wins. Limits set at run time (tarishi limits) replace these field by field."`
+	Replies      Replies                `yaml:"replies" doc:"What receivers' replies mean, and what is done about them."`
 	Cluster      Clustering             `yaml:"cluster" doc:"The other nodes. Without peers this node is alone and everything is embedded."`
 	Log          Log                    `yaml:"log" doc:"The log on standard error."`
 
 	// Warnings are things that work but that the operator should know; one sentence each.
 	Warnings []string `yaml:"-"`
+
+	replies *ruleSet `yaml:"-"` // read from Replies
 }
 
 // Size is a number of octets: "64KiB", "50MB", "4096".

@@ -34,10 +34,19 @@ type Window struct {
 	Window time.Duration `yaml:"window" required:"yes" min:"1s" max:"30d" doc:"In how long, 1s to 30d."`
 }
 
-// Groups are the named destinations as the limits use them.
+// Groups are the named destinations: those of the configuration, then those that
+// came with rules about replies and have a name and patterns that are free.
 func (c *Config) Groups() map[string]shaping.Group {
-	out := make(map[string]shaping.Group, len(c.Destinations))
-	for name, d := range c.Destinations {
+	groups := groupsOf(c.Destinations)
+	if c.replies != nil {
+		groups = mergeGroups(groups, c.replies.groups)
+	}
+	return groups
+}
+
+func groupsOf(ds map[string]Destination) map[string]shaping.Group {
+	out := make(map[string]shaping.Group, len(ds))
+	for name, d := range ds {
 		out[name] = shaping.Group{MX: d.MX, Domains: d.Domains}
 	}
 	return out

@@ -70,7 +70,7 @@ func TestBadLimits(t *testing.T) {
 		{"another scope", "limits: [{to: a.test, per: [sender], messages: [5/1m]}]", `t.yaml:1: limits[0].per[0]: "sender" is not possible; one of source, tenant`},
 		{"connections per tenant", "limits:\n  - to: a.test\n    per: [tenant]\n    connections: 5", `t.yaml:4: limits[0].connections: cannot count per tenant: tenants share connections; limit messages or recipients per tenant, and connections per source or for the cluster`},
 		{"no message on a connection", "limits: [{to: a.test, per_connection: 0}]", `t.yaml:1: limits[0].per_connection: 0 would open connections for no mail; at least 1; connections: 0 suspends`},
-		{"nobody", "destinations: {google: {mx: [a.test]}, yahoo: {mx: [b.test]}}\nlimits: [{to: comcast, connections: 5}]", `t.yaml:2: limits[0].to: "comcast" is a destination nobody defined; those defined are google, yahoo`},
+		{"nobody", "replies: {pack: off}\ndestinations: {google: {mx: [a.test]}, yahoo: {mx: [b.test]}}\nlimits: [{to: comcast, connections: 5}]", `t.yaml:3: limits[0].to: "comcast" is a destination nobody defined; those defined are google, yahoo`},
 		{"a destination without members", "destinations:\n  google: {}", `t.yaml:2: destinations.google: has no members; list mx, domains or both`},
 		{"a destination of all", "destinations:\n  g:\n    mx: [\"*\"]", `t.yaml:3: destinations.g.mx[0]: "*" would be everybody; limit to: "*" instead`},
 		{"a host in two destinations", "destinations:\n  g: {mx: [a.test]}\n  h:\n    mx: [A.test]", `t.yaml:4: destinations.h.mx[0]: "A.test" belongs to g.mx[0] already; keep one`},

@@ -90,7 +90,7 @@ var Classes = []ClassInfo{
 	{SpamBlock, Slow, Fix, "our address, network or domain is on a block list or has a bad name"},
 	{SpamContent, Retry, Return, "the message itself looks like spam, phishing or a virus"},
 	{MessageExpired, Return, Return, "it could not be delivered in time; what was said last is in the reply"},
-	{NotTried, Retry, Return, "we did not try: a limit or a suspension of ours"},
+	{NotTried, Retry, Return, "we did not try, or not to the end: a limit, a suspension or trouble of ours"},
 	{Suppressed, Return, Return, "the address is on our suppression list: no attempt was made"},
 	{ByOperator, Return, Return, "an operator of ours ended it"},
 	{Unclassified, Retry, Return, "nothing that is known"},
