@@ -40,14 +40,15 @@ func (r *reign) noticed(ns []shaping.Notice) {
 		if n.Remedy.Action.Local() || table.Settling(n, now) || !a.tally.Add(n, now) {
 			continue
 		}
-		if len(a.due) >= maxTriggers {
+		t := n.Trigger()
+		if len(a.due) >= maxTriggers || t.Check() != nil { // one that is refused would take the others along
 			a.overflow++
 			continue
 		}
 		if a.due == nil {
 			a.due = map[shaping.Place]shaping.Trigger{}
 		}
-		a.due[n.Place()] = n.Trigger()
+		a.due[n.Place()] = t
 	}
 }
 

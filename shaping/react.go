@@ -30,7 +30,8 @@ func Cause(reply string) string {
 // maxWord bounds the names in a trigger, in octets.
 const maxWord = 300
 
-func (t *Trigger) check() error {
+// Check says what is wrong with the trigger, if anything.
+func (t *Trigger) Check() error {
 	kind, rest, _ := strings.Cut(t.To.Key, ":")
 	if kind != "name" && kind != "domain" && kind != "site" || rest == "" {
 		return refuse("to", fmt.Sprintf("%q is no destination", t.To.Key), "write a domain, or the name of a destination that is defined")
@@ -64,7 +65,7 @@ func (b *Book) react(c Change) (*Book, string, error) {
 	var said []string
 	full := 0
 	for _, t := range c.Triggers {
-		if err := t.check(); err != nil {
+		if err := t.Check(); err != nil {
 			return nil, "", err
 		}
 		r := newReaction(t, c)
