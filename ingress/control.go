@@ -40,6 +40,7 @@ const maxControl = 4096
 
 // Headers are the names of control fields. Empty: there is no such field.
 type Headers struct {
+	Class   string
 	SendAt  string
 	Expires string
 	Hours   string
@@ -49,6 +50,7 @@ type Headers struct {
 func controlsOf(p *Policy) []control {
 	all := []control{
 		{p.TenantHeader, readTenant},
+		{p.Headers.Class, readClass},
 		{p.Headers.SendAt, readSendAt},
 		{p.Headers.Expires, readExpires},
 		{p.Headers.Hours, readHours},

@@ -1,6 +1,10 @@
 package ingress
 
-import "github.com/tarishi/tarishi/mail"
+import (
+	"strings"
+
+	"github.com/tarishi/tarishi/mail"
+)
 
 var badTenant = &refusal{mail.R(554, "5.6.0", "The tenant's header field does not name one: up to 64 letters, digits, dots, dashes, underscores, @ or +")}
 
@@ -10,5 +14,15 @@ func readTenant(o *orders, value string) error {
 		return badTenant
 	}
 	o.tenant = value
+	return nil
+}
+
+// readClass reads the control field that says which mail goes first.
+func readClass(o *orders, value string) error {
+	c, err := mail.ParseClass(strings.ToLower(value))
+	if err != nil {
+		return err
+	}
+	o.class = &c
 	return nil
 }

@@ -1,7 +1,9 @@
 package ingress
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/tarishi/tarishi/mail"
@@ -51,21 +53,28 @@ func TestWhoseMailOnTheWire(t *testing.T) {
 	q, p := &memory{}, defaults()
 	p.RelayFrom = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 	p.Clients = []Client{{From: netip.MustParsePrefix("192.0.2.0/24"), Tenant: "acme", Class: classOf(mail.High)}}
-	dialogue{queue: q, policy: p, client: "192.0.2.7"}.run(t, `
-		C: EHLO x
-		S: 250
+	p.Headers.Class = "X-Tarishi-Class"
+	const message = `
 		C: MAIL FROM:<a@b.test>
 		S: 250
 		C: RCPT TO:<u@elsewhere.test>
 		S: 250
 		C: DATA
 		S: 354
-		C: Subject: x
+		C: %s
 		C:
 		C: .
-		S: 250`)
-	m := q.messages()[0]
-	if l := m.deliveries[0].Line(); l != (mail.Line{Destination: "elsewhere.test", Tenant: "acme", Class: mail.High}) {
-		t.Errorf("%+v", l)
+		S: %s`
+	visit := "\t\tC: EHLO x\n\t\tS: 250" + fmt.Sprintf(message, "Subject: x", "250") +
+		fmt.Sprintf(message, "x-tarishi-class: Bulk", "250") + fmt.Sprintf(message, "X-Tarishi-Class: urgent", "554 5.6.0 Header field X-Tarishi-Class")
+	dialogue{queue: q, policy: p, client: "192.0.2.7"}.run(t, visit)
+	for i, class := range []mail.Class{mail.High, mail.Bulk} {
+		m := q.messages()[i]
+		if l := m.deliveries[0].Line(); l != (mail.Line{Destination: "elsewhere.test", Tenant: "acme", Class: class}) {
+			t.Errorf("%+v", l)
+		}
+		if strings.Contains(strings.ToLower(m.text), "x-tarishi-class") {
+			t.Errorf("the field is still there:\n%s", m.text)
+		}
 	}
 }

@@ -11,13 +11,14 @@ import (
 	"github.com/tarishi/tarishi/daemon"
 	"github.com/tarishi/tarishi/dns"
 	"github.com/tarishi/tarishi/ingress"
+	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/queue"
 	"github.com/tarishi/tarishi/smtp"
 )
 
 func newPolicy(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, log *slog.Logger) *ingress.Handler {
 	return ingress.New(ingress.Policy{
-		Hostname: c.SMTP.Hostname, RelayFrom: c.SMTP.RelayFrom, LocalDomains: c.Local.Domains,
+		Hostname: c.SMTP.Hostname, RelayFrom: c.SMTP.RelayFrom, Clients: clientsOf(c), TenantClass: c.TenantClasses(), LocalDomains: c.Local.Domains,
 		Postmaster: c.Local.Postmaster, MaxRecipients: c.SMTP.MaxRecipients, MaxReceived: c.SMTP.MaxReceived,
 		MaxHeader: int64(c.SMTP.MaxHeaderSize), Expire: c.Retry.Expire, TenantHeader: c.SMTP.TenantHeader, Log: log,
 		ReverseName: func(ctx context.Context, ip netip.Addr) string { return verifiedName(ctx, resolver, ip) },
@@ -26,6 +27,22 @@ func newPolicy(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, log *sl
 		Room:      q.Room,
 		Full:      queue.ErrFull,
 	})
+}
+
+// clientsOf are the clients of the configuration, an entry for each network.
+func clientsOf(c *daemon.Config) []ingress.Client {
+	var out []ingress.Client
+	for _, x := range c.SMTP.Clients {
+		var class *mail.Class
+		if x.Class != "" {
+			k, _ := mail.ParseClass(x.Class) // its enum has been checked
+			class = &k
+		}
+		for _, n := range x.From {
+			out = append(out, ingress.Client{From: n, Tenant: x.Tenant, Class: class})
+		}
+	}
+	return out
 }
 
 func newServer(c *daemon.Config, h smtp.Handler, log *slog.Logger) (*smtp.Server, error) {
