@@ -62,6 +62,7 @@ type Delivery struct {
 	LastAttempt  time.Time // zero: none yet
 	LastHost     string    // "mx.example.net[192.0.2.1]:25", or empty
 	LastReply    Reply     // of the last attempt; zero: none yet
+	LastClass    string    // and its bounce class
 	DelayNoticed bool      // the sender has been told of the delay
 	Held         bool      // an operator holds it
 	Route        string    // a reply sent it another way: the route's name; empty: the usual one
@@ -109,4 +110,5 @@ type Outcome struct {
 	Host      string // who said so, or empty when we did (no host, expired)
 	Reply     Reply
 	Class     string // what was wrong: a bounce class; empty: nothing, or not looked at
+	Action    string // what comes of it besides, see the package replies; not kept in records
 }

@@ -46,7 +46,7 @@ func FromDelivery(d *mail.Delivery) *Delivery {
 	x := &Delivery{
 		Index: uint32(d.Index), Destination: string(d.Destination), Attempts: uint32(d.Attempts),
 		DueUs: us(d.Due), ExpiresUs: us(d.Expires), LastAttemptUs: us(d.LastAttempt),
-		LastHost: d.LastHost, LastReply: FromReply(d.LastReply), DelayNoticed: d.DelayNoticed, Held: d.Held, Generation: uint32(d.Generation), Route: d.Route,
+		LastHost: d.LastHost, LastReply: FromReply(d.LastReply), LastClass: d.LastClass, DelayNoticed: d.DelayNoticed, Held: d.Held, Generation: uint32(d.Generation), Route: d.Route,
 		Recipients: make([]*Recipient, len(d.Recipients)), Operator: FromActionNote(d.Operator),
 	}
 	rs := make([]Recipient, len(d.Recipients))
@@ -62,7 +62,7 @@ func (x *Delivery) Delivery(m *mail.Message) mail.Delivery {
 	d := mail.Delivery{
 		Message: m, Index: int(x.Index), Destination: mail.Domain(x.Destination), Attempts: int(x.Attempts),
 		Due: at(x.DueUs), Expires: at(x.ExpiresUs), LastAttempt: at(x.LastAttemptUs),
-		LastHost: x.LastHost, LastReply: x.LastReply.Reply(), DelayNoticed: x.DelayNoticed, Held: x.Held, Generation: int(x.Generation), Route: x.Route,
+		LastHost: x.LastHost, LastReply: x.LastReply.Reply(), LastClass: x.LastClass, DelayNoticed: x.DelayNoticed, Held: x.Held, Generation: int(x.Generation), Route: x.Route,
 		Recipients: make([]mail.Recipient, len(x.Recipients)), Operator: x.Operator.ActionNote(),
 	}
 	for i, r := range x.Recipients {

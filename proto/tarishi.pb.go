@@ -357,9 +357,10 @@ type Delivery struct {
 	LastReply     *Reply                 `protobuf:"bytes,9,opt,name=last_reply,json=lastReply,proto3" json:"last_reply,omitempty"`
 	DelayNoticed  bool                   `protobuf:"varint,10,opt,name=delay_noticed,json=delayNoticed,proto3" json:"delay_noticed,omitempty"`
 	Held          bool                   `protobuf:"varint,11,opt,name=held,proto3" json:"held,omitempty"`
-	Generation    uint32                 `protobuf:"varint,12,opt,name=generation,proto3" json:"generation,omitempty"` // how often the delivery has been stored anew; the higher one supersedes
-	Route         string                 `protobuf:"bytes,13,opt,name=route,proto3" json:"route,omitempty"`            // a reply sent it another way: the route's name
-	Operator      *ActionNote            `protobuf:"bytes,14,opt,name=operator,proto3" json:"operator,omitempty"`      // the operator's action that changed it last
+	Generation    uint32                 `protobuf:"varint,12,opt,name=generation,proto3" json:"generation,omitempty"`               // how often the delivery has been stored anew; the higher one supersedes
+	Route         string                 `protobuf:"bytes,13,opt,name=route,proto3" json:"route,omitempty"`                          // a reply sent it another way: the route's name
+	Operator      *ActionNote            `protobuf:"bytes,14,opt,name=operator,proto3" json:"operator,omitempty"`                    // the operator's action that changed it last
+	LastClass     string                 `protobuf:"bytes,15,opt,name=last_class,json=lastClass,proto3" json:"last_class,omitempty"` // bounce class of last_reply
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -490,6 +491,13 @@ func (x *Delivery) GetOperator() *ActionNote {
 		return x.Operator
 	}
 	return nil
+}
+
+func (x *Delivery) GetLastClass() string {
+	if x != nil {
+		return x.LastClass
+	}
+	return ""
 }
 
 // ActionNote says which operator's action changed a delivery.
@@ -1200,7 +1208,7 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\x06crc32c\x18\x02 \x01(\rR\x06crc32c\x12\x1e\n" +
 	"\n" +
 	"deliveries\x18\x03 \x01(\rR\n" +
-	"deliveries\"\xe5\x03\n" +
+	"deliveries\"\x84\x04\n" +
 	"\bDelivery\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12 \n" +
 	"\vdestination\x18\x02 \x01(\tR\vdestination\x125\n" +
@@ -1222,7 +1230,9 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"generation\x18\f \x01(\rR\n" +
 	"generation\x12\x14\n" +
 	"\x05route\x18\r \x01(\tR\x05route\x122\n" +
-	"\boperator\x18\x0e \x01(\v2\x16.tarishi.v1.ActionNoteR\boperator\"}\n" +
+	"\boperator\x18\x0e \x01(\v2\x16.tarishi.v1.ActionNoteR\boperator\x12\x1d\n" +
+	"\n" +
+	"last_class\x18\x0f \x01(\tR\tlastClass\"}\n" +
 	"\n" +
 	"ActionNote\x12\x16\n" +
 	"\x06action\x18\x01 \x01(\tR\x06action\x12\x12\n" +

@@ -121,7 +121,7 @@ func (j *journal) attempt(job *Job, a *Attempt, final bool, then func()) {
 		Outcomes: make([]*proto.Outcome, len(a.Outcomes)),
 	}
 	for i, o := range a.Outcomes {
-		e.Outcomes[i] = &proto.Outcome{Recipient: o.Recipient.Raw, Status: uint32(o.Status), Reply: proto.FromReply(o.Reply)}
+		e.Outcomes[i] = &proto.Outcome{Recipient: o.Recipient.Raw, Status: uint32(o.Status), Reply: proto.FromReply(o.Reply), Class: o.Class}
 	}
 	j.keep(job.rec, e)
 	j.add(job.rec, entry{event: e, must: true, then: func(error) { then() }})
