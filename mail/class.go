@@ -43,14 +43,15 @@ func (c Class) Known() Class {
 }
 
 // Line is what waits together and goes in order: the mail of one tenant, in one
-// class, for one destination.
+// class, for one destination, by one way.
 type Line struct {
 	Destination Domain
 	Tenant      string
 	Class       Class
+	Route       string // of what a reply sent another way; empty: the usual one
 }
 
 // Line is the line in which the delivery stands.
 func (d *Delivery) Line() Line {
-	return Line{Destination: d.Destination, Tenant: d.Message.Tenant, Class: d.Message.Class}
+	return Line{Destination: d.Destination, Tenant: d.Message.Tenant, Class: d.Message.Class, Route: d.Route}
 }

@@ -45,6 +45,9 @@ type Recipient struct {
 	Address
 	Notify string // NOTIFY value as received, empty when not given
 	ORcpt  string // ORCPT value as received, empty when not given
+	// NotBefore is when it may be tried again, where that is later than the delivery is
+	// due: its host has asked for that, and for no other's sake. Zero: with the others.
+	NotBefore time.Time
 }
 
 // Delivery is one message for its recipients at one destination: the unit that

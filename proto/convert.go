@@ -51,7 +51,7 @@ func FromDelivery(d *mail.Delivery) *Delivery {
 	}
 	rs := make([]Recipient, len(d.Recipients))
 	for i, r := range d.Recipients {
-		rs[i].Address, rs[i].Notify, rs[i].Orcpt = r.Raw, r.Notify, r.ORcpt
+		rs[i].Address, rs[i].Notify, rs[i].Orcpt, rs[i].NotBeforeUs = r.Raw, r.Notify, r.ORcpt, us(r.NotBefore)
 		x.Recipients[i] = &rs[i]
 	}
 	return x
@@ -66,7 +66,7 @@ func (x *Delivery) Delivery(m *mail.Message) mail.Delivery {
 		Recipients: make([]mail.Recipient, len(x.Recipients)), Operator: x.Operator.ActionNote(),
 	}
 	for i, r := range x.Recipients {
-		d.Recipients[i] = mail.Recipient{Address: mail.NewAddress(r.Address), Notify: r.Notify, ORcpt: r.Orcpt}
+		d.Recipients[i] = mail.Recipient{Address: mail.NewAddress(r.Address), Notify: r.Notify, ORcpt: r.Orcpt, NotBefore: at(r.NotBeforeUs)}
 	}
 	return d
 }

@@ -62,6 +62,19 @@ func planned() (*mail.Message, []mail.Delivery) {
 	return m, ds
 }
 
+// reroutedFrame is plannedFrame with what replies change.
+func reroutedFrame(t *testing.T) []byte {
+	m, ds := rerouted()
+	return frameOf(t, m, ds)
+}
+
+func rerouted() (*mail.Message, []mail.Delivery) {
+	m, ds := planned()
+	ds[0].Route, ds[0].LastClass = "backup", "QuotaIssues"
+	ds[0].Recipients[1].NotBefore = m.Received.Add(10 * time.Hour)
+	return m, ds
+}
+
 func suppression() *Suppression {
 	return &Suppression{
 		Address: "u@example.net", Tenant: "acme", Reason: "550 5.1.1 no such user", Class: "InvalidRecipient", Source: "bounce",
@@ -97,6 +110,7 @@ func TestGolden(t *testing.T) {
 		{"mail.v1", mailFrame(t), &Mail{}, KindMail},
 		{"mail-tenant.v1", tenantFrame(t), &Mail{}, KindMail},
 		{"mail-planned.v1", plannedFrame(t), &Mail{}, KindMail},
+		{"mail-rerouted.v1", reroutedFrame(t), &Mail{}, KindMail},
 		{"suppression.v1", frame(t, KindSuppression, suppression(), nil), &Suppression{}, KindSuppression},
 		{"body.v1", frame(t, KindBody, &BodyChunk{MessageId: "1M803F4PC1Z4V96W481B", Number: 2, StoredUs: 1763762400123456}, []byte("octets")), &BodyChunk{}, KindBody},
 		{"journal.v1", frame(t, KindJournal, &Journal{
@@ -132,9 +146,9 @@ func TestGolden(t *testing.T) {
 }
 
 func TestRoundTrip(t *testing.T) {
-	m, ds := planned()
+	m, ds := rerouted()
 	var head Mail
-	if _, err := ReadFrame(plannedFrame(t), KindMail, &head); err != nil {
+	if _, err := ReadFrame(reroutedFrame(t), KindMail, &head); err != nil {
 		t.Fatal(err)
 	}
 	got := head.Message()

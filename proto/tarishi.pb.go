@@ -582,6 +582,7 @@ type Recipient struct {
 	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // forward-path as on the wire
 	Notify        string                 `protobuf:"bytes,2,opt,name=notify,proto3" json:"notify,omitempty"`
 	Orcpt         string                 `protobuf:"bytes,3,opt,name=orcpt,proto3" json:"orcpt,omitempty"`
+	NotBeforeUs   int64                  `protobuf:"varint,4,opt,name=not_before_us,json=notBeforeUs,proto3" json:"not_before_us,omitempty"` // later than the delivery is due: this mailbox alone waits for so long
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -635,6 +636,13 @@ func (x *Recipient) GetOrcpt() string {
 		return x.Orcpt
 	}
 	return ""
+}
+
+func (x *Recipient) GetNotBeforeUs() int64 {
+	if x != nil {
+		return x.NotBeforeUs
+	}
+	return 0
 }
 
 type Reply struct {
@@ -1239,11 +1247,12 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\x04verb\x18\x02 \x01(\tR\x04verb\x12\x16\n" +
 	"\x06author\x18\x03 \x01(\tR\x06author\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x13\n" +
-	"\x05at_us\x18\x05 \x01(\x03R\x04atUs\"S\n" +
+	"\x05at_us\x18\x05 \x01(\x03R\x04atUs\"w\n" +
 	"\tRecipient\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x16\n" +
 	"\x06notify\x18\x02 \x01(\tR\x06notify\x12\x14\n" +
-	"\x05orcpt\x18\x03 \x01(\tR\x05orcpt\"K\n" +
+	"\x05orcpt\x18\x03 \x01(\tR\x05orcpt\x12\"\n" +
+	"\rnot_before_us\x18\x04 \x01(\x03R\vnotBeforeUs\"K\n" +
 	"\x05Reply\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x1a\n" +
 	"\benhanced\x18\x02 \x01(\tR\benhanced\x12\x12\n" +

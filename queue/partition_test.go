@@ -58,13 +58,14 @@ func TestSlotSubjects(t *testing.T) {
 			s.part = uint32(rapid.IntRange(0, Partitions-1).Draw(t, "part"))
 			s.line.Tenant = rapid.String().Draw(t, "tenant")
 			s.line.Class = rapid.SampledFrom(mail.Classes[:]).Draw(t, "class")
+			s.line.Route = rapid.String().Draw(t, "route")
 		}
 		got, err := parseSlot(s.subject())
 		if err != nil || got != s {
 			t.Errorf("%+v -> %s -> %+v, %v", s, s.subject(), got, err)
 		}
 	})
-	for _, bad := range []string{"", "wait", "wait.a", "wait.64.a.1", "wait.x.a.1", "wait.1.a.x", "ready.1.a.1", "wait.1.a.1.1", "wait.1.a.%.1", "wait.1.a.x.1", "wait.1.a.n%.1", "wait.1.a.nt.1.1", "wait.1.%zz.1", "wait.1.%1.1"} {
+	for _, bad := range []string{"", "wait", "wait.a", "wait.64.a.1", "wait.x.a.1", "wait.1.a.x", "ready.1.a.1", "wait.1.a.1.1", "wait.1.a.%.1", "wait.1.a.x.1", "wait.1.a.n%.1", "wait.1.a.nt.1.1", "wait.1.a.nt=.1", "wait.1.%zz.1", "wait.1.%1.1"} {
 		if s, err := parseSlot(bad); err == nil {
 			t.Errorf("%q is read as %+v", bad, s)
 		}

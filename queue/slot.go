@@ -65,7 +65,7 @@ func (s slotName) subject() string {
 		return "wait." + laneToken(s.line.Destination) + "." + at
 	}
 	lane := partPrefix(s.part) + laneToken(s.line.Destination) + "."
-	if s.line.Tenant == "" && s.line.Class == mail.Normal {
+	if s.line.Tenant == "" && s.line.Class == mail.Normal && s.line.Route == "" {
 		return lane + at
 	}
 	return lane + lineToken(s.line) + "." + at
@@ -106,9 +106,11 @@ func parseSlot(subject string) (slotName, error) {
 	}
 	s.line.Destination = mail.Domain(lane)
 	if len(parts) == 3 {
-		if s.line.Tenant, s.line.Class, err = lineOf(parts[1]); err != nil {
+		dest := s.line.Destination
+		if s.line, err = lineOf(parts[1]); err != nil {
 			return s, err
 		}
+		s.line.Destination = dest
 		parts = parts[1:]
 	}
 	if parts[1] == heldToken {
@@ -132,19 +134,34 @@ func laneToken(d mail.Domain) string {
 // Each class has a letter in subjects.
 var classLetters = map[mail.Class]string{mail.High: "h", mail.Normal: "n", mail.Bulk: "b"}
 
-// lineToken writes a line's class and tenant as one token of a subject.
+// lineToken writes a line's class and tenant, and its route if it has one, as one
+// token of a subject.
 func lineToken(l mail.Line) string {
-	return classLetters[l.Class.Known()] + token(l.Tenant)
+	t := classLetters[l.Class.Known()] + token(l.Tenant)
+	if l.Route != "" {
+		t += "=" + token(l.Route)
+	}
+	return t
 }
 
-func lineOf(t string) (tenant string, class mail.Class, err error) {
+// lineOf reads it; the destination is not part of it.
+func lineOf(t string) (l mail.Line, err error) {
 	for c, letter := range classLetters {
-		if rest, ok := strings.CutPrefix(t, letter); ok && rest != "%" {
-			tenant, err = tokenText(rest)
-			return tenant, c, err
+		rest, ok := strings.CutPrefix(t, letter)
+		if !ok || rest == "%" {
+			continue
 		}
+		tenant, route, routed := strings.Cut(rest, "=")
+		l.Class = c
+		if l.Tenant, err = tokenText(tenant); err != nil || !routed {
+			return l, err
+		}
+		if l.Route, err = tokenText(route); l.Route == "" {
+			break
+		}
+		return l, err
 	}
-	return "", mail.Normal, fmt.Errorf("%q is no line", t)
+	return l, fmt.Errorf("%q is no line", t)
 }
 
 // token writes a text for use in a subject: dots become !, and what is neither
