@@ -127,6 +127,8 @@ func randomText(t *rapid.T, check, enum string) string {
 		return rapid.SampledFrom([]string{"nats://a.test:4222", "tls://[::1]:1"}).Draw(t, "nats")
 	case check == "field":
 		return rapid.SampledFrom([]string{"X-Tenant", "no", "#", "1e3"}).Draw(t, "field")
+	case check == "hours":
+		return rapid.SampledFrom([]string{"Mon-Fri 09:00-18:00 UTC", "00:00-12:00 Europe/Berlin"}).Draw(t, "hours")
 	case check == "tenant":
 		return rapid.SampledFrom([]string{"acme", "no", "1e3", "a@b+c", "x.y"}).Draw(t, "tenant")
 	case check == "node":

@@ -10,11 +10,12 @@ import (
 	"strings"
 
 	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/shaping"
 )
 
 // Tenant is one of those whose mail this is. One that is not listed has weight 1.
 type Tenant struct {
-	Weight int    `yaml:"weight" min:"1" max:"1000" doc:"Its part where the tenants' mail does not all go at once, against the others' weights. Default: 1."`
+	Weight int    `yaml:"weight" min:"1" max:"100" doc:"Its part where the tenants' mail does not all go at once, against the others' weights. Default: 1."`
 	Class  string `yaml:"class" enum:"high,normal,bulk" doc:"The class of its mail where neither the message nor its client says another. Default: normal."`
 }
 
@@ -59,15 +60,18 @@ func checkTenant(s string) error {
 	return nil
 }
 
-// Weights are those of the tenants that have one of their own.
-func (c *Config) Weights() map[string]int {
-	out := map[string]int{}
+// Shares are who gets how much where not all mail can go.
+func (c *Config) Shares() shaping.Shares {
+	s := shaping.Shares{High: int(c.Classes.High.Share)}
 	for name, t := range c.Tenants {
 		if t.Weight > 1 {
-			out[name] = t.Weight
+			if s.Tenants == nil {
+				s.Tenants = map[string]int{}
+			}
+			s.Tenants[name] = t.Weight
 		}
 	}
-	return out
+	return s
 }
 
 // TenantClasses are those of the tenants that have one of their own.
@@ -82,6 +86,9 @@ func (c *Config) TenantClasses() map[string]mail.Class {
 }
 
 func (l *loader) checkTenants(c *Config) {
+	for _, e := range shaping.CheckShares(c.Shares()) { // what its own rules have let through
+		l.fault(e.Field, e.What, e.Mend)
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.Tenants)) {
 		if err := checkTenant(name); err != nil {
 			l.fault(join("tenants", name), fmt.Sprintf("%q %s", name, err), "")

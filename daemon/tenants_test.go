@@ -19,24 +19,24 @@ tenants:
 classes: {high: {share: 20%}}
 `
 	c := mustParse(t, src)
-	if got := fmt.Sprint(c.Weights(), c.TenantClasses()); got != "map[acme:4] map[acme:bulk globex:normal]" {
+	if got := fmt.Sprint(c.Shares().Tenants, c.TenantClasses()); got != "map[acme:4] map[acme:bulk globex:normal]" {
 		t.Error(got)
 	}
 	if x := c.SMTP.Clients[0]; fmt.Sprint(x.From) != "[10.1.0.0/16 10.2.0.7/32]" || x.Tenant != "acme" || x.Class != "bulk" {
 		t.Errorf("%+v", x)
 	}
-	if c.Classes.High.Share != 20 {
-		t.Error(c.Classes.High.Share)
+	if s := c.Shares(); s.High != 20 || s.Weight("globex") != 1 {
+		t.Errorf("%+v", s)
 	}
 	if again := mustParse(t, printed(t, c)); printed(t, again) != printed(t, c) {
 		t.Error("it does not print as it reads")
 	}
 	c = mustParse(t, src, "TARISHI_CLASSES_HIGH_SHARE=35%", `TARISHI_TENANTS={globex: {weight: 2}}`,
 		`TARISHI_SMTP_CLIENTS=[{from: [10.0.0.1], tenant: globex}]`)
-	if c.Classes.High.Share != 35 || len(c.Tenants) != 1 || c.Weights()["globex"] != 2 || c.SMTP.Clients[0].Tenant != "globex" {
+	if s := c.Shares(); s.High != 35 || len(c.Tenants) != 1 || s.Weight("globex") != 2 || c.SMTP.Clients[0].Tenant != "globex" {
 		t.Errorf("of the environment: %v %v %v", c.Classes, c.Tenants, c.SMTP.Clients)
 	}
-	if c := mustParse(t, ""); c.Classes.High.Share != 0 || len(c.Weights()) != 0 || len(c.TenantClasses()) != 0 {
+	if c := mustParse(t, ""); !c.Shares().IsZero() || len(c.TenantClasses()) != 0 {
 		t.Errorf("without a word: %v %v", c.Classes, c.Tenants)
 	}
 }
@@ -45,7 +45,7 @@ func TestBadTenants(t *testing.T) {
 	for _, x := range []struct{ src, want string }{
 		{"tenants: {acme: {wieght: 4}}", `t.yaml:1: unknown key "wieght" in tenants.acme; did you mean "weight"?`},
 		{"tenants: {acme: {weight: 0}}", `t.yaml:1: tenants.acme.weight: 0 is too small; at least 1`},
-		{"tenants: {acme: {weight: 5000}}", `t.yaml:1: tenants.acme.weight: 5000 is too large; at most 1000`},
+		{"tenants: {acme: {weight: 500}}", `t.yaml:1: tenants.acme.weight: 500 is too large; at most 100`},
 		{"tenants: {acme: {class: hihg}}", `t.yaml:1: tenants.acme.class: "hihg" is not possible; did you mean "high"?`},
 		{"tenants:\n  \"a b\": {weight: 2}", `t.yaml:2: tenants.a b: "a b" is no name of a tenant: up to 64 letters, digits, dots, dashes, underscores, @ or +`},
 		{"classes: {high: {share: 20}}", `t.yaml:1: classes.high.share: "20" wants a share such as 20%`},

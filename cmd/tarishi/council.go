@@ -142,10 +142,10 @@ func (k *council) bringFile(ctx context.Context, op *scheduler.Operator) error {
 	if k.server == nil {
 		return nil
 	}
-	groups, rules := k.c.Groups(), k.c.Rules()
+	groups, rules, shares := k.c.Groups(), k.c.Rules(), k.c.Shares()
 	return op.SubmitFile(ctx, shaping.Change{
 		Op: shaping.OpFile, Author: "configuration", At: time.Now().UTC(), Node: k.node(),
-		Hash: shaping.FileHash(groups, rules, shaping.Shares{}), Destinations: groups, Rules: rules,
+		Hash: shaping.FileHash(groups, rules, shares), Destinations: groups, Rules: rules, Shares: shares,
 	})
 }
 

@@ -62,11 +62,23 @@ func (m mailHosts) MailHosts(ctx context.Context, d mail.Domain) (string, []deli
 	if err != nil {
 		return "", nil, noHosts(err)
 	}
-	out := make([]deliverer.Host, len(cs))
-	for i, c := range cs {
-		out[i] = deliverer.Host{Name: c.Host, Addrs: c.Addrs}
+	return dns.Site(hosts), allHosts(hosts, cs), nil
+}
+
+// allHosts are those that can be dialled, in order, and behind them the others of the
+// MX, without addresses: whose limits hold must not depend on which host's address
+// could be found today.
+func allHosts(hosts []dns.MailHost, dialled []dns.Candidate) []deliverer.Host {
+	out := make([]deliverer.Host, 0, len(hosts))
+	for _, c := range dialled {
+		out = append(out, deliverer.Host{Name: c.Host, Addrs: c.Addrs})
 	}
-	return dns.Site(hosts), out, nil
+	for _, h := range hosts {
+		if !slices.ContainsFunc(dialled, func(c dns.Candidate) bool { return c.Host == h.Host }) {
+			out = append(out, deliverer.Host{Name: h.Host})
+		}
+	}
+	return out
 }
 
 func noHosts(err error) error {
