@@ -197,6 +197,7 @@ type LaneName struct {
 	Source        string                 `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
 	Tenant        string                 `protobuf:"bytes,4,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	Kind          uint32                 `protobuf:"varint,5,opt,name=kind,proto3" json:"kind,omitempty"`
+	Class         uint32                 `protobuf:"varint,6,opt,name=class,proto3" json:"class,omitempty"` // 0 normal, 1 high, 2 bulk
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -262,6 +263,13 @@ func (x *LaneName) GetTenant() string {
 func (x *LaneName) GetKind() uint32 {
 	if x != nil {
 		return x.Kind
+	}
+	return 0
+}
+
+func (x *LaneName) GetClass() uint32 {
+	if x != nil {
+		return x.Class
 	}
 	return 0
 }
@@ -1627,13 +1635,14 @@ const file_proto_scheduler_proto_rawDesc = "" +
 	"\x04call\x18\t \x01(\v2\x18.tarishi.v1.OperatorCallR\x04call\"G\n" +
 	"\tLaneTable\x12\x12\n" +
 	"\x04anew\x18\x01 \x01(\bR\x04anew\x12&\n" +
-	"\x03add\x18\x02 \x03(\v2\x14.tarishi.v1.LaneNameR\x03add\"\x84\x01\n" +
+	"\x03add\x18\x02 \x03(\v2\x14.tarishi.v1.LaneNameR\x03add\"\x9a\x01\n" +
 	"\bLaneName\x12 \n" +
 	"\vdestination\x18\x01 \x01(\tR\vdestination\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
 	"\x06source\x18\x03 \x01(\tR\x06source\x12\x16\n" +
 	"\x06tenant\x18\x04 \x01(\tR\x06tenant\x12\x12\n" +
-	"\x04kind\x18\x05 \x01(\rR\x04kind\"T\n" +
+	"\x04kind\x18\x05 \x01(\rR\x04kind\x12\x14\n" +
+	"\x05class\x18\x06 \x01(\rR\x05class\"T\n" +
 	"\bNodeOpen\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x18\n" +

@@ -210,7 +210,7 @@ func jitter(d time.Duration) time.Duration { return rand.N(d) }
 // Run keeps the session until ctx ends.
 func (c *Client) Run(ctx context.Context) error {
 	r := &runner{c: c, dialled: make(chan dialResult, 1), find: finder{peers: c.o.Peers}}
-	r.ctx, r.cancel = context.WithCancel(ctx)
+	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx)) // it says goodbye after ctx has ended
 	r.timer = time.NewTimer(0)
 	defer r.end()
 	for {

@@ -41,6 +41,7 @@ type stream struct {
 	seen   uint64 // number of the last frame worked in
 	behind int64
 	busy   bool
+	left   bool // goodbye was said on it
 }
 
 type streamState int
@@ -91,7 +92,7 @@ func (r *runner) step(x int64) {
 		switch {
 		case s.state != streamReady && x-s.opened > int64(opening), s.state == streamReady && s.owed && x-s.heard > int64(silence):
 			r.hangUp(errSilent)
-		case s.state == streamReady && x >= r.beatAt():
+		case s.state == streamReady && !s.left && x >= r.beatAt():
 			r.beat(x)
 		}
 	}
@@ -107,7 +108,7 @@ func (r *runner) wait(x int64) time.Duration {
 	if u := r.c.until.Load(); u != 0 {
 		at = min(at, u)
 	}
-	if s := r.s; s != nil && s.state == streamReady {
+	if s := r.s; s != nil && s.state == streamReady && !s.left {
 		at = min(at, r.beatAt())
 	}
 	if r.s == nil && !r.dialing {
@@ -288,26 +289,4 @@ func (r *runner) hangUp(err error) {
 		r.redial += int64(r.find.failed())
 	}
 	r.c.o.Log.Debug("stream to a scheduler ended", "addr", s.where, "err", err)
-}
-
-// end says goodbye: what was not used goes back at once, and the session is over
-// when nothing is held any more.
-func (r *runner) end() {
-	r.timer.Stop()
-	if s := r.s; s != nil && s.state == streamReady {
-		f := r.c.compose(r.c.o.Clock())
-		r.send(f)
-		if r.s != nil && r.c.empty() {
-			r.send(&nodeFrame{bye: true})
-		}
-	}
-	r.hangUp(context.Canceled)
-	r.cancel()
-	if r.dialing {
-		if d := <-r.dialled; d.link != nil {
-			d.link.Close()
-		}
-	}
-	r.wg.Wait()
-	r.c.drop("the client has ended")
 }

@@ -260,12 +260,19 @@ func TestOneProcess(t *testing.T) {
 		c := NewClient(ClientOptions{Node: "one", Params: DefaultParams(), Clock: ck.now, Parts: true, Peers: Peers{Local: s}})
 		go func() { done <- c.Run(ctx) }()
 		time.Sleep(time.Second)
+		if c.Live() {
+			t.Error("it works before anybody has said what limits there are")
+		}
+		if err := NewOperator(Peers{Local: s}, nil).SubmitFile(ctx, noLimits("one")); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Second)
 		if !c.Live() {
-			t.Fatal("no session")
+			t.Error("no session")
 		}
 		p, err := NewOperator(Peers{Local: s}, nil).Change(ctx, shaping.Change{Op: shaping.OpSet, Rule: &shaping.Rule{To: "a.test", Messages: perWindow(2, time.Minute)}}, nil)
-		if err != nil || p.Version != 1 {
-			t.Fatal(p, err)
+		if err != nil || p.Version != 2 {
+			t.Error(p, err)
 		}
 		h := c.Lane(laneTo("a.test"))
 		h.Want(3, 3, 1)

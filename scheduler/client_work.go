@@ -3,7 +3,6 @@ package scheduler
 import (
 	"container/heap"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -225,14 +224,4 @@ func (c *Client) connected(where string, term uint64, yes bool) {
 		c.stats.Term = term
 	}
 	c.mu.Unlock()
-}
-
-// empty tells whether nothing is held.
-func (c *Client) empty() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.slots) == 0 && !slices.ContainsFunc(c.active, func(ln *clientLane) bool {
-		n, _ := c.h.InHand(ln.Lane, c.o.Clock())
-		return n > 0
-	})
 }

@@ -102,7 +102,7 @@ func (l *Leader) bind(ln *lane, now Time) {
 
 // hash is of what mostly tells lanes apart.
 func (l *Leader) hash(key *Lane) uint64 {
-	h := maphash.String(l.seed, key.Dest.Key) + uint64(key.Kind)
+	h := maphash.String(l.seed, key.Dest.Key) + uint64(key.Kind) + uint64(key.Class)<<8
 	for _, s := range [...]string{key.Tenant, key.Source} {
 		if h *= 0x9e3779b97f4a7c15; s != "" {
 			h += maphash.String(l.seed, s)

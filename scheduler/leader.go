@@ -169,5 +169,5 @@ func (l *Leader) Drain(now Time) bool {
 		l.forgetWants()
 		l.checked = 0
 	}
-	return len(l.flights) == 0 && len(l.pool) == 0 && len(l.dirty) == 0
+	return len(l.flights) == 0 && len(l.pool) == 0 && len(l.dirty) == 0 && len(l.leavers) == 0
 }

@@ -33,6 +33,10 @@ func newOffice(t testing.TB, sessions int, changes ...*shaping.Change) *office {
 	d := &office{t: t, p: DefaultParams(), now: 1000 * Second}
 	d.f = NewFSM(d.p)
 	d.lead()
+	if len(changes) == 0 {
+		none := noLimits("n")
+		d.change(&none)
+	}
 	for _, c := range changes {
 		d.change(c)
 	}

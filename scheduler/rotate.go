@@ -73,12 +73,18 @@ func (l *Leader) rotate(now Time) {
 
 func (l *Leader) rotateOne(c *slotCounter, now Time) {
 	coming := c.ending + c.resting // somebody of the queue gets these soon
+	defer func() {
+		for _, w := range c.waiting {
+			w.ln.soon = 0
+		}
+	}()
 	for i := range c.waiting {
 		w := c.poorest(i)
 		if !w.told && w.from+Second < now {
 			l.tellSlot(w, fmt.Sprintf("all %d connections are in use (%s)", c.max, c.name))
 		}
 		if i < coming || c.room() {
+			w.ln.soon++
 			continue
 		}
 		var most *slot
@@ -93,11 +99,11 @@ func (l *Leader) rotateOne(c *slotCounter, now Time) {
 	}
 }
 
-// yields tells whether x's holder has more than w's: of two lanes the lanes count, in
-// one lane the sessions.
+// yields tells whether x's holder has more than w's, with what that one gets soon: of
+// two lanes the lanes count, in one lane the sessions.
 func (x *slot) yields(w *slotWant) bool {
 	if x.ln != w.ln {
-		return x.ln.held-x.ln.ending > w.ln.held
+		return x.ln.held-x.ln.ending > w.ln.held+w.ln.soon
 	}
 	return x.want.held-x.want.ending > w.held
 }

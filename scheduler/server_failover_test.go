@@ -148,7 +148,7 @@ func TestFileIsSubmitted(t *testing.T) {
 		for _, x := range []struct {
 			c       shaping.Change
 			version uint64
-		}{{file("h1", 3), 1}, {file("h2", 4), 2}, {file("h2", 4), 2}} {
+		}{{file("h1", 3), 2}, {file("h2", 4), 3}, {file("h2", 4), 3}} {
 			if err := op.SubmitFile(ctx, x.c); err != nil {
 				t.Fatal(err)
 			}

@@ -256,6 +256,7 @@ func (r *reign) cycle(events []frameFrom) time.Duration {
 	}
 	pause := restTurn
 	lag := 0
+	var left []SessionID
 	for _, n := range r.sessions {
 		pause = min(pause, idleTurn)
 		if n.busy {
@@ -264,6 +265,10 @@ func (r *reign) cycle(events []frameFrom) time.Duration {
 		n.recall(now)
 		if n.behind > lagging {
 			lag++
+		}
+		if n.parted() {
+			touched[n] = true
+			left = append(left, n.id)
 		}
 	}
 	if 2*lag > len(r.sessions) {
@@ -280,6 +285,9 @@ func (r *reign) cycle(events []frameFrom) time.Duration {
 		if all || touched[n] {
 			sessions = append(sessions, n)
 		}
+	}
+	for _, id := range left {
+		delete(r.sessions, id)
 	}
 	st.mu.Unlock()
 

@@ -105,7 +105,7 @@ type bookState struct {
 
 // bookModel is that register: it counts its changes, and no two set the same value.
 var bookModel = porcupine.Model{
-	Init: func() any { return bookState{} },
+	Init: func() any { return bookState{version: 1} }, // a file without limits
 	Step: func(state, input, output any) (bool, any) {
 		s, o, out := state.(bookState), input.(bookOp), output.(bookState)
 		if o.set == 0 {

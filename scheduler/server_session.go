@@ -20,12 +20,13 @@ type sessionStream struct {
 	once sync.Once
 
 	// The reign's, under State.mu:
-	conn   uint64
-	hello  bool // said, and taken
-	busy   bool
-	idled  bool // its lease left it no time for anything: what it wanted was dropped
-	behind Time
-	lease  Time
+	conn    uint64
+	hello   bool // said, and taken
+	leaving bool // said goodbye, and is told when the log has it
+	busy    bool
+	idled   bool // its lease left it no time for anything: what it wanted was dropped
+	behind  Time
+	lease   Time
 
 	mu      sync.Mutex // between the reign and the goroutine that writes
 	next    leaderFrame
@@ -56,9 +57,8 @@ func (r *reign) handle(e frameFrom, now Time) {
 		n.greet(f, now)
 	case !n.hello: // the stream's goroutine lets nothing else through before
 	case f.bye:
+		n.leaving = true
 		r.leader.Bye(now, n.id)
-		delete(r.sessions, n.id)
-		n.close()
 	case f.beat != nil:
 		b := *f.beat
 		b.Session, b.Conn = n.id, n.conn
@@ -95,22 +95,29 @@ func (n *sessionStream) greet(f *nodeFrame, now Time) {
 	}
 	n.hello, n.busy = true, true
 	r.sessions[n.id] = n
-	if len(h.Parts) > 0 { // its first beat says so; a turn before that would take them away
-		r.leader.sessions[n.id].drains = true
-	}
 	n.mu.Lock()
 	n.sum = f.hello.sum
 	n.mu.Unlock()
 	n.answer(f.sent, 0)
 }
 
+// parted tells a node that has said goodbye that its session is over: the log says so,
+// and no later leader waits for it. The caller holds State.mu.
+func (n *sessionStream) parted() bool {
+	if !n.leaving || n.r.leader.Knows(n.id) {
+		return false
+	}
+	n.mu.Lock()
+	n.next.gone = true
+	n.mu.Unlock()
+	return true
+}
+
 // recall has the node say again what it wants once its lease leaves time for it: the
 // leader drops what is wanted by others. The caller holds State.mu.
 func (n *sessionStream) recall(now Time) {
-	s := n.r.leader.sessions[n.id]
 	switch {
-	case s == nil:
-	case !n.r.leader.able(s, now):
+	case !n.r.leader.Able(n.id, now):
 		n.idled = true
 	case n.idled:
 		n.idled = false

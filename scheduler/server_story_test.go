@@ -150,17 +150,17 @@ func TestOperator(t *testing.T) {
 		c := w.client("d1")
 		w.eventually(time.Second, "a session", c.Live)
 		p := w.set(shaping.Rule{To: "a.test", Messages: perWindow(5, time.Minute)})
-		if p.Version != 1 || p.InForce.IsZero() {
+		if p.Version != 2 || p.InForce.IsZero() {
 			t.Errorf("%+v", p)
 		}
-		if got := c.Rules().Version(); got != 1 {
+		if got := c.Rules().Version(); got != 2 {
 			t.Errorf("the session works by version %d", got)
 		}
 		op := w.operator("op")
 		ctx, cancel := context.WithTimeout(w.ctx, 10*time.Second)
 		defer cancel()
 		b, err := op.Book(ctx)
-		if err != nil || b.Version != 1 || len(b.Set) != 1 || len(b.History) != 1 || b.History[0].Author != "test" {
+		if err != nil || b.Version != 2 || len(b.Set) != 1 || len(b.History) != 2 || b.History[1].Author != "test" {
 			t.Errorf("book: %+v, %v", b, err)
 		}
 		_, err = op.Change(ctx, shaping.Change{Op: shaping.OpUnset, To: "b.test"}, nil)
@@ -169,7 +169,7 @@ func TestOperator(t *testing.T) {
 			t.Errorf("unset of nothing: %v", err)
 		}
 		s, err := op.Sessions(ctx)
-		if err != nil || len(s) != 1 || s[0].Node != "d1" || !s[0].Connected || s[0].Version != 1 || s[0].Lease < 25*time.Second {
+		if err != nil || len(s) != 1 || s[0].Node != "d1" || !s[0].Connected || s[0].Version != 2 || s[0].Lease < 25*time.Second {
 			t.Errorf("sessions: %+v, %v", s, err)
 		}
 		h := c.Lane(laneTo("a.test"))

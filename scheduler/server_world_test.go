@@ -103,8 +103,16 @@ func inWorld(t *testing.T, seed uint64, f func(w *world)) {
 			}
 			w.run.Wait()
 		}()
+		if err := w.operator("op").SubmitFile(w.ctx, noLimits("s1")); err != nil {
+			t.Fatal(err)
+		}
 		f(w)
 	})
+}
+
+// noLimits is the file of a node that has none. Nobody works before one is brought.
+func noLimits(node string) shaping.Change {
+	return shaping.Change{Op: shaping.OpFile, Node: node, Hash: "none"}
 }
 
 func (w *world) log(who string) *slog.Logger {

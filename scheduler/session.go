@@ -63,9 +63,16 @@ func (l *Leader) Hello(now Time, h Hello) bool {
 // renew prolongs the lease of a session that works by the rules in force; one that
 // does not take them lapses, so that a change comes into force in any case.
 //
+// Nor does anybody get one before there are any rules: each scheduler brings those of
+// its configuration file, be it none, and a deliverer that is there first must not
+// take that for leave to send without limits.
+//
 // A lease never goes beyond what the log says: a leader that comes after this one
 // waits as long for those it does not hear of.
 func (l *Leader) renew(s *session, now Time) {
+	if l.version == 0 {
+		return
+	}
 	if s.version == l.version || l.p.broken == forceEarly {
 		lasted := l.lasts(s, now)
 		// The log's bound may be of before a long stop. What is over is no promise: it
@@ -115,10 +122,15 @@ func (l *Leader) lasts(s *session, now Time) bool {
 	return s.heard && !s.over && !s.cut && s.promised-now > l.p.Quit
 }
 
-// able tells whether the session may be given something in a lane now.
-func (l *Leader) able(s *session, now Time) bool {
-	return l.lasts(s, now) && s.version == l.version
+// Able tells whether a session works by the rules in force, with time to make use of
+// what it is given; of one that does not, the leader drops what it wants.
+func (l *Leader) Able(id SessionID, now Time) bool {
+	s := l.sessions[id]
+	return s != nil && l.lasts(s, now) && s.version == l.version
 }
+
+// Knows tells whether the log has the session still, or will have.
+func (l *Leader) Knows(id SessionID) bool { return l.sessions[id] != nil }
 
 // live finds a session that has said Hello.
 func (l *Leader) live(id SessionID) *session {

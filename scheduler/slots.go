@@ -34,6 +34,7 @@ type slotLane struct {
 	counters []*slotCounter
 	held     int
 	ending   int
+	soon     int // slots that its wants are the next to get; during rotateOne
 	wants    []*slotWant
 	shut     string
 }
@@ -71,7 +72,7 @@ type slotShare struct {
 	resting   int  // closed a moment ago: a leader that comes now has to count them
 	want      int  // to be written next
 	marked    bool // in slotDesk.write
-	free      Time // when one was last closed
+	free      Time // when one was last closed, or the share was made: it may be wanted still
 }
 
 // slotDesk is all of it.

@@ -47,6 +47,7 @@ func (l *Leader) unhold(s *session, now Time) {
 			continue
 		}
 		h.c.unheard -= h.committed
+		h.free = now // it may want again what it had
 		l.look(h.c)
 		for range h.committed - h.held {
 			l.rest(now, s, h.c)
@@ -201,10 +202,14 @@ func (l *Leader) slotRecords(c *Command) []*slotShare {
 	return out
 }
 
-// slotsCommitted: the log says so now.
-func (l *Leader) slotsCommitted(written []*slotShare) {
+// slotsCommitted: the log says so now. Whoever asked gets its slots in the next Turn,
+// or in one to come, when its lease is renewed: until then the share is not idle.
+func (l *Leader) slotsCommitted(written []*slotShare, now Time) {
 	for _, h := range written {
 		if !h.s.over {
+			if h.asked > h.committed {
+				h.free = now
+			}
 			h.committed = h.asked
 		}
 		h.asked = -1

@@ -222,7 +222,7 @@ func (l *Leader) Committed(now Time, c *Command) {
 			delete(l.forgetting, c.Recs[i].ID)
 		}
 	}
-	l.slotsCommitted(f.slots)
+	l.slotsCommitted(f.slots, now)
 	for _, id := range c.Leaves {
 		l.removed(id)
 	}

@@ -1,6 +1,9 @@
 package scheduler
 
-import "github.com/tarishi/tarishi/shaping"
+import (
+	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/shaping"
+)
 
 // Time is cluster time in nanoseconds: the clock of the leader of a term. It never
 // goes back within a term, and at a change of leader it may fall behind but never
@@ -31,6 +34,7 @@ type Lane struct {
 	Dest   shaping.Destination
 	Source string
 	Tenant string
+	Class  mail.Class // of a Connection always the zero one: mail of all classes shares connections
 	Kind   Kind
 }
 

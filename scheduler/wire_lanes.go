@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/proto"
 	"github.com/tarishi/tarishi/shaping"
 )
@@ -40,7 +41,7 @@ func (w *laneWriter) number(l Lane) uint32 {
 		w.fresh = &proto.LaneTable{}
 	}
 	w.fresh.Add = append(w.fresh.Add, &proto.LaneName{Destination: l.Dest.Key, Name: l.Dest.Name,
-		Source: l.Source, Tenant: l.Tenant, Kind: uint32(l.Kind)})
+		Source: l.Source, Tenant: l.Tenant, Class: uint32(l.Class), Kind: uint32(l.Kind)})
 	return n
 }
 
@@ -63,7 +64,7 @@ func (r *laneReader) take(t *proto.LaneTable) error {
 			return malformed("more than %d lanes", len(r.lanes))
 		}
 		r.lanes = append(r.lanes, Lane{Dest: shaping.Destination{Key: n.Destination, Name: n.Name},
-			Source: n.Source, Tenant: n.Tenant, Kind: Kind(n.Kind)})
+			Source: n.Source, Tenant: n.Tenant, Class: mail.Class(min(n.Class, 255)).Known(), Kind: Kind(n.Kind)})
 	}
 	return nil
 }

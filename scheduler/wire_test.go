@@ -15,6 +15,7 @@ import (
 	pb "google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
+	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/proto"
 	"github.com/tarishi/tarishi/shaping"
 )
@@ -23,7 +24,7 @@ func genLane(t *rapid.T) Lane {
 	return Lane{Dest: shaping.Destination{Key: rapid.SampledFrom([]string{"domain:a.test", "site:mx1.b.test,mx2.b.test", "name:google"}).Draw(t, "key"),
 		Name: rapid.SampledFrom([]string{"", "google"}).Draw(t, "name")},
 		Source: rapid.SampledFrom([]string{"", "192.0.2.1"}).Draw(t, "source"), Tenant: rapid.StringN(0, 5, 10).Draw(t, "tenant"),
-		Kind: Kind(rapid.IntRange(0, 1).Draw(t, "kind"))}
+		Class: mail.Class(rapid.IntRange(0, 2).Draw(t, "class")), Kind: Kind(rapid.IntRange(0, 1).Draw(t, "kind"))}
 }
 
 func some[T any](t *rapid.T, name string, gen func(*rapid.T) T) []T {
