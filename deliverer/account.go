@@ -118,7 +118,7 @@ const suspendedLook = time.Minute
 
 // binds tells whether a lane of a is bound by more than the process's own rules.
 func (a *account) binds(l *lane) bool {
-	return a != nil && (a.slots != nil || a.dials != nil || a.limits.Suspended || l.limited())
+	return a != nil && (a.slots != nil || a.dials != nil || a.limits.Suspended || a.limits.Tenants || l.limited())
 }
 
 // coming is how many carriers are on their way to a connection.

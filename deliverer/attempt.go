@@ -262,7 +262,7 @@ func causeText(err error) string {
 func (c *carrier) reconnect(ctx context.Context, l *lane, a *attempt) bool {
 	d := c.d
 	status, fail := mail.Deferred, (*failure)(nil)
-	where, err := d.hosts(ctx, l.dest)
+	where, err := l.hosts(ctx, d)
 	var no *NoHosts
 	switch {
 	case errors.As(err, &no):

@@ -99,7 +99,7 @@ type Deliverer struct {
 	met metrics
 
 	mu       sync.Mutex // guards all below, lanes and paths too; never held across I/O
-	lanes    map[mail.Domain]*lane
+	lanes    map[laneKey]*lane
 	paths    map[pathKey]*path
 	accounts map[shaping.Destination]*account
 	limited  map[*account]struct{} // those that something binds
@@ -134,7 +134,7 @@ func New(c Config) (*Deliverer, error) {
 	c.setDefaults()
 	return &Deliverer{
 		c:        c,
-		lanes:    map[mail.Domain]*lane{},
+		lanes:    map[laneKey]*lane{},
 		paths:    map[pathKey]*path{},
 		accounts: map[shaping.Destination]*account{},
 		limited:  map[*account]struct{}{},

@@ -131,7 +131,7 @@ func (d *Deliverer) take(jobs []Job, waited bool) {
 		}
 		d.hand++
 		d.bytes += h.bytes
-		l := d.lane(env.Destination)
+		l := d.laneOf(env)
 		q := l.line(env.Message.Tenant, env.Message.Class)
 		d.settleLine(q, now)
 		q.lively = now
@@ -231,10 +231,10 @@ func (l *lane) depth(now time.Time) int {
 	return 2*free + l.rate.recent(now)/4
 }
 
-// limited tells whether some of its mail needs permits.
+// limited tells whether some of its mail needs permits, or is held.
 func (l *lane) limited() bool {
 	for _, q := range l.lines {
-		if q.purse.limited() {
+		if p := q.purse; p.limited() || p != nil && !p.until.IsZero() {
 			return true
 		}
 	}
@@ -255,7 +255,7 @@ func (d *Deliverer) room(line mail.Line) int {
 		return 0
 	}
 	space := d.c.HandJobs - d.hand
-	l := d.lanes[line.Destination]
+	l := d.lanes[laneKey{line.Destination, d.c.Routes.known(line.Route)}]
 	if l == nil {
 		n := 2 * d.c.Rules.For(line.Destination).Connections
 		if d.c.Scheduler != nil {

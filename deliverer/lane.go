@@ -1,6 +1,7 @@
 package deliverer
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -8,10 +9,16 @@ import (
 	"github.com/tarishi/tarishi/shaping"
 )
 
-// lane is the lines of one destination domain: what waits in memory for a
+// laneKey tells lanes apart.
+type laneKey struct {
+	dest  mail.Domain
+	route string // by which a reply has sent it; empty: the usual way
+}
+
+// lane is the lines of one destination domain, by one way: what waits in memory for a
 // connection. Guarded by Deliverer.mu.
 type lane struct {
-	dest  mail.Domain
+	laneKey
 	limit shaping.Limit
 
 	lines []*line // one a tenant and class, taken in turn
@@ -68,14 +75,32 @@ func (l *lane) takeAll(to []held) []held {
 	return to
 }
 
-// lane returns the lane of a domain, made when needed. With mu held.
-func (d *Deliverer) lane(dest mail.Domain) *lane {
-	l := d.lanes[dest]
+// laneOf returns the lane of a delivery, made when needed. With mu held.
+func (d *Deliverer) laneOf(env *mail.Delivery) *lane {
+	k := laneKey{env.Destination, d.c.Routes.known(env.Route)}
+	l := d.lanes[k]
 	if l == nil {
-		l = &lane{dest: dest, limit: d.c.Rules.For(dest)}
-		d.lanes[dest] = l
+		l = &lane{laneKey: k, limit: d.c.Rules.For(k.dest)}
+		d.lanes[k] = l
 	}
 	return l
+}
+
+// hosts finds out where mail of l goes.
+func (l *lane) hosts(ctx context.Context, d *Deliverer) (hosting, error) {
+	if l.route == "" {
+		return d.hosts(ctx, l.dest)
+	}
+	r := d.c.Routes.named[l.route]
+	return hosting{site: "route " + l.route + " " + string(l.dest), targets: []target{r.target}}, nil
+}
+
+// destination is whose limits bind it at these hosts.
+func (l *lane) destination(d *Deliverer, mx []string) shaping.Destination {
+	if l.route != "" {
+		return shaping.ByRoute(l.route)
+	}
+	return d.c.Scheduler.Destination(l.dest, mx)
 }
 
 // shut tells whether nothing may start now because no host answers, and until when.

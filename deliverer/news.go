@@ -198,7 +198,7 @@ func (d *Deliverer) applyRules(now time.Time) {
 		if p == nil {
 			continue
 		}
-		if d.c.Scheduler.Destination(l.dest, p.mx) == p.to {
+		if l.destination(d, p.mx) == p.to {
 			d.settleLane(l, now)
 			continue
 		}

@@ -11,7 +11,7 @@ import (
 // stands, nothing has been started. false: it has left.
 func (c *carrier) open() bool {
 	d, l := c.d, c.lane
-	where, err := d.hosts(d.soft, l.dest)
+	where, err := l.hosts(d.soft, d)
 	if err != nil {
 		c.noHosts(err)
 		return false

@@ -355,7 +355,7 @@ func TestEachAddressDialledIsAsked(t *testing.T) {
 	l.Close()
 	d.mu.Lock()
 	d.keepUp(time.Now())
-	p := d.join(&lane{dest: "there.test"}, "x", nil)
+	p := d.join(&lane{laneKey: laneKey{dest: "there.test"}}, "x", nil)
 	d.mu.Unlock()
 	c := &carrier{d: d, path: p}
 	p.account.dials.Want(5, 0, 0)

@@ -82,7 +82,7 @@ func (l *lane) leave() {
 func (d *Deliverer) join(l *lane, site string, mx []string) *path {
 	k := pathKey{site: site}
 	if d.c.Scheduler != nil {
-		k.to = d.c.Scheduler.Destination(l.dest, mx)
+		k.to = l.destination(d, mx)
 	}
 	p := d.paths[k]
 	if p == nil {

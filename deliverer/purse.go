@@ -137,7 +137,7 @@ func (d *Deliverer) tell(p *purse, now time.Time) {
 		return
 	}
 	var w want
-	if !d.stopping && !p.account.limits.Suspended {
+	if !d.stopping && !p.suspended {
 		able := p.able(now)
 		w.n = min(p.jobs, able)
 		if len(p.asking) > 0 {

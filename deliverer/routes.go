@@ -12,27 +12,35 @@ import (
 
 // Route sends the mail of the domains its pattern names to one host instead of
 // their MX. The operator named the host, so it may be on loopback or in a private
-// network, where an MX record may not lead.
+// network, where an MX record may not lead. By its name a reply may have a single
+// delivery sent that way.
 type Route struct {
-	To  string // "example.net", "*.example.net", "*"
-	Via string // "host:port", or "lmtp:host:port" (RFC 2033)
+	Name string // empty: replies do not use it
+	To   string // "example.net", "*.example.net", "*"; empty: replies alone use it
+	Via  string // "host:port", or "lmtp:host:port" (RFC 2033)
 }
 
 // Routes is a set of routes; the most specific one wins. Safe for concurrent use.
 // The nil Routes is empty.
 type Routes struct {
-	by shaping.Patterns[*route]
+	by    shaping.Patterns[*route]
+	named map[string]*route
 }
 
 type route struct{ target target }
 
 // NewRoutes checks the routes. The error names the route and the mend.
 func NewRoutes(routes []Route) (*Routes, error) {
-	rs := &Routes{}
+	rs := &Routes{named: map[string]*route{}}
 	for i, r := range routes {
 		t, err := parseVia(r.Via)
-		if err == nil {
+		if err == nil && (r.To != "" || r.Name == "") {
 			err = rs.by.Add(r.To, &route{target: t})
+		}
+		if _, twice := rs.named[r.Name]; err == nil && r.Name != "" {
+			if rs.named[r.Name] = (&route{target: t}); twice {
+				err = fmt.Errorf("there are two routes %q", r.Name)
+			}
 		}
 		if err != nil {
 			return nil, fmt.Errorf("route %d (to %q): %w", i+1, r.To, err)
@@ -47,6 +55,15 @@ func (rs *Routes) For(d mail.Domain) (*route, bool) {
 		return nil, false
 	}
 	return rs.by.For(d)
+}
+
+// known is name, or empty where no route is called that any more: the mail goes the
+// usual way then.
+func (rs *Routes) known(name string) string {
+	if rs == nil || rs.named[name] == nil {
+		return ""
+	}
+	return name
 }
 
 func parseVia(via string) (target, error) {

@@ -53,7 +53,7 @@ func (d *Deliverer) sweep(now time.Time) time.Duration {
 		next = tick
 	}
 	d.cutLeases(now)
-	for dest, l := range d.lanes {
+	for k, l := range d.lanes {
 		if l.len() > 0 {
 			back = d.overdue(l, now, back)
 			d.wake(l, now, true)
@@ -65,7 +65,7 @@ func (d *Deliverer) sweep(now time.Time) time.Duration {
 		l.prune(now)
 		if l.len() == 0 && l.busy == 0 && l.opening == 0 && now.Sub(l.lively) >= quiet && !l.probing() && !l.waitsElsewhere(now) {
 			l.leave()
-			delete(d.lanes, dest)
+			delete(d.lanes, k)
 		}
 	}
 	for _, p := range d.paths {
@@ -152,7 +152,7 @@ func (q *line) bear(now time.Time, patience time.Duration) {
 // With mu held.
 func (d *Deliverer) tend(a *account, now time.Time) (kick bool) {
 	next := quiet
-	free := a.slots == nil && a.dials == nil && !a.limits.Suspended
+	free := a.slots == nil && a.dials == nil && !a.limits.Suspended && !a.limits.Tenants
 	for tenant, p := range a.purses {
 		if !p.until.IsZero() && !now.Add(lead).Before(p.until) {
 			if p.suspended {
@@ -185,7 +185,7 @@ func (d *Deliverer) tend(a *account, now time.Time) (kick bool) {
 			kick = d.serve(p, now) || kick
 		}
 		d.tell(p, now)
-		free = free && !p.limited()
+		free = free && !p.limited() && p.until.IsZero()
 		if p.lines == 0 && p.urgent == 0 && !p.held(now) {
 			if p.limited() {
 				p.permits.Want(0, 0, 0)

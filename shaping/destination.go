@@ -17,6 +17,10 @@ type Destination struct {
 	Name string `json:"name,omitempty"` // the named destination whose rules hold where a domain: has none; else empty
 }
 
+// ByRoute is whom mail is about that a reply has sent by a route of the
+// configuration: what it is sent counts together, and not with the domain's own hosts.
+func ByRoute(name string) Destination { return Destination{Key: "route:" + name} }
+
 // String is the destination as people are shown it.
 func (d Destination) String() string {
 	_, s, _ := strings.Cut(d.Key, ":")

@@ -33,7 +33,7 @@ const maxWord = 300
 // Check says what is wrong with the trigger, if anything.
 func (t *Trigger) Check() error {
 	kind, rest, _ := strings.Cut(t.To.Key, ":")
-	if kind != "name" && kind != "domain" && kind != "site" || rest == "" {
+	if kind != "name" && kind != "domain" && kind != "site" && kind != "route" || rest == "" {
 		return refuse("to", fmt.Sprintf("%q is no destination", t.To.Key), "write a domain, or the name of a destination that is defined")
 	}
 	for _, x := range []struct{ field, s string }{{"to", t.To.Key}, {"to", t.To.Name}, {"source", t.Source}, {"tenant", t.Tenant}, {"rule", t.Rule}, {"cause", t.Cause}} {
