@@ -23,6 +23,12 @@ func (q *Queue) Drain(ctx context.Context, room func(mail.Line) int, take func(*
 		began := time.Now()
 		next := q.lanes.ripen(began)
 		read, err := d.pass(ctx)
+		if err == nil {
+			var again time.Time
+			if again, err = d.look(ctx); !again.IsZero() && (next.IsZero() || again.Before(next)) {
+				next = again
+			}
+		}
 		if err != nil && ctx.Err() == nil {
 			q.log.Warn("reading WAIT failed, trying again", "error", err)
 		}
@@ -85,6 +91,10 @@ type drainer struct {
 	// some line counted more in the last pass than was found
 	missed bool
 	moved  bool // something is on its way to its own line
+
+	looking bool      // what is read now is overdue
+	looked  time.Time // when that was done last
+	late    []*record // what has been handed over so and may be in hand still
 	// In a cluster: what the sweep is about to hand over, and how much of which line.
 	gathered []stored
 	asked    map[mail.Line]int
@@ -184,17 +194,29 @@ func (d *drainer) dueSlot(li *line) (*slot, *slotReader) {
 		if s.count-s.taken <= 0 {
 			continue
 		}
-		if s.reader == nil {
-			s.reader = d.q.newReader(1, s.subject())
-			s.reader.headers = d.q.team != nil // see handShared
-			s.reader.open = &d.open
-		} else if s.reader.again < s.reader.next {
-			s.reader.rewind()
-		}
-		s.reader.leader = d.q.team != nil && s.count-s.taken <= leaderRead
-		return s, s.reader
+		return s, d.readerLocked(s)
 	}
 	return nil, nil
+}
+
+func (d *drainer) readerOf(s *slot) *slotReader {
+	d.q.lanes.mu.Lock()
+	defer d.q.lanes.mu.Unlock()
+	return d.readerLocked(s)
+}
+
+// readerLocked returns the reader of a slot, ready for what comes next. The caller
+// holds lanes.mu.
+func (d *drainer) readerLocked(s *slot) *slotReader {
+	if s.reader == nil {
+		s.reader = d.q.newReader(1, s.subject())
+		s.reader.headers = d.q.team != nil // see handShared
+		s.reader.open = &d.open
+	} else if s.reader.again < s.reader.next {
+		s.reader.rewind()
+	}
+	s.reader.leader = d.q.team != nil && s.count-s.taken <= leaderRead
+	return s.reader
 }
 
 // leaderRead is up to how many records are worth no consumer in a cluster, where
@@ -247,7 +269,11 @@ func (d *drainer) handRecord(r *record, m stored) bool {
 		d.q.claims.shelve(r)
 		return false
 	}
+	if d.looking {
+		d.late = append(d.late, r)
+	}
 	for _, j := range js {
+		j.overdue = d.looking
 		if d.misplaced(j) {
 			j.Wait(j.Delivery, nil)
 			d.moved = true

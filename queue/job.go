@@ -24,6 +24,8 @@ type Job struct {
 	rec    *record
 	ref    *proto.BodyRef // body in BODY
 	inline []byte         // or here
+
+	overdue bool
 }
 
 // Attempt is what one attempt came to.
@@ -34,6 +36,10 @@ type Attempt struct {
 	Outcomes []mail.Outcome
 	Note     string
 }
+
+// Overdue tells that the delivery was handed over without room for it, since its
+// deadline has passed: its sender may have to be told something. It need not be due.
+func (j *Job) Overdue() bool { return j.overdue }
 
 // Bytes returns a body that travels inside its record, or nil when it lies in BODY.
 func (j *Job) Bytes() []byte {

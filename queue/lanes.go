@@ -16,7 +16,11 @@ type lanes struct {
 	clock slotHeap // slots that are not due yet
 	due   []*line  // lines with a due slot, in turn
 	total int64    // deliveries in WAIT
-	held  int64    // of them, kept by an operator
+
+	deadlines deadlineHeap // slots whose deadline is to come
+	overdue   []*slot      // and those whose has passed, in turn
+
+	held int64 // of them, kept by an operator
 	// of them, in damaged files, which are in no slot's count any more
 	unreadable int64
 	dead       []*slotReader // readers of slots that are gone
@@ -37,6 +41,11 @@ type slot struct {
 	taken  int // in somebody's hand
 	inHeap bool
 	reader *slotReader
+
+	watched int   // its place among those whose deadline is waited for; -1: it is not there
+	overdue bool  // it is among those whose deadline has passed
+	lookAt  int64 // Unix milliseconds: its deadline and the grace
+
 	// how often something was added, taken or given back
 	changes int
 }
@@ -96,7 +105,9 @@ func (l *lanes) addLocked(n slotName, count int) {
 	if n.held {
 		l.held += int64(count)
 	} else {
-		l.schedule(s, time.Now())
+		now := time.Now()
+		l.schedule(s, now)
+		l.watch(s, now)
 	}
 	l.tidy(s) // it may have been read, delivered and removed before it was counted
 }
@@ -120,7 +131,7 @@ func (l *lanes) slot(n slotName, make bool) *slot {
 		if !make {
 			return nil
 		}
-		*list = slices.Insert(*list, i, &slot{slotName: n, line: li})
+		*list = slices.Insert(*list, i, &slot{slotName: n, line: li, watched: -1})
 	}
 	return (*list)[i]
 }
@@ -151,14 +162,22 @@ func (l *lanes) poke() {
 	}
 }
 
-// ripen moves slots that have come due from the clock to their lines and returns when the next does.
+// ripen moves slots that have come due from the clock to their lines, and those whose
+// deadline has passed to the overdue. It returns when there is more to do.
 func (l *lanes) ripen(now time.Time) (next time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.passDeadlines(now)
+	if len(l.deadlines) > 0 {
+		next = time.UnixMilli(l.deadlines[0].lookAt)
+	}
 	for len(l.clock) > 0 {
 		s := l.clock[0]
 		if s.at > now.UnixMilli() {
-			return time.UnixMilli(s.at)
+			if due := time.UnixMilli(s.at); next.IsZero() || due.Before(next) {
+				next = due
+			}
+			break
 		}
 		heap.Pop(&l.clock)
 		s.inHeap = false
@@ -166,7 +185,7 @@ func (l *lanes) ripen(now time.Time) (next time.Time) {
 			l.markDue(s.line)
 		}
 	}
-	return time.Time{}
+	return next
 }
 
 // reclock puts slots of a line back on the clock that had come due before the
@@ -226,7 +245,9 @@ func (l *lanes) untake(r *record) {
 			s.reader.again = min(s.reader.again, r.seq)
 		}
 		if !s.held {
-			l.schedule(s, time.Now())
+			now := time.Now()
+			l.schedule(s, now)
+			l.watch(s, now)
 		}
 		l.tidy(s)
 	})
@@ -284,6 +305,7 @@ func (l *lanes) tidy(s *slot) {
 	if s.held {
 		list = &li.held
 	}
+	l.unwatch(s)
 	if i := slices.Index(*list, s); i >= 0 {
 		*list = slices.Delete(*list, i, i+1)
 	}

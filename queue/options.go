@@ -46,6 +46,10 @@ type Options struct {
 	// scheduler leased it: asked right before a delivery of the partition is sent and
 	// before it is stored anew. It must not block. Required in a cluster.
 	MayWork func(p uint32, epoch uint64) bool
+	// Deadline tells by when a delivery that waits must be looked at even if it may not be
+	// attempted: its sender has to be told that it is late, or has failed. Zero: never.
+	// It must not block. nil: when it expires.
+	Deadline func(*mail.Delivery) time.Time
 	// Bounce ends a job with a failure notice to its sender, for an operator's order
 	// that this node carries out. nil: this node refuses to bounce.
 	Bounce func(ctx context.Context, j *Job, reply mail.Reply) error

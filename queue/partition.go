@@ -35,6 +35,9 @@ func partPrefix(p uint32) string { return "wait." + strconv.FormatUint(uint64(p)
 // slotFor chooses the slot of a delivery that is about to wait.
 func (q *Queue) slotFor(d *mail.Delivery, now time.Time) slotName {
 	s := slotFor(d, now)
+	if !s.held {
+		s.until = q.deadline(d, now)
+	}
 	if q.team != nil {
 		s.part = PartitionOf(d.Destination, d.ID())
 	}

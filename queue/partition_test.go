@@ -50,9 +50,11 @@ func TestSlotSubjects(t *testing.T) {
 			at:   rapid.Int64Min(0).Draw(t, "at"),
 			held: rapid.Bool().Draw(t, "held"),
 			old:  rapid.Bool().Draw(t, "old"),
+
+			until: rapid.Int64Min(0).Draw(t, "until"),
 		}
 		if s.held {
-			s.at = 0
+			s.at, s.until = 0, 0
 		}
 		if !s.old {
 			s.part = uint32(rapid.IntRange(0, Partitions-1).Draw(t, "part"))

@@ -51,6 +51,19 @@ func (x *settling) header() nats.Header {
 	return h
 }
 
+// slot chooses where the delivery waits. One that was not attempted keeps its turn.
+func (x *settling) slot(now time.Time) slotName {
+	s := x.job.q.slotFor(x.next, now)
+	if x.attempt != nil || x.job.rec.stream != streamWait || x.next.Held || x.next.Due.After(now) {
+		return s
+	}
+	old, err := parseSlot(x.job.rec.subject)
+	if err == nil && !old.held && old.at <= now.UnixMilli() && s.at != 0 {
+		s.at = old.at
+	}
+	return s
+}
+
 // name names the record that is stored. It is given once: whatever becomes of our
 // claim meanwhile, a repeat is a repeat.
 func (x *settling) name() string {
@@ -132,7 +145,7 @@ func (s *settler) round(ctx context.Context, list []settling) int {
 	q.journal.touch()
 	for i := range list {
 		x, st := &list[i], &out[i]
-		st.slot = q.slotFor(x.next, now)
+		st.slot = x.slot(now)
 		st.frame, st.err = x.frame()
 		if size += len(st.frame); i > 0 && size > roundBytes {
 			list = list[:i]

@@ -12,14 +12,17 @@ import (
 
 // slotName is the subject of WAIT that a delivery lies under: its lane, which is its
 // destination; its line in it, unless that is the plain one of mail of no tenant in
-// no special class; and the slot in which it is due. Slots widen with the delay, so
-// that a line has a handful and never one per message.
+// no special class; and the slot in which it is due, with its deadline. Slots widen with
+// the delay, so that a line has a handful and never one per message.
 type slotName struct {
 	part uint32 // partition
 	line mail.Line
 	at   int64 // Unix milliseconds from which it may be read; 0: released by an operator, before all others
-	held bool
-	old  bool // stored before there were partitions: in partition 0, which its subject does not name
+	// Unix seconds by which it must be looked at even if it may not be attempted; 0: an
+	// older version stored it, which did not say.
+	until int64
+	held  bool
+	old   bool // stored before there were partitions: in partition 0, which its subject does not name
 }
 
 const heldToken = "held"
@@ -60,6 +63,9 @@ func (s slotName) subject() string {
 	at := heldToken
 	if !s.held {
 		at = strconv.FormatInt(s.at, 10)
+		if s.until != 0 {
+			at += "-" + strconv.FormatInt(s.until, 10)
+		}
 	}
 	if s.old {
 		return "wait." + laneToken(s.line.Destination) + "." + at
@@ -79,7 +85,7 @@ func (s slotName) compare(t slotName) int {
 		}
 		return int(n.part)
 	}
-	return cmp.Or(cmp.Compare(s.at, t.at), cmp.Compare(part(s), part(t)))
+	return cmp.Or(cmp.Compare(s.at, t.at), cmp.Compare(s.until, t.until), cmp.Compare(part(s), part(t)))
 }
 
 func parseSlot(subject string) (slotName, error) {
@@ -117,8 +123,14 @@ func parseSlot(subject string) (slotName, error) {
 		s.held = true
 		return s, nil
 	}
-	if s.at, err = strconv.ParseInt(parts[1], 10, 64); err != nil {
+	at, until, dated := strings.Cut(parts[1], "-")
+	if s.at, err = strconv.ParseInt(at, 10, 64); err != nil {
 		return s, unknown
+	}
+	if dated {
+		if s.until, err = strconv.ParseInt(until, 10, 64); err != nil || s.until <= 0 {
+			return s, unknown
+		}
 	}
 	return s, nil
 }
