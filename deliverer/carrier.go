@@ -137,6 +137,12 @@ func (c *carrier) work(s *start) {
 	if s.kick {
 		d.c.Queue.Kick()
 	}
+	if back, goes := d.lastLook(&s.held, time.Now()); goes {
+		c.line, c.permit = s.line, s.permit
+		c.returnPermit()
+		d.parking <- back
+		return
+	}
 	c.cur = &s.held
 	a := c.attempt(s)
 	c.cur = nil

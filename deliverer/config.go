@@ -26,6 +26,8 @@ type Config struct {
 	Backoff   shaping.Backoff // nil: shaping.DefaultBackoff
 	Log       *slog.Logger    // nil: slog.Default
 
+	Suppressions Suppressions // who is sent nothing; nil: there is no such list
+
 	HandJobs  int   // deliveries held at most; 0: 2,000
 	HandBytes int64 // octets of their messages held at most; 0: 64 MiB
 	// Patience is how long a fetched delivery may wait for a connection before it

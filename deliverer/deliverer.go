@@ -98,6 +98,8 @@ type Deliverer struct {
 	c   Config
 	met metrics
 
+	hours readHours
+
 	mu       sync.Mutex // guards all below, lanes and paths too; never held across I/O
 	lanes    map[laneKey]*lane
 	paths    map[pathKey]*path

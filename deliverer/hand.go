@@ -142,33 +142,9 @@ func (d *Deliverer) take(jobs []Job, waited bool) {
 			q.promised--
 			q.purse.promised--
 		}
-		if d.stopping {
-			back = append(back, parked{held: h, release: true})
-			continue
+		if p, goes := d.place(q, h, now); goes {
+			back = append(back, p)
 		}
-		if until, shut := l.shut(now); shut {
-			back = append(back, parked{held: h, due: until})
-			continue
-		}
-		if q.purse.held(now.Add(lead)) {
-			q.waits = now
-			back = append(back, d.heldBack(q, h, now))
-			continue
-		}
-		if !waited && l.len()-l.aged >= d.share(l, now) {
-			q.waits = now
-			back = append(back, parked{held: h})
-			continue
-		}
-		if l.len() == 0 && l.busy == 0 && now.Sub(l.lively) > d.c.Patience {
-			l.since = now
-		}
-		l.lively = now
-		q.push(h)
-		if q.purse.limited() {
-			d.tell(q.purse, now)
-		}
-		d.wake(l, now, false)
 	}
 	rouse := d.resting
 	d.resting = false
@@ -177,6 +153,46 @@ func (d *Deliverer) take(jobs []Job, waited bool) {
 		d.rouse()
 	}
 	d.park(back)
+}
+
+// place puts a delivery of the hand into its line; or it goes, back to the queue or
+// to be looked into. With mu held.
+func (d *Deliverer) place(q *line, h held, now time.Time) (back parked, goes bool) {
+	l := q.lane
+	if d.stopping {
+		return parked{held: h, release: true}, true
+	}
+	from, shuts := d.chance(h.env.Message, now)
+	if from.After(now) {
+		return parked{held: h}, true // it is due when it may go
+	}
+	if !shuts.IsZero() && h.until.After(shuts) {
+		h.until = shuts
+	}
+	if !h.cleared && d.suspect(h.env) {
+		return parked{held: h, suspect: true}, true
+	}
+	if until, shut := l.shut(now); shut {
+		return parked{held: h, due: until}, true
+	}
+	if q.purse.held(now.Add(lead)) {
+		q.waits = now
+		return d.heldBack(q, h, now), true
+	}
+	if !h.aged && l.len()-l.aged >= d.share(l, now) {
+		q.waits = now
+		return parked{held: h}, true
+	}
+	if l.len() == 0 && l.busy == 0 && now.Sub(l.lively) > d.c.Patience {
+		l.since = now
+	}
+	l.lively = now
+	q.push(h)
+	if q.purse.limited() {
+		d.tell(q.purse, now)
+	}
+	d.wake(l, now, false)
+	return back, false
 }
 
 // heldBack says how a delivery goes back whose window is shut. With mu held.
@@ -190,7 +206,7 @@ func (d *Deliverer) heldBack(q *line, h held, now time.Time) parked {
 	}
 	// The oldest of its line, more or less: nothing need be looked at before it.
 	q.inspect = h.env.Expires
-	if t := h.env.Message.Received.Add(d.c.DelayNotice); d.c.DelayNotice > 0 && !h.env.DelayNoticed {
+	if t := d.firstChance(h.env.Message).Add(d.c.DelayNotice); d.c.DelayNotice > 0 && !h.env.DelayNoticed {
 		q.inspect = t
 	}
 	if least := now.Add(inspectPause); q.inspect.Before(least) {

@@ -15,6 +15,7 @@ type held struct {
 	since      time.Time // claimed
 	until      time.Time // not started by then: given back
 	aged       bool      // it has waited in the queue before
+	cleared    bool      // none of its recipients is on the suppression list
 }
 
 // line is one tenant's mail of one class in a lane, in order. Guarded by Deliverer.mu.

@@ -171,7 +171,7 @@ func (d *Deliverer) noticeDelay(job Job, next *mail.Delivery, now time.Time) {
 // owesDelay tells whether the sender is to be told that the delivery is late.
 func (d *Deliverer) owesDelay(env *mail.Delivery, now time.Time) bool {
 	m := env.Message
-	return d.c.DelayNotice >= 0 && !env.DelayNoticed && !m.Sender.IsNull() && now.Sub(m.Received) >= d.c.DelayNotice
+	return d.c.DelayNotice >= 0 && !env.DelayNoticed && !m.Sender.IsNull() && now.Sub(d.firstChance(m)) >= d.c.DelayNotice
 }
 
 // Bounce ends a claimed delivery for good on an operator's word: its senders are

@@ -15,6 +15,7 @@ type parked struct {
 	held
 	due     time.Time // zero: as soon as there is room
 	release bool      // as if it had never been taken
+	suspect bool      // the suppression list is to be asked about it
 }
 
 // park gives deliveries back without an attempt.
@@ -37,27 +38,55 @@ func (d *Deliverer) parkAll(waiting []held, due time.Time) {
 // waits until the queue has stored the delivery anew.
 func (d *Deliverer) parkLoop() {
 	for p := range d.parking {
-		if p.release {
-			p.job.Release()
-			d.met.released.Add(1)
-			d.drop(p.held)
+		if !p.suspect {
+			d.giveBack(p)
 			continue
 		}
-		if d.overAge(p.env, time.Now()) {
-			// Its time is up while nothing moves: it must not wait for ever behind a dead host.
-			d.expireUntried(&p.held)
+		if !d.examine(&p.held) {
 			continue
 		}
-		next := *p.env
-		next.Due = p.due
-		if !next.Expires.IsZero() && next.Due.After(next.Expires) {
-			next.Due = next.Expires
+		p.cleared = true
+		if back, goes := d.replace(p.held); goes {
+			d.giveBack(back)
 		}
-		d.noticeDelay(p.job, &next, time.Now())
-		d.met.parked.Add(1)
-		p.job.Wait(next, nil)
-		d.drop(p.held)
 	}
+}
+
+// replace puts a delivery that has been looked into where it would have gone.
+func (d *Deliverer) replace(h held) (back parked, goes bool) {
+	now := time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.keepUp(now)
+	q := d.laneOf(h.env).line(h.env.Message.Tenant, h.env.Message.Class)
+	d.settleLine(q, now)
+	return d.place(q, h, now)
+}
+
+// giveBack stores a delivery anew, without an attempt.
+func (d *Deliverer) giveBack(p parked) {
+	now := time.Now()
+	if p.release {
+		p.job.Release()
+		d.met.released.Add(1)
+		d.drop(p.held)
+		return
+	}
+	if d.overAge(p.env, now) {
+		// Its time is up while nothing moves: it must not wait for ever behind a dead host.
+		d.expireUntried(&p.held)
+		return
+	}
+	next := *p.env
+	next.Due = p.due
+	if !next.Expires.IsZero() && next.Due.After(next.Expires) {
+		next.Due = next.Expires
+	}
+	d.postpone(&next, now)
+	d.noticeDelay(p.job, &next, now)
+	d.met.parked.Add(1)
+	p.job.Wait(next, nil)
+	d.drop(p.held)
 }
 
 func (d *Deliverer) overAge(env *mail.Delivery, now time.Time) bool {
@@ -138,6 +167,7 @@ func (d *Deliverer) finish(job Job, env *mail.Delivery, a *attempt, attempts int
 
 	record := Attempt{Started: a.started, Duration: now.Sub(a.started), Host: a.host, Outcomes: outs, Note: strings.Join(a.notes, "; ")}
 	d.count(outs, expired)
+	d.tellBounces(env, attempts, outs)
 	if open == 0 {
 		d.logAttempt(env, a, outs, attempts, now, time.Time{})
 		job.Done(record)
@@ -177,6 +207,9 @@ func (d *Deliverer) finish(job Job, env *mail.Delivery, a *attempt, attempts int
 		}
 	default:
 		next.Due = d.c.Retry.Next(env.ID(), attempts, now, env.Expires)
+	}
+	if !expired {
+		d.postpone(&next, now)
 	}
 	d.noticeDelay(job, &next, now)
 	d.logAttempt(env, a, outs, attempts, now, next.Due)
