@@ -41,6 +41,7 @@ func (a *attempt) note(format string, args ...any) {
 // set gives recipient i its outcome.
 func (a *attempt) set(i int, s mail.Status, host string, r mail.Reply) {
 	a.outs[i].Status, a.outs[i].Host, a.outs[i].Reply = s, host, r
+	a.outs[i].Class, a.outs[i].Action = "", ""
 }
 
 var (
@@ -175,30 +176,35 @@ func (c *carrier) read(a *attempt, batch []int, res *smtp.Result, err error) []i
 	}
 	tooMany, settled := 0, 0
 	open := batch[:0]
+	var j judging
 	for k, i := range batch {
 		r := &res.Recipients[k]
 		said := c.host.label
 		if r.Stage == smtp.StageLocal {
 			said = ""
 		}
+		v := c.judge(&j, r.Reply, r.Stage, c.host, c.cur.env.Destination, c.cur.env.Message.Tenant)
 		switch {
 		case r.Stage == smtp.StageTooMany:
 			tooMany++
 			open = append(open, i)
 			a.set(i, mail.Deferred, said, r.Reply) // in case there is no next transaction
+			a.judged(i, v)
 			continue
 		case r.Delivered():
 			a.set(i, mail.Delivered, said, r.Reply)
 		case r.Reply.Permanent():
 			a.set(i, mail.Failed, said, r.Reply)
+			a.judged(i, v)
 		case r.Reply.Code == 421 && r.Stage != smtp.StageDot && !res.DotSent:
 			// RFC 5321 §3.8: the host is leaving; its state says nothing about the recipient.
-			a.fault = failure{reply: r.Reply, host: c.host.label, remote: true}
+			a.fault = failure{reply: r.Reply, host: c.host.label, remote: true, verdict: v}
 			fault = true
 			open = append(open, i)
 			continue
 		case r.Reply.Transient():
 			a.set(i, mail.Deferred, said, r.Reply)
+			a.judged(i, v)
 		case notCompleted != nil || source != nil:
 			a.set(i, mail.Deferred, "", replyNotReady)
 			continue
@@ -297,6 +303,7 @@ func (c *carrier) reconnect(ctx context.Context, l *lane, a *attempt) bool {
 	}
 	for _, i := range c.left {
 		a.set(i, status, fail.said(), fail.reply)
+		a.judged(i, fail.verdict)
 	}
 	c.left = c.left[:0]
 

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/tarishi/tarishi/replies"
 	"github.com/tarishi/tarishi/shaping"
 	"github.com/tarishi/tarishi/smtp"
 )
@@ -24,6 +25,8 @@ type Config struct {
 	Scheduler Scheduler       // nil: no limits but Rules
 	Retry     shaping.Retry   // zero: shaping.DefaultRetry
 	Backoff   shaping.Backoff // nil: shaping.DefaultBackoff
+	Replies   *replies.Pack   // what replies mean; nil: what their codes say
+	Reactor   Reactor         // nil: nothing is done about replies
 	Log       *slog.Logger    // nil: slog.Default
 
 	Suppressions Suppressions // who is sent nothing; nil: there is no such list

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/replies"
 	"github.com/tarishi/tarishi/smtp"
 )
 
@@ -75,6 +76,9 @@ type failure struct {
 	remote bool          // the host said so
 	ours   error         // not tried: why we may not; a *notNow, or the end of a lease
 	took   time.Duration // how long it took to find out
+
+	stage   smtp.Stage      // where in the dialogue the host said so
+	verdict replies.Verdict // what the host's reply means; zero: it said nothing
 }
 
 // said is whom the reply is from, empty when it is our own.
@@ -114,6 +118,9 @@ func (c *carrier) connect(ctx context.Context, targets []target, skip []string) 
 			return &failure{ours: ours}
 		}
 		fail = connectFailure(t, err)
+		if fail.remote {
+			fail.verdict = c.judge(&judging{}, fail.reply, fail.stage, t, c.domain(), "")
+		}
 		c.d.met.connectFailures.Add(1)
 		if ctx.Err() != nil {
 			break
@@ -200,7 +207,7 @@ func connectFailure(t target, err error) *failure {
 	var dial *dialError
 	switch {
 	case errors.As(err, &refused):
-		f.reply, f.remote = refused.Reply, true
+		f.reply, f.remote, f.stage = refused.Reply, true, refused.Stage
 	case errors.As(err, &noTLS):
 		f.reply = mail.R(451, "4.7.5", "no TLS with "+t.label+": "+reason(err))
 	case errors.As(err, &dial):

@@ -29,6 +29,7 @@ type verdict struct {
 	action    action
 	reply     mail.Reply        // what was said last; zero: nothing
 	host      string            // by whom; empty: by us
+	class     string            // its bounce class
 	status    mail.EnhancedCode // zero: that of the reply
 	until     time.Time         // delayed: given up then
 }
@@ -243,6 +244,9 @@ func (n *notice) status(b *bytes.Buffer, utf8 bool) {
 				kind = "x-tarishi"
 			}
 			fold(b, "Diagnostic-Code: ", kind+"; "+n.said(v, utf8))
+		}
+		if v.class != "" {
+			fmt.Fprintf(b, "X-Tarishi-Bounce-Class: %s\r\n", plain(v.class, false))
 		}
 		fmt.Fprintf(b, "Last-Attempt-Date: %s\r\n", n.now.Format(time.RFC1123Z))
 		if !v.until.IsZero() {

@@ -1,6 +1,10 @@
 package deliverer
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/tarishi/tarishi/replies"
+)
 
 // Snapshot is what a Deliverer has done since it was made, and what it holds now.
 type Snapshot struct {
@@ -9,6 +13,8 @@ type Snapshot struct {
 	Deferred  uint64 // recipients to be tried again
 	Failed    uint64 // recipients given up, expired ones included
 	Expired   uint64 // of those, the ones whose time was up
+
+	Classes []ClassCount // deferred and failed recipients by bounce class, those that were seen
 
 	Parked         uint64 // deliveries given back without an attempt
 	PermitsRefused uint64 // of those, the ones whose window was shut
@@ -45,6 +51,7 @@ type Snapshot struct {
 }
 
 type metrics struct {
+	classes                                           [len(replies.Classes)][2]atomic.Uint64 // deferred, failed
 	attempts, delivered, deferred, failed, expired    atomic.Uint64
 	parked, released                                  atomic.Uint64
 	permitsRefused, holds                             atomic.Uint64
@@ -62,7 +69,7 @@ func (d *Deliverer) Stats() Snapshot {
 	m := &d.met
 	s := Snapshot{
 		Attempts: m.attempts.Load(), Delivered: m.delivered.Load(), Deferred: m.deferred.Load(),
-		Failed: m.failed.Load(), Expired: m.expired.Load(),
+		Failed: m.failed.Load(), Expired: m.expired.Load(), Classes: m.byClass(),
 		Parked: m.parked.Load(), PermitsRefused: m.permitsRefused.Load(), Holds: m.holds.Load(),
 		PermitsTaken: m.permitsTaken.Load(), PermitsUsed: m.permitsUsed.Load(), PermitsReturned: m.permitsReturned.Load(),
 		PermitsExpired: m.permitsExpired.Load(), LateStarts: m.lateStarts.Load(), LeasesCut: m.leasesCut.Load(),

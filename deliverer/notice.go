@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/replies"
 )
 
 // storePatience is how long a notice may take to be stored before the delivery it
@@ -57,7 +58,7 @@ func (d *Deliverer) report(job Job, env *mail.Delivery, a *attempt, outs, causes
 					"recipient", o.Recipient.Raw, "sender", env.Message.Sender.Raw, "notify", o.Recipient.Notify, "reply", o.Reply.String())
 				continue
 			}
-			v := verdict{recipient: o.Recipient, action: actionFailed, reply: causes[i].Reply, host: causes[i].Host}
+			v := verdict{recipient: o.Recipient, action: actionFailed, reply: causes[i].Reply, host: causes[i].Host, class: causes[i].Class}
 			if causes[i].Status != o.Status { // given up by us
 				v.status = o.Reply.Enhanced
 			}
@@ -147,7 +148,7 @@ func (d *Deliverer) noticeDelay(job Job, next *mail.Delivery, now time.Time) {
 	var vs []verdict
 	for _, r := range next.Recipients {
 		if wants(&r, "DELAY") {
-			v := verdict{recipient: r, action: actionDelayed, reply: next.LastReply, host: next.LastHost, until: next.Expires}
+			v := verdict{recipient: r, action: actionDelayed, reply: next.LastReply, host: next.LastHost, class: next.LastClass, until: next.Expires}
 			switch {
 			case v.reply.IsZero():
 				v.host, v.status = "", mail.EnhancedCode{4, 4, 0}
@@ -187,12 +188,15 @@ func (d *Deliverer) Bounce(ctx context.Context, job Job, reply mail.Reply) error
 	env, now := job.Envelope(), time.Now()
 	a := &attempt{started: now, outs: make([]mail.Outcome, len(env.Recipients)), dsn: true}
 	for i, r := range env.Recipients {
-		a.outs[i] = mail.Outcome{Recipient: r, Status: mail.Failed, Reply: reply}
+		a.outs[i] = mail.Outcome{Recipient: r, Status: mail.Failed, Reply: reply, Class: string(replies.ByOperator)}
 	}
 	if err := d.report(job, env, a, a.outs, a.outs, env.Attempts, now); err != nil {
 		return err
 	}
 	d.met.failed.Add(uint64(len(a.outs)))
+	for i := range a.outs {
+		d.met.countClass(&a.outs[i])
+	}
 	d.c.Log.Info("bounced by an operator", "delivery", env.ID(), "recipients", len(a.outs), "reply", reply.String())
 	job.Done(Attempt{Started: now, Outcomes: a.outs, Note: "bounced by an operator"})
 	return nil

@@ -173,6 +173,7 @@ func (c *carrier) charge(s *start, fail *failure, status mail.Status) {
 	a := attempt{started: time.Now().Add(-fail.took), host: fail.host, outs: make([]mail.Outcome, len(s.env.Recipients))}
 	for i, r := range s.env.Recipients {
 		a.outs[i] = mail.Outcome{Recipient: r, Status: status, Host: fail.said(), Reply: fail.reply}
+		a.judged(i, fail.verdict)
 	}
 	c.d.settle(&s.held, &a)
 }

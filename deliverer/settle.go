@@ -101,7 +101,7 @@ func (d *Deliverer) expireUntried(h *held) {
 		host = ""
 	}
 	for i, r := range h.env.Recipients {
-		a.outs[i] = mail.Outcome{Recipient: r, Status: mail.Deferred, Reply: h.env.LastReply, Host: host}
+		a.outs[i] = mail.Outcome{Recipient: r, Status: mail.Deferred, Reply: h.env.LastReply, Host: host, Class: h.env.LastClass}
 	}
 	d.finish(h.job, h.env, a, h.env.Attempts)
 	d.drop(*h)
@@ -129,6 +129,7 @@ func (d *Deliverer) finish(job Job, env *mail.Delivery, a *attempt, attempts int
 	a.sayUntried(now)
 	outs := a.outs
 	expired := d.overAge(env, now)
+	d.classify(env.Destination, outs)
 	var causes []mail.Outcome // what is behind the outcomes we change, by index
 	failed, open := 0, 0
 	for i := range outs {
@@ -138,6 +139,7 @@ func (d *Deliverer) finish(job Job, env *mail.Delivery, a *attempt, attempts int
 			}
 			outs[i].Status, outs[i].Host = mail.Failed, ""
 			outs[i].Reply = expiredReply(causes[i].Reply)
+			outs[i].Class = "" // that is what was behind it
 		}
 		switch outs[i].Status {
 		case mail.Failed:
@@ -148,6 +150,8 @@ func (d *Deliverer) finish(job Job, env *mail.Delivery, a *attempt, attempts int
 	}
 	if causes == nil {
 		causes = outs
+	} else {
+		d.classify(env.Destination, outs)
 	}
 	if failed > 0 || wantsSuccess(env, a, outs) {
 		if err := d.report(job, env, a, outs, causes, attempts, now); err != nil {
@@ -186,7 +190,7 @@ func (d *Deliverer) finish(job Job, env *mail.Delivery, a *attempt, attempts int
 	for i := range outs {
 		if outs[i].Status == mail.Deferred && !slices.Contains(a.rest, i) {
 			if len(next.Recipients) == untried {
-				next.LastReply = outs[i].Reply
+				next.LastReply, next.LastClass = outs[i].Reply, outs[i].Class
 			}
 			next.Recipients = append(next.Recipients, outs[i].Recipient)
 		}
@@ -249,8 +253,10 @@ func (d *Deliverer) count(outs []mail.Outcome, expired bool) {
 			delivered++
 		case mail.Deferred:
 			deferred++
+			d.met.countClass(&outs[i])
 		default:
 			failed++
+			d.met.countClass(&outs[i])
 			if expired && outs[i].Reply.Enhanced == (mail.EnhancedCode{4, 4, 7}) {
 				old++
 			}
@@ -292,6 +298,7 @@ func (d *Deliverer) logAttempt(env *mail.Delivery, a *attempt, outs []mail.Outco
 		slog.Bool("tls", a.tls),
 		slog.String("status", worst.Status.String()),
 		slog.String("reply", worst.Reply.String()),
+		slog.String("class", worst.Class),
 		slog.Duration("duration", now.Sub(a.started)),
 		slog.Int64("size", env.Message.Size),
 		slog.Bool("reused", a.reused),

@@ -70,7 +70,7 @@ type ClassInfo struct {
 // itself, and nowhere else: a full mailbox, a policy or a filter says nothing about
 // whether the next message may come; and a domain that is missing today may be a
 // fault of our resolver, which must not cost thousands of addresses.
-var Classes = []ClassInfo{
+var Classes = [...]ClassInfo{
 	{InvalidRecipient, Retry, Suppress, "there is no such mailbox"},
 	{InactiveMailbox, Retry, Suppress, "the mailbox is disabled, closed or abandoned"},
 	{QuotaIssues, Delay, Return, "the mailbox is full"},
@@ -98,20 +98,21 @@ var Classes = []ClassInfo{
 
 // Info describes c; a class that only a newer version knows is as Unclassified.
 func (c Class) Info() ClassInfo {
-	for _, i := range Classes {
-		if i.Class == c {
-			return i
-		}
+	if i, ok := c.Index(); ok {
+		return Classes[i]
 	}
 	return ClassInfo{Class: c, Transient: Retry, Permanent: Return, Meaning: "not known to this version"}
 }
 
-// Known tells whether c is one of Classes.
-func (c Class) Known() bool {
-	for _, i := range Classes {
-		if i.Class == c {
-			return true
+// Index is the place of c among Classes; false: it is none of them.
+func (c Class) Index() (int, bool) {
+	for i := range Classes {
+		if Classes[i].Class == c {
+			return i, true
 		}
 	}
-	return false
+	return 0, false
 }
+
+// Known tells whether c is one of Classes.
+func (c Class) Known() bool { _, ok := c.Index(); return ok }
