@@ -79,6 +79,7 @@ var checks = map[string]func(string) error{
 	"host":    checkHost,
 	"domain":  checkHost,
 	"pattern": checkPattern,
+	"route":   checkRouteName,
 	"limit":   func(string) error { return nil }, // needs the destinations: see checkLimits
 	"via":     checkVia,
 	"server":  checkServer,
@@ -386,8 +387,26 @@ func covers(pattern, domain string) bool {
 	return pattern == "*" || pattern == domain || strings.HasPrefix(pattern, "*.") && strings.HasSuffix(domain, pattern[1:])
 }
 
+func checkRouteName(s string) error {
+	if s == "" || len(s) > 64 || strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+		return fmt.Errorf("wants letters, digits, - and _, at most 64")
+	}
+	return nil
+}
+
 func (l *loader) checkRoutes(c *Config) {
 	for i, r := range c.Routes {
+		if r.Name != "" {
+			if first := slices.IndexFunc(c.Routes, func(o Route) bool { return o.Name == r.Name }); first < i {
+				l.fault(fmt.Sprintf("routes[%d].name", i), fmt.Sprintf("%q is the name of routes[%d] already", r.Name, first), "choose another")
+			}
+		}
+		if r.To == "" {
+			if r.Name == "" {
+				l.fault(fmt.Sprintf("routes[%d].to", i), "missing", "write whose mail goes there, or a name by which rules may send mail there")
+			}
+			continue
+		}
 		if first := slices.IndexFunc(c.Routes, func(o Route) bool { return strings.EqualFold(o.To, r.To) }); first < i {
 			l.fault(fmt.Sprintf("routes[%d].to", i), fmt.Sprintf("%q has a route already (routes[%d])", r.To, first), "keep one")
 		}

@@ -164,10 +164,12 @@ type Retry struct {
 	DelayNotice time.Duration   `yaml:"delay_notice" default:"4h" max:"30d" doc:"Age at which the sender is told once that the message is late. 0: never."`
 }
 
-// Route sends some domains elsewhere than to their MX.
+// Route sends some domains elsewhere than to their MX; or, at a reply's word, single
+// deliveries.
 type Route struct {
-	To  string `yaml:"to" check:"pattern" required:"yes" doc:"A domain, \"*.domain\" (its subdomains) or \"*\"."`
-	Via string `yaml:"via" check:"via" required:"yes" doc:"\"host:port\" or \"lmtp:host:port\"."`
+	To   string `yaml:"to" check:"pattern" doc:"A domain, \"*.domain\" (its subdomains) or \"*\". With a name it may be left out."`
+	Via  string `yaml:"via" check:"via" required:"yes" doc:"\"host:port\" or \"lmtp:host:port\"."`
+	Name string `yaml:"name" check:"route" doc:"A name by which rules about replies may send a delivery this way: reroute via NAME."`
 }
 
 // Log is the log.

@@ -75,6 +75,7 @@ func TestGoodConfig(t *testing.T) {
 		"no admin":                 "admin: {listen: \"\"}",
 		"no deliverer":             "roles: [ingress]",
 		"a deliverer only":         "roles: [deliverer]\nsmtp: {listen: []}\ncluster: {peers: [\"a=127.0.0.1:7001\", \"b=127.0.0.1:7011\", \"c=127.0.0.1:7021\"]}",
+		"routes by name":           "routes: [{name: backup, via: \"h:25\"}, {name: b, to: a.test, via: \"h:25\"}]",
 		"local by route":           "local: {domains: [a.b.test]}\nroutes: [{to: \"*.b.test\", via: \"h:25\"}]",
 		"quoted and block scalars": "hostname: \"mx.test\"\ndata: |-\n  /x y\nretry:\n  schedule:\n  - 1m\n",
 		"one address as network":   "smtp: {relay_from: [192.0.2.1, \"::1\"]}",

@@ -17,7 +17,7 @@ func TestEnvOverrides(t *testing.T) {
 		"TARISHI_PORT_25_TCP=tcp://10.0.0.1:25", "TARISHI_PORT_25_TCP_ADDR=10.0.0.1", "TARISHI_ADMIN_SERVICE_HOST=10.0.0.2")
 	if !reflect.DeepEqual(c.SMTP.Listen, []string{"127.0.0.1:1", "127.0.0.1:2"}) || c.Data != "/x: y" || c.SMTP.MaxRecipients != 200 || !c.SMTP.LaxPaths ||
 		c.SMTP.MaxMessageSize != 1<<20 || !reflect.DeepEqual(c.Retry.Schedule, []time.Duration{time.Minute, 48 * time.Hour}) ||
-		!reflect.DeepEqual(c.Routes, []Route{{"*.c.test", "d:26"}}) || len(c.Destinations["google"].MX) != 1 {
+		!reflect.DeepEqual(c.Routes, []Route{{To: "*.c.test", Via: "d:26"}}) || len(c.Destinations["google"].MX) != 1 {
 		t.Errorf("%+v", c)
 	}
 }

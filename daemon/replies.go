@@ -244,4 +244,12 @@ func mergeGroups(base, more map[string]shaping.Group) map[string]shaping.Group {
 }
 
 // routeNames are the names by which rules may send mail another way.
-func (c *Config) routeNames() []string { return nil }
+func (c *Config) routeNames() []string {
+	var names []string
+	for _, r := range c.Routes {
+		if r.Name != "" {
+			names = append(names, r.Name)
+		}
+	}
+	return names
+}

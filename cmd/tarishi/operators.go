@@ -68,7 +68,7 @@ func (o operatorLimits) InForce(ctx context.Context, version uint64, waiting fun
 func (o operatorLimits) MX(ctx context.Context, d mail.Domain) ([]string, error) {
 	var routes []deliverer.Route
 	for _, r := range o.c.Routes {
-		routes = append(routes, deliverer.Route{To: r.To, Via: r.Via})
+		routes = append(routes, deliverer.Route{Name: r.Name, To: r.To, Via: r.Via})
 	}
 	table, err := deliverer.NewRoutes(routes)
 	if err != nil {
