@@ -40,6 +40,7 @@ var (
 
 	outAttempts = desc("delivery_attempts_total", "Delivery attempts made.")
 	outOutcomes = desc("delivery_outcomes_total", "Outcomes of attempts, per recipient.", "status")
+	outClasses  = desc("delivery_bounces_total", "Recipients deferred or failed, by bounce class.", "class", "status")
 	outConns    = desc("delivery_connections", "Outgoing connections that are open.")
 	outOpened   = desc("delivery_connections_opened_total", "Outgoing connections opened.")
 	outReused   = desc("delivery_connections_reused_total", "Transactions on a connection that had carried one before.")
@@ -91,6 +92,10 @@ func (e *exporter) Collect(ch chan<- prometheus.Metric) {
 		count(outOutcomes, d.Delivered, "delivered")
 		count(outOutcomes, d.Deferred, "deferred")
 		count(outOutcomes, d.Failed, "failed")
+		for _, c := range d.Classes {
+			count(outClasses, c.Deferred, c.Class, "deferred")
+			count(outClasses, c.Failed, c.Class, "failed")
+		}
 		gauge(outConns, float64(d.Connections))
 		count(outOpened, d.Opened)
 		count(outReused, d.Reused)

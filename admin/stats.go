@@ -33,6 +33,15 @@ type DeliveryStats struct {
 	Opened      uint64 `json:"opened"`
 	Reused      uint64 `json:"reused"`  // transactions on a connection that had carried one before
 	Notices     uint64 `json:"notices"` // failure and delay notices stored
+
+	Classes []BounceClass `json:"classes,omitempty"` // those that were seen
+}
+
+// BounceClass counts the recipients whose outcome was of one bounce class.
+type BounceClass struct {
+	Class    string `json:"class"`
+	Deferred uint64 `json:"deferred"`
+	Failed   uint64 `json:"failed"`
 }
 
 // QueueStats count what the store does and holds. Ready, Waiting and Held are the

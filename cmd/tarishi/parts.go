@@ -224,6 +224,9 @@ func stats(q *queue.Queue, server *smtp.Server, in *ingress.Handler, out *delive
 			Connections: d.ConnectionsOpen, Opened: d.ConnectionsOpened, Reused: d.Reused,
 			Notices: d.Notices + d.DelayNotices,
 		}
+		for _, c := range d.Classes {
+			v.Delivery.Classes = append(v.Delivery.Classes, admin.BounceClass(c))
+		}
 	}
 	return v
 }

@@ -50,7 +50,12 @@ func delivererConfig(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, l
 	if !c.Log.Attempts {
 		attempts = slog.New(quiet{log.Handler()})
 	}
+	meaning, err := c.ReplyPack()
+	if err != nil {
+		return conf, err
+	}
 	return deliverer.Config{
+		Replies:  meaning,
 		Hostname: d.Helo, Queue: outQueue{q}, Store: q, Hosts: mailHosts{resolver, self}, Routes: table, Rules: rules,
 		Source: source,
 		Retry:  shaping.Retry{Schedule: c.Retry.Schedule, Expire: c.Retry.Expire, Jitter: c.Retry.Jitter},
