@@ -131,6 +131,8 @@ func randomText(t *rapid.T, check, enum string) string {
 		return rapid.SampledFrom([]string{"Mon-Fri 09:00-18:00 UTC", "00:00-12:00 Europe/Berlin"}).Draw(t, "hours")
 	case check == "tenant":
 		return rapid.SampledFrom([]string{"acme", "no", "1e3", "a@b+c", "x.y"}).Draw(t, "tenant")
+	case check == "route":
+		return rapid.SampledFrom([]string{"backup", "no", "1e3", "_"}).Draw(t, "route") + fmt.Sprint(rapid.Uint32().Draw(t, "which"))
 	case check == "node":
 		return rapid.SampledFrom([]string{"n1", "no", "1e3", "1.2"}).Draw(t, "node")
 	case check != "":
