@@ -6,86 +6,28 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
-	"time"
 
 	"github.com/tarishi/tarishi/mail"
 )
 
-// Action is an operator's verb for a part of the queue.
-type Action string
+// Verb is what an operator wants done with a part of the queue.
+type Verb string
 
 // The verbs. Each is told to a filter; none touches what is being sent just then.
 const (
-	Retry   Action = "retry"   // due at once, ahead of its schedule; held mail stays held
-	Hold    Action = "hold"    // not attempted until it is released
-	Release Action = "release" // held no longer, and due at once
-	Rm      Action = "rm"      // out of the queue; the sender is not told
-	Bounce  Action = "bounce"  // out of the queue; the sender gets a failure notice
+	Retry   Verb = "retry"   // due at once, ahead of its schedule; held mail stays held
+	Hold    Verb = "hold"    // not attempted until it is released
+	Release Verb = "release" // held no longer, and due at once
+	Rm      Verb = "rm"      // out of the queue; the sender is not told
+	Bounce  Verb = "bounce"  // out of the queue; the sender gets a failure notice
 )
 
-// Actions are all verbs; the API has one path for each.
-var Actions = []Action{Retry, Hold, Release, Rm, Bounce}
-
-// apply does action a to one claimed job and ends the claim. changed is false
-// when there was nothing to do. After an error the job is back as it was.
-func apply(ctx context.Context, a Action, job Job, o Order) (changed bool, err error) {
-	d := job.Info()
-	switch a {
-	case Retry:
-		// Held mail waits for a person's release; a retry of a whole destination must not send it.
-		if d.Held || d.Due.IsZero() {
-			job.Release()
-			return false, nil
-		}
-		d.Due = time.Time{}
-		job.Wait(d)
-	case Hold:
-		if d.Held {
-			job.Release()
-			return false, nil
-		}
-		d.Held = true // Due stays, for whoever looks at it
-		job.Wait(d)
-	case Release:
-		if !d.Held {
-			job.Release()
-			return false, nil
-		}
-		d.Held, d.Due = false, time.Time{}
-		job.Wait(d)
-	case Rm:
-		job.Remove(note("removed by", o))
-	case Bounce:
-		if err := job.Bounce(ctx, bounceReply(o.Reason)); err != nil {
-			job.Release()
-			return false, fmt.Errorf("the failure notice for %s could not be stored, so it stays queued: %w", d.ID(), err)
-		}
-	default:
-		job.Release()
-		return false, fmt.Errorf("there is no action %q", a)
-	}
-	return true, nil
-}
-
-// doneBy is the verb as the journal has it.
-func doneBy(a Action) string {
-	if a == Rm {
-		return "removed by"
-	}
-	return string(a) + " by"
-}
-
-func note(verb string, o Order) string {
-	s := verb + " " + o.Author
-	if o.Reason != "" {
-		s += ": " + o.Reason
-	}
-	return s
-}
+// Verbs are all of them; the API has one path for each.
+var Verbs = []Verb{Retry, Hold, Release, Rm, Bounce}
 
 // bounceReply is what the sender's notice gives as the cause. RFC 3463 has no
 // code for "the operator decided so"; X.0.0 is the honest one.
@@ -103,57 +45,67 @@ const (
 	maxReason = 400
 )
 
-// readOrder reads and checks the body of a POST.
-func readOrder(w http.ResponseWriter, r *http.Request) (Order, Filter, error) {
-	var in struct{ ID, Destination, Sender, Author, Reason *string }
-	var o Order
+// strictObject reads a JSON object whose keys are all of those allowed, and whose
+// strings are not empty: a misspelt filter, or a script's empty variable, must not widen
+// what is meant.
+func strictObject(w http.ResponseWriter, r *http.Request, example string, allowed []string, mayBeEmpty []string, v any) error {
+	var keys map[string]json.RawMessage
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxOrder))
-	dec.DisallowUnknownFields() // a misspelt filter must not widen what is removed
-	if err := dec.Decode(&in); err != nil {
-		return o, Filter{}, fmt.Errorf("the order is not understood: %w; it looks like {\"destination\":\"example.org\",\"author\":\"you\"}", err)
+	if err := dec.Decode(&keys); err != nil {
+		return fmt.Errorf("the order is not understood: %w; it looks like %s", err, example)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return o, Filter{}, errors.New("something follows the order; send one JSON object and nothing else")
+		return errors.New("something follows the order; send one JSON object and nothing else")
 	}
-	for _, x := range []struct {
-		name string
-		in   *string
-		out  *string
-	}{{"id", in.ID, &o.ID}, {"destination", in.Destination, &o.Destination}, {"sender", in.Sender, &o.Sender}} {
-		if x.in == nil {
-			continue
+	for _, k := range slices.Sorted(maps.Keys(keys)) {
+		if !slices.Contains(allowed, k) {
+			return fmt.Errorf("the order is not understood: it has no key %q; it looks like %s", k, example)
 		}
-		// A script whose variable was empty must not select by the rest alone.
-		if *x.out = strings.TrimSpace(*x.in); *x.out == "" {
-			return o, Filter{}, fmt.Errorf("the %s is empty; leave it out or fill it in", x.name)
+		var s string
+		if json.Unmarshal(keys[k], &s) == nil && strings.TrimSpace(s) == "" && !slices.Contains(mayBeEmpty, k) {
+			return fmt.Errorf("the %s is empty; leave it out or fill it in", k)
 		}
 	}
-	if in.Author != nil {
-		o.Author = *in.Author
-	}
-	if in.Reason != nil {
-		o.Reason = *in.Reason
-	}
-	f, err := MakeFilter(o.ID, o.Destination, o.Sender)
+	whole, err := json.Marshal(keys)
 	if err != nil {
-		return o, f, err
+		return err
 	}
+	if err := json.Unmarshal(whole, v); err != nil {
+		return fmt.Errorf("the order is not understood: %w; it looks like %s", err, example)
+	}
+	return nil
+}
+
+// checkPerson checks who gives an order and why.
+func checkPerson(author *string, reason string) error {
 	for _, t := range []struct {
 		name, text string
 		max        int
-	}{{"author", o.Author, maxAuthor}, {"reason", o.Reason, maxReason}} {
+	}{{"author", *author, maxAuthor}, {"reason", reason, maxReason}} {
 		if len(t.text) > t.max || strings.ContainsFunc(t.text, func(r rune) bool { return r < ' ' || r > '~' }) {
-			return o, f, fmt.Errorf("the %s must be one line of at most %d plain ASCII characters", t.name, t.max)
+			return fmt.Errorf("the %s must be one line of at most %d plain ASCII characters", t.name, t.max)
 		}
 	}
-	if o.Author == "" {
-		o.Author = "someone unnamed"
+	if *author == "" {
+		*author = "someone unnamed"
 	}
-	return o, f, nil
+	return nil
 }
 
-// progressEvery is how often a running action tells how far it is.
-const progressEvery = 500 * time.Millisecond
+// readOrder reads and checks the body of a POST.
+func (s *Server) readOrder(w http.ResponseWriter, r *http.Request) (Order, Filter, error) {
+	var o Order
+	allowed := append([]string{"author", "reason", "detach"}, selectionKeys...)
+	err := strictObject(w, r, `{"destination":"example.org","author":"you"}`, allowed, []string{"author", "reason"}, &o)
+	if err != nil {
+		return o, Filter{}, err
+	}
+	f, err := o.Filter(s.c.Now())
+	if err == nil {
+		err = checkPerson(&o.Author, o.Reason)
+	}
+	return o, f, err
+}
 
 // lines answers with one JSON value a line, each sent at once.
 type lines struct {
@@ -177,90 +129,179 @@ func (l *lines) line(v any) {
 	_ = http.NewResponseController(l.w).Flush()
 }
 
-// act is POST /v1/queue/<action>. It answers with one JSON line about every half
-// second and a final one. When the client goes away the action stops between two
-// deliveries; what is done stays done.
-func (s *Server) act(w http.ResponseWriter, r *http.Request, a Action) {
-	o, f, err := readOrder(w, r)
+// act is POST /v1/queue/<verb>. It answers with one JSON line as soon as the action is
+// stored, one about every half second, and a final one; or with the first alone, if the
+// caller will not wait. When the client goes away the action goes on.
+func (s *Server) act(w http.ResponseWriter, r *http.Request, v Verb) {
+	o, f, err := s.readOrder(w, r)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	log := s.c.Log.With("action", string(a), "filter", f.String(), "author", o.Author, "reason", o.Reason, "remote", r.RemoteAddr)
-	log.Info("queue action begins")
-
-	var matched, changed, unchanged, ordered atomic.Int64
-	ctx := r.Context()
-	type end struct {
-		sel Selection
-		err error
+	if err := s.site(r.Context(), &f); err != nil {
+		s.siteFailed(w, r, err)
+		return
 	}
-	ended := make(chan end, 1)
-	go func() {
-		if q, ok := s.c.Queue.(Doer); ok {
-			told := func(p Progress) {
-				matched.Store(int64(p.Matched - p.Busy))
-				changed.Store(int64(p.Changed))
-				unchanged.Store(int64(p.Unchanged))
-				ordered.Store(int64(p.Ordered))
-			}
-			p, err := q.Do(ctx, a, f, note(doneBy(a), o), bounceReply(o.Reason), told)
-			told(p)
-			ended <- end{Selection{Matched: p.Matched - p.Busy, Busy: p.Busy}, err}
-			return
-		}
-		sel, err := s.c.Queue.Select(ctx, f, func(j Job) error {
-			if err := ctx.Err(); err != nil {
-				j.Release()
-				return err
-			}
-			matched.Add(1)
-			done, err := apply(ctx, a, j, o)
-			switch {
-			case err != nil:
-				return err
-			case done:
-				changed.Add(1)
-			default:
-				unchanged.Add(1)
-			}
-			return nil
-		})
-		ended <- end{sel, err}
-	}()
-
-	so := func() Progress {
-		return Progress{Action: a, Matched: int(matched.Load()), Changed: int(changed.Load()), Unchanged: int(unchanged.Load()), Ordered: int(ordered.Load())}
+	a := Action{Verb: v, Filter: f, Author: o.Author, Reason: o.Reason}
+	if v == Bounce {
+		a.Reply = bounceReply(o.Reason)
 	}
+	log := s.c.Log.With("action", string(v), "filter", f.String(), "author", o.Author, "reason", o.Reason, "remote", r.RemoteAddr)
+	st, err := s.c.Queue.Begin(r.Context(), a)
+	if err != nil {
+		log.Error("queue action not begun", "error", err)
+		s.queueFailed(w, r, err)
+		return
+	}
+	log.Info("queue action begins", "id", st.ID)
+	if o.Detach {
+		answer(w, http.StatusOK, s.progress(st))
+		return
+	}
+	s.follow(w, r, st.ID)
+}
+
+// follow answers with an action's progress until it has ended.
+func (s *Server) follow(w http.ResponseWriter, r *http.Request, id string) {
 	out := newLines(w)
-	tick := time.NewTicker(progressEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			out.line(so())
-		case e := <-ended:
-			p := so()
-			p.Matched, p.Busy, p.Final = max(e.sel.Matched, p.Matched+e.sel.Busy), e.sel.Busy, true
-			log := log.With("matched", p.Matched, "changed", p.Changed, "unchanged", p.Unchanged, "busy", p.Busy)
-			if e.err == nil {
-				log.Info("queue action ended")
-			} else {
-				log.Error("queue action stopped half-way", "error", e.err)
-				p.Error = fmt.Sprintf("%s stopped after %d: %v; what was done stays done, and it may be asked again", a, p.Changed, e.err)
-				if !out.begun && p.Changed == 0 {
-					fail(w, http.StatusServiceUnavailable, p.Error)
-					return
-				}
-			}
-			out.line(p)
-			return
+	st, err := s.c.Queue.Follow(r.Context(), id, func(st ActionState) {
+		p := s.progress(st)
+		p.Final = false // the last line alone is
+		out.line(p)
+	})
+	if r.Context().Err() != nil {
+		return // whoever asked has gone; it goes on
+	}
+	p := s.progress(st)
+	log := s.c.Log.With("id", id, "action", string(st.Verb), "matched", p.Matched, "changed", p.Changed, "unchanged", p.Unchanged, "busy", p.Busy)
+	if err != nil {
+		log.Error("queue action cannot be followed", "error", err)
+		p.Error = fmt.Sprintf("it cannot be followed any longer: %v; it goes on, see `tarishi queue actions ls`", err)
+		p.ID, p.Final = id, true
+	} else {
+		log.Info("queue action ended", "state", st.State)
+	}
+	out.line(p)
+}
+
+// progress is an action's state on the wire.
+func (s *Server) progress(st ActionState) Progress {
+	now := s.c.Now()
+	p := Progress{
+		ID: st.ID, Action: st.Verb, Filter: st.Filter.String(), Author: st.Author, Reason: st.Reason, Begun: utc(st.At), State: st.State,
+		Matched: st.Matched, Changed: st.Changed, Unchanged: st.Unchanged, Busy: st.Busy, Ordered: st.Ordered,
+		Share: st.Share, Expected: st.Expected, Ended: utc(st.Ended), Cancelled: st.Cancelled, Error: st.Error,
+		Final: st.State != "" && st.State != "running",
+	}
+	if st.Waits > 0 && p.Error == "" {
+		p.Error = fmt.Sprintf("%d of the waiting mail's partitions are held by no node just now; it goes on when one does: see that a deliverer runs", st.Waits)
+	}
+	end := now
+	if !st.Ended.IsZero() {
+		end = st.Ended
+	}
+	took := end.Sub(st.At)
+	if took > 0 && !st.At.IsZero() {
+		p.Rate = float64(p.Changed+p.Unchanged) / took.Seconds()
+		if !p.Final && st.Share > 0.001 {
+			p.Left = int64((took.Seconds() + 0.5) * (1 - st.Share) / st.Share)
 		}
+	}
+	return p
+}
+
+// listActions is GET /v1/queue/actions.
+func (s *Server) listActions(w http.ResponseWriter, r *http.Request) {
+	if err := known(r); err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	list, err := s.c.Queue.Actions(r.Context())
+	if err != nil {
+		s.queueFailed(w, r, err)
+		return
+	}
+	out := ActionsList{Now: utc(s.c.Now()), Actions: []Progress{}}
+	for _, st := range list {
+		out.Actions = append(out.Actions, s.progress(st))
+	}
+	answer(w, http.StatusOK, out)
+}
+
+// showAction is GET /v1/queue/actions/{id}, and with /progress a line now and then
+// until it has ended.
+func (s *Server) showAction(w http.ResponseWriter, r *http.Request) {
+	st, ok := s.actionOf(w, r)
+	if ok {
+		answer(w, http.StatusOK, s.progress(st))
 	}
 }
 
-// ParseAction reads a verb.
-func ParseAction(s string) (Action, bool) {
-	a := Action(s)
-	return a, slices.Contains(Actions, a)
+func (s *Server) watchAction(w http.ResponseWriter, r *http.Request) {
+	if st, ok := s.actionOf(w, r); ok {
+		s.follow(w, r, st.ID)
+	}
+}
+
+// actionOf reads which action is meant.
+func (s *Server) actionOf(w http.ResponseWriter, r *http.Request) (ActionState, bool) {
+	id := strings.ToUpper(r.PathValue("id"))
+	st, err := s.c.Queue.Action(r.Context(), id)
+	switch {
+	case errors.Is(err, ErrNoAction):
+		fail(w, http.StatusNotFound, fmt.Sprintf("there is no action %.40q; see `tarishi queue actions ls`", id))
+	case err != nil:
+		s.queueFailed(w, r, err)
+	default:
+		return st, true
+	}
+	return st, false
+}
+
+// cancelAction is POST /v1/queue/actions/{id}/cancel.
+func (s *Server) cancelAction(w http.ResponseWriter, r *http.Request) {
+	var o struct{ Author string }
+	err := strictObject(w, r, `{"author":"you"}`, []string{"author"}, []string{"author"}, &o)
+	if err == nil {
+		err = checkPerson(&o.Author, "")
+	}
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	st, ok := s.actionOf(w, r)
+	if !ok {
+		return
+	}
+	err = s.c.Queue.Cancel(r.Context(), st.ID, o.Author)
+	switch {
+	case errors.Is(err, ErrEnded):
+		fail(w, http.StatusConflict, fmt.Sprintf("the action %s has ended already; what it did stays done", st.ID))
+		return
+	case err != nil:
+		s.queueFailed(w, r, err)
+		return
+	}
+	s.c.Log.Info("queue action cancelled", "id", st.ID, "author", o.Author, "remote", r.RemoteAddr)
+	if now, err := s.c.Queue.Action(context.WithoutCancel(r.Context()), st.ID); err == nil {
+		st = now
+	}
+	answer(w, http.StatusOK, s.progress(st))
+}
+
+func (s *Server) siteFailed(w http.ResponseWriter, r *http.Request, err error) {
+	var unknown *unknownSite
+	if errors.As(err, &unknown) {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	if r.Context().Err() == nil {
+		fail(w, http.StatusServiceUnavailable, err.Error())
+	}
+}
+
+// ParseVerb reads a verb.
+func ParseVerb(s string) (Verb, bool) {
+	v := Verb(s)
+	return v, slices.Contains(Verbs, v)
 }

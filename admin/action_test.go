@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"log/slog"
 	"net/http/httptest"
@@ -18,7 +17,6 @@ import (
 
 	"github.com/tarishi/tarishi/admin"
 	"github.com/tarishi/tarishi/admin/admintest"
-	"github.com/tarishi/tarishi/mail"
 )
 
 // lastLine reads the final line of an NDJSON answer.
@@ -53,7 +51,7 @@ func TestActions(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name  string
-		verb  admin.Action
+		verb  admin.Verb
 		order string
 		want  admin.Progress
 		after map[string]string // delivery: state and due
@@ -88,8 +86,11 @@ func TestActions(t *testing.T) {
 			if w.Code != 200 || w.Header().Get("Content-Type") != "application/x-ndjson" {
 				t.Fatalf("HTTP %d %s: %s", w.Code, w.Header().Get("Content-Type"), w.Body)
 			}
-			c.want.Action, c.want.Final = c.verb, true
-			if got := lastLine(t, w.Body.Bytes()); got != c.want {
+			got := lastLine(t, w.Body.Bytes())
+			if got.Action != c.verb || got.State != "done" || got.Author != "someone unnamed" || got.ID != admintest.ActionID(0) {
+				t.Errorf("%+v", got)
+			}
+			if got := (admin.Progress{Matched: got.Matched, Changed: got.Changed, Unchanged: got.Unchanged, Busy: got.Busy}); got != c.want {
 				t.Errorf("got %+v\nwant %+v", got, c.want)
 			}
 			for d, want := range c.after {
@@ -106,7 +107,7 @@ func TestHoldRetryRelease(t *testing.T) {
 	s, q := sample(t)
 	id := admintest.SampleID(0) + ".0"
 	for _, step := range []struct {
-		verb    admin.Action
+		verb    admin.Verb
 		changed int
 		held    bool
 		now     bool
@@ -143,35 +144,6 @@ func TestActionsAreLogged(t *testing.T) {
 	golden(t, "log.txt", log.String())
 }
 
-// When the notice cannot be stored the mail stays, and the answer says so.
-func TestBounceThatCannotBeStored(t *testing.T) {
-	s, q := sample(t)
-	q.BounceErr = errors.New("storage limit reached")
-	before := len(q.Snapshot())
-	w := ask(s, "POST", "/v1/queue/bounce", `{"destination":"gmail.example"}`)
-	if w.Code != 503 || !strings.Contains(w.Body.String(), "storage limit reached") {
-		t.Errorf("HTTP %d %s", w.Code, w.Body)
-	}
-	if len(q.Snapshot()) != before {
-		t.Error("mail whose notice could not be stored is gone")
-	}
-}
-
-// An action that fails half-way tells what was done.
-func TestActionStopsHalfWay(t *testing.T) {
-	s, q := sample(t)
-	n := 0
-	q.Before = func() {
-		if n++; n == 2 {
-			q.BounceErr = errors.New("storage limit reached")
-		}
-	}
-	p := lastLine(t, ask(s, "POST", "/v1/queue/bounce", `{"destination":"gmail.example"}`).Body.Bytes())
-	if p.Changed != 1 || !strings.Contains(p.Error, "stopped after 1") {
-		t.Errorf("%+v", p)
-	}
-}
-
 // A long action reports as it goes. Time is the bubble's.
 func TestProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -205,23 +177,63 @@ func equal(a, b []int) bool {
 	return true
 }
 
-// When the operator leaves, the action stops between two deliveries.
-func TestActionStopsWithClient(t *testing.T) {
-	s, q := sample(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	n := 0
-	q.Before = func() {
-		if n++; n == 2 {
-			cancel()
+// When the operator leaves, the action goes on; he finds it again, and may end it.
+func TestActionOutlivesItsClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, q := sample(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		n := 0
+		q.Before = func() {
+			if n++; n == 2 {
+				cancel()
+			}
+			time.Sleep(time.Second)
 		}
-	}
-	r := httptest.NewRequestWithContext(ctx, "POST", "/v1/queue/rm", strings.NewReader(`{"destination":"gmail.example"}`))
-	r.Host = "localhost"
-	r.Header.Set("Content-Type", "application/json")
-	s.Handler().ServeHTTP(httptest.NewRecorder(), r)
-	if got := len(q.Removed()); got != 1 {
-		t.Errorf("%d removed after the client had gone at the second", got)
-	}
+		r := httptest.NewRequestWithContext(ctx, "POST", "/v1/queue/rm", strings.NewReader(`{"destination":"gmail.example","author":"ann"}`))
+		r.Host = "localhost"
+		r.Header.Set("Content-Type", "application/json")
+		s.Handler().ServeHTTP(httptest.NewRecorder(), r)
+		if got := len(q.Removed()); got != 1 {
+			t.Errorf("%d were removed when the client went away", got)
+		}
+		var l admin.ActionsList
+		path := "/v1/queue/actions"
+		if err := json.Unmarshal(ask(s, "GET", path, "").Body.Bytes(), &l); err != nil || len(l.Actions) != 1 || l.Actions[0].State != "running" || l.Actions[0].Author != "ann" {
+			t.Fatalf("%+v, %v", l, err)
+		}
+		path += "/" + l.Actions[0].ID
+		var p admin.Progress
+		if err := json.Unmarshal(ask(s, "POST", path+"/cancel", `{"author":"bob"}`).Body.Bytes(), &p); err != nil || p.State != "cancelled" || p.Cancelled != "bob" {
+			t.Errorf("%+v, %v", p, err)
+		}
+		if w := ask(s, "POST", path+"/cancel", `{"author":"bob"}`); w.Code != 409 {
+			t.Errorf("cancelled twice: HTTP %d %s", w.Code, w.Body)
+		}
+		if p := lastLine(t, ask(s, "GET", path+"/progress", "").Body.Bytes()); p.State != "cancelled" {
+			t.Errorf("%+v", p)
+		}
+		synctest.Wait()
+		time.Sleep(5 * time.Second)
+		if got := len(q.Removed()); got != 1 {
+			t.Errorf("%d were removed of a cancelled action", got)
+		}
+	})
+}
+
+// Who does not want to wait is told under which id it goes on.
+func TestDetach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, q := sample(t)
+		q.Before = func() { time.Sleep(time.Second) }
+		var p admin.Progress
+		w := ask(s, "POST", "/v1/queue/hold", `{"all":true,"detach":true}`)
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || p.ID == "" || p.State != "running" || p.Final || p.Filter != "everything" {
+			t.Errorf("%s: %v", w.Body, err)
+		}
+		if p := lastLine(t, ask(s, "GET", "/v1/queue/actions/"+p.ID+"/progress", "").Body.Bytes()); p.State != "done" || p.Changed == 0 {
+			t.Errorf("%+v", p)
+		}
+	})
 }
 
 // However many ask, the lanes are listed once a second, and one who leaves takes
@@ -288,7 +300,7 @@ func TestActionsProperty(t *testing.T) {
 		s := admin.New(admin.Config{Queue: q})
 		total := len(q.Snapshot())
 		for range rapid.IntRange(1, 12).Draw(rt, "orders") {
-			verb := rapid.SampledFrom(admin.Actions).Draw(rt, "verb")
+			verb := rapid.SampledFrom(admin.Verbs).Draw(rt, "verb")
 			order := rapid.SampledFrom([]string{
 				`{"destination":"gmail.example"}`, `{"destination":"example.org"}`, `{"sender":"alice@example.net"}`,
 				`{"sender":"<>"}`, `{"id":"` + admintest.SampleID(3) + `"}`,
@@ -366,20 +378,14 @@ func FuzzOrder(f *testing.F) {
 		s, q := sample(t)
 		w := ask(s, "POST", "/v1/queue/rm", string(b), "Content-Type", "application/json")
 		var o admin.Order
-		if json.Unmarshal(b, &o) != nil || strings.TrimSpace(o.ID+o.Destination+o.Sender) == "" {
+		if json.Unmarshal(b, &o) != nil || o.Selection == (admin.Selection{}) {
 			if w.Code != 400 || len(q.Removed()) > 0 {
 				t.Errorf("HTTP %d, removed %v", w.Code, q.Removed())
 			}
 			return
 		}
-		if w.Code != 200 && w.Code != 400 {
+		if w.Code != 200 && w.Code != 400 && w.Code != 503 {
 			t.Errorf("HTTP %d %s", w.Code, w.Body)
-		}
-		if f, err := admin.MakeFilter(o.ID, o.Destination, o.Sender); err == nil {
-			again, err := admin.MakeFilter(f.ID, string(f.Destination), f.Sender)
-			if err == nil && f.Destination == mail.CanonicalDomain(string(f.Destination)) && again != f {
-				t.Errorf("a filter made of %+v is %+v", f, again)
-			}
 		}
 	})
 }

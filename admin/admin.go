@@ -3,9 +3,8 @@
 // to a node. It serves the HTTP API, the metrics and the status page on the admin
 // port, and holds the Client that the command line speaks through.
 //
-// It decides only what an operator's verb means for one delivery (see action.go);
-// everything else it asks of the parts behind the small interfaces in ports.go and
-// limitports.go.
+// It decides nothing: everything is asked of the parts behind the small interfaces in
+// ports.go and limitports.go.
 // There are no passwords here: whoever reaches the port may act, so it listens on
 // loopback by default, and guard.go keeps web pages of others from reaching it.
 // It never touches mail by itself: no request, no change.
@@ -106,11 +105,16 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("/v1/queue/messages", s.guarded(get(s.findMessages)))
 	mux.Handle("/v1/queue/messages/{id}/body", s.guarded(get(s.body)))
 	mux.Handle("/v1/queue/doubts", s.guarded(get(s.doubts)))
-	for _, a := range Actions {
-		mux.Handle("/v1/queue/"+string(a), s.guarded(post(func(w http.ResponseWriter, r *http.Request) {
-			s.act(w, r, a)
+	mux.Handle("/v1/queue/summary", s.guarded(get(s.summary)))
+	for _, v := range Verbs {
+		mux.Handle("/v1/queue/"+string(v), s.guarded(post(func(w http.ResponseWriter, r *http.Request) {
+			s.act(w, r, v)
 		})))
 	}
+	mux.Handle("/v1/queue/actions", s.guarded(get(s.listActions)))
+	mux.Handle("/v1/queue/actions/{id}", s.guarded(get(s.showAction)))
+	mux.Handle("/v1/queue/actions/{id}/progress", s.guarded(get(s.watchAction)))
+	mux.Handle("/v1/queue/actions/{id}/cancel", s.guarded(post(s.cancelAction)))
 	mux.Handle("/v1/limits", s.guarded(get(s.withLimits(s.listLimits))))
 	mux.Handle("/v1/limits/explain", s.guarded(get(s.withLimits(s.explainLimits))))
 	mux.Handle("/v1/limits/history", s.guarded(get(s.withLimits(s.limitHistory))))

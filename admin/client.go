@@ -60,14 +60,43 @@ func (c *Client) Lanes(ctx context.Context, max int) (v Lanes, err error) {
 	return v, err
 }
 
-func (c *Client) Messages(ctx context.Context, f Filter, max int) (v Messages, err error) {
-	q := url.Values{"max": {strconv.Itoa(max)}}
-	for k, s := range map[string]string{"id": f.ID, "destination": string(f.Destination), "sender": f.Sender} {
-		if s != "" {
-			q.Set(k, s)
-		}
+// Messages lists a page of what is queued; after is Next of the page before.
+func (c *Client) Messages(ctx context.Context, sel Selection, max int, after string) (v Messages, err error) {
+	q := sel.query()
+	q.Set("max", strconv.Itoa(max))
+	if after != "" {
+		q.Set("after", after)
 	}
 	err = c.read(ctx, "/v1/queue/messages?"+q.Encode(), &v)
+	return v, err
+}
+
+// query is the Selection as the parameters of a listing.
+func (s Selection) query() url.Values {
+	q := url.Values{}
+	for k, v := range map[string]string{"id": s.ID, "destination": s.Destination, "site": s.Site, "sender": s.Sender, "recipient": s.Recipient,
+		"tenant": s.Tenant, "class": s.Class, "bounce": s.Bounce, "reply": s.Reply, "older": s.Older, "younger": s.Younger} {
+		if v != "" {
+			q.Set(k, v)
+		}
+	}
+	for k, n := range map[string]*int{"min_attempts": s.MinAttempts, "max_attempts": s.MaxAttempts} {
+		if n != nil {
+			q.Set(k, strconv.Itoa(*n))
+		}
+	}
+	if s.Held != nil {
+		q.Set("held", strconv.FormatBool(*s.Held))
+	}
+	if s.All {
+		q.Set("all", "true")
+	}
+	return q
+}
+
+// Summary reads the queue in a few numbers.
+func (c *Client) Summary(ctx context.Context) (v QueueSummary, err error) {
+	err = c.read(ctx, "/v1/queue/summary", &v)
 	return v, err
 }
 
@@ -93,36 +122,6 @@ func (c *Client) Body(ctx context.Context, id string, headersOnly bool) (io.Read
 		return nil, err
 	}
 	return resp.Body, nil
-}
-
-// Act gives an order and calls each (which may be nil) with every progress line
-// but the last, which it returns. An error of the node's inside the last line is
-// in Progress.Error, not in err.
-func (c *Client) Act(ctx context.Context, a Action, o Order, each func(Progress)) (Progress, error) {
-	b, err := json.Marshal(o)
-	if err != nil {
-		return Progress{}, err
-	}
-	resp, err := c.do(ctx, http.MethodPost, "/v1/queue/"+string(a), string(b), "application/x-ndjson")
-	if err != nil {
-		return Progress{}, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	var last Progress
-	dec := json.NewDecoder(resp.Body)
-	for {
-		var p Progress
-		if err := dec.Decode(&p); err != nil {
-			return last, fmt.Errorf("%s stopped answering after %d were done (%w); see what is left with `tarishi queue ls`", c.base, last.Changed, err)
-		}
-		last = p
-		if p.Final {
-			return last, nil
-		}
-		if each != nil {
-			each(p)
-		}
-	}
 }
 
 func (c *Client) read(ctx context.Context, path string, v any) error {

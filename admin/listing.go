@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 // Bounds of a listing: the default, and the most that one answer holds. Every
@@ -68,26 +69,98 @@ func (s *Server) listLanes(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, out)
 }
 
+// findFor bounds how long one page of a listing is looked for. What is looked for may
+// stand at the end of millions.
+const findFor = 2 * time.Second
+
+// selectionOf reads a Selection from a query.
+func selectionOf(r *http.Request) (sel Selection, err error) {
+	q := r.URL.Query()
+	for k, p := range map[string]*string{"id": &sel.ID, "destination": &sel.Destination, "site": &sel.Site, "sender": &sel.Sender,
+		"recipient": &sel.Recipient, "tenant": &sel.Tenant, "class": &sel.Class, "bounce": &sel.Bounce, "reply": &sel.Reply,
+		"older": &sel.Older, "younger": &sel.Younger} {
+		*p = q.Get(k)
+	}
+	for k, p := range map[string]**int{"min_attempts": &sel.MinAttempts, "max_attempts": &sel.MaxAttempts} {
+		if s := q.Get(k); s != "" {
+			n, err := strconv.Atoi(s)
+			if err != nil {
+				return sel, fmt.Errorf("%s=%.20s is no number", k, s)
+			}
+			*p = &n
+		}
+	}
+	for k, set := range map[string]func(bool){"held": func(b bool) { sel.Held = &b }, "all": func(b bool) { sel.All = b }} {
+		if s := q.Get(k); s != "" {
+			b, err := strconv.ParseBool(s)
+			if err != nil {
+				return sel, fmt.Errorf("%s=%.20s is neither true nor false", k, s)
+			}
+			set(b)
+		}
+	}
+	return sel, nil
+}
+
 // findMessages is GET /v1/queue/messages.
 func (s *Server) findMessages(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	err := known(r, "id", "destination", "sender", "max")
+	err := known(r, append([]string{"max", "after"}, selectionKeys...)...)
 	max, err2 := rows(r)
-	f, err3 := MakeFilter(q.Get("id"), q.Get("destination"), q.Get("sender"))
-	for _, e := range []error{err, err2, err3} {
+	sel, err3 := selectionOf(r)
+	f, err4 := sel.Filter(s.c.Now())
+	for _, e := range []error{err, err2, err3, err4} {
 		if e != nil {
 			fail(w, http.StatusBadRequest, e.Error())
 			return
 		}
 	}
-	found, err := s.c.Queue.Find(r.Context(), f, max+1) // one more tells whether the list was cut off
+	if err := s.site(r.Context(), &f); err != nil {
+		s.siteFailed(w, r, err)
+		return
+	}
+	found, err := s.c.Queue.Find(r.Context(), f, Page{Max: max, After: r.URL.Query().Get("after"), For: findFor})
+	if errors.Is(err, ErrPage) {
+		fail(w, http.StatusBadRequest, "after is no place in a listing; give what `next` of the page before says")
+		return
+	}
 	if err != nil {
 		s.queueFailed(w, r, err)
 		return
 	}
-	out := Messages{Now: utc(s.c.Now()), Messages: []Delivery{}, More: len(found) > max}
-	for _, e := range found[:min(max, len(found))] {
+	out := Messages{Now: utc(s.c.Now()), Messages: []Delivery{}, More: found.Next != "", Next: found.Next, Unfinished: !found.Looked}
+	for _, e := range found.Entries {
 		out.Messages = append(out.Messages, wireDelivery(e))
+	}
+	answer(w, http.StatusOK, out)
+}
+
+// summary is GET /v1/queue/summary.
+func (s *Server) summary(w http.ResponseWriter, r *http.Request) {
+	if err := known(r); err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	x, err := s.c.Queue.Summary(r.Context())
+	if err != nil {
+		s.queueFailed(w, r, err)
+		return
+	}
+	out := QueueSummary{
+		Now: utc(s.c.Now()), Ready: x.Ready, Waiting: x.Waiting, Held: x.Held, Active: x.Active,
+		Destinations: x.Destinations, Lines: x.Lines, Tenants: x.Tenants, Classes: map[string]int64{}, Due: []DueLine{},
+	}
+	if out.Tenants == nil {
+		out.Tenants = map[string]int64{}
+	}
+	for c, n := range x.Classes {
+		out.Classes[c.String()] = n
+	}
+	for _, d := range x.Due {
+		l := DueLine{Count: d.Count}
+		if d.Within >= 0 {
+			l.Within = d.Within.String()
+		}
+		out.Due = append(out.Due, l)
 	}
 	answer(w, http.StatusOK, out)
 }
@@ -109,7 +182,7 @@ func (s *Server) doubts(w http.ResponseWriter, r *http.Request) {
 // body is GET /v1/queue/messages/{id}/body: the octets as they will be sent.
 // ?part=headers stops after the empty line that ends the header block.
 func (s *Server) body(w http.ResponseWriter, r *http.Request) {
-	f, err := MakeFilter(r.PathValue("id"), "", "")
+	f, err := Selection{ID: r.PathValue("id")}.Filter(s.c.Now())
 	part := r.URL.Query().Get("part")
 	if err == nil && part != "" && part != "headers" {
 		err = fmt.Errorf("there is no part %.20q; leave it out for everything, or say part=headers", part)

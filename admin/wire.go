@@ -50,7 +50,8 @@ type Delivery struct {
 	LastAttempt time.Time `json:"last_attempt,omitzero"`
 	LastHost    string    `json:"last_host,omitempty"`
 	LastReply   *Reply    `json:"last_reply,omitempty"`
-	Due         time.Time `json:"due,omitzero"` // absent: as soon as there is room
+	Bounce      string    `json:"bounce_class,omitempty"` // of the last reply
+	Due         time.Time `json:"due,omitzero"`           // absent: as soon as there is room
 	Expires     time.Time `json:"expires,omitzero"`
 
 	DelayNoticed bool   `json:"delay_noticed,omitempty"`
@@ -63,13 +64,28 @@ type Delivery struct {
 	EnvelopeID   string `json:"envid,omitempty"`
 	Ret          string `json:"ret,omitempty"`
 	Tenant       string `json:"tenant,omitempty"`
+	Class        string `json:"class,omitempty"` // high or bulk; absent: normal
+
+	Operator *ActionNote `json:"operator,omitempty"` // the operator's action that changed it last
 }
 
-// Messages answers GET /v1/queue/messages. More tells that the list was cut off.
+// ActionNote says which operator's action changed a delivery.
+type ActionNote struct {
+	Action string    `json:"action"`
+	Verb   string    `json:"verb"`
+	Author string    `json:"author,omitempty"`
+	Reason string    `json:"reason,omitempty"`
+	At     time.Time `json:"at,omitzero"`
+}
+
+// Messages answers GET /v1/queue/messages. More tells that the list was cut off; Next is
+// then what ?after= goes on from. Unfinished: it was cut off because time was up.
 type Messages struct {
-	Now      time.Time  `json:"now"`
-	Messages []Delivery `json:"messages"`
-	More     bool       `json:"more"`
+	Now        time.Time  `json:"now"`
+	Messages   []Delivery `json:"messages"`
+	More       bool       `json:"more"`
+	Next       string     `json:"next,omitempty"`
+	Unfinished bool       `json:"unfinished,omitempty"`
 }
 
 // Lane is what is queued for one destination.
@@ -82,6 +98,7 @@ type Lane struct {
 	NextDue     time.Time `json:"next_due,omitzero"`
 	LastReply   *Reply    `json:"last_reply,omitempty"`
 	LastHost    string    `json:"last_host,omitempty"`
+	Bounce      string    `json:"bounce_class,omitempty"` // of LastReply
 }
 
 // Lanes answers GET /v1/queue. Ready, Waiting and Held are the whole queue; those
@@ -132,30 +149,70 @@ type Status struct {
 	Stats   Stats     `json:"stats"`
 }
 
-// Order is the body of POST /v1/queue/<action>. Author is who the caller says he
-// is, for the log; Reason goes to the log, and for a bounce into the notice.
+// Order is the body of POST /v1/queue/<verb>. Author is who the caller says he is; he
+// and the Reason are kept with the action, in the log, and for a bounce in the notice.
 type Order struct {
-	ID          string `json:"id,omitempty"`
-	Destination string `json:"destination,omitempty"`
-	Sender      string `json:"sender,omitempty"`
-	Author      string `json:"author,omitempty"`
-	Reason      string `json:"reason,omitempty"`
+	Selection
+	Author string `json:"author,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	Detach bool   `json:"detach,omitempty"` // answer as soon as the action is stored
 }
 
-// Progress is one line of the NDJSON answer to an Order. The last line has Final
-// set; a stream that ends without it was cut off, and what Changed says was done.
+// Progress is one line of the NDJSON answer to an Order, and one action of a listing.
+// The last line has Final set; a stream that ends without it was cut off, and the
+// action goes on.
 type Progress struct {
-	Action    Action `json:"action"`
-	Matched   int    `json:"matched"`   // deliveries seen so far; in the last line, Busy included
-	Changed   int    `json:"changed"`   // done
-	Unchanged int    `json:"unchanged"` // nothing to do, or held and not asked to be released
-	Busy      int    `json:"busy"`      // being sent just then, not touched
+	ID        string    `json:"id"`
+	Action    Verb      `json:"action"`
+	Filter    string    `json:"filter"` // in words
+	Author    string    `json:"author,omitempty"`
+	Reason    string    `json:"reason,omitempty"`
+	Begun     time.Time `json:"begun,omitzero"`
+	State     string    `json:"state"`     // running, done, cancelled
+	Matched   int       `json:"matched"`   // deliveries met so far, Busy and Ordered included
+	Changed   int       `json:"changed"`   // done
+	Unchanged int       `json:"unchanged"` // nothing to do, or held and not asked to be released
+	Busy      int       `json:"busy"`      // being sent just then: done when they come back unsent
 	// Ordered are ready to go on some node of a cluster: whichever takes them carries the
 	// action out instead of sending them.
 	Ordered int `json:"ordered,omitempty"`
 
+	Share     float64   `json:"share"`                  // of the queue, looked through
+	Expected  int64     `json:"expected,omitempty"`     // deliveries it may mean, by the counts when it began
+	Rate      float64   `json:"rate"`                   // deliveries a second
+	Left      int64     `json:"left_seconds,omitempty"` // about so long
+	Ended     time.Time `json:"ended,omitzero"`
+	Cancelled string    `json:"cancelled_by,omitempty"`
+
 	Final bool   `json:"final,omitempty"`
-	Error string `json:"error,omitempty"`
+	Error string `json:"error,omitempty"` // what stands in its way; it is tried again
+}
+
+// ActionsList answers GET /v1/queue/actions, the newest first.
+type ActionsList struct {
+	Now     time.Time  `json:"now"`
+	Actions []Progress `json:"actions"`
+}
+
+// QueueSummary answers GET /v1/queue/summary. Ready, Waiting and Held are the whole
+// queue; those Active are among the first two. The rest counts what waits or is held.
+type QueueSummary struct {
+	Now          time.Time        `json:"now"`
+	Ready        int64            `json:"ready"`
+	Waiting      int64            `json:"waiting"`
+	Held         int64            `json:"held"`
+	Active       int64            `json:"active"`
+	Destinations int              `json:"destinations"`
+	Lines        int              `json:"lines"` // one for each destination, tenant and class
+	Tenants      map[string]int64 `json:"tenants"`
+	Classes      map[string]int64 `json:"classes"`
+	Due          []DueLine        `json:"due"`
+}
+
+// DueLine is how much waits that is due within so long: "0s" is now, "" later.
+type DueLine struct {
+	Within string `json:"within"`
+	Count  int64  `json:"count"`
 }
 
 // Failure is the body of every answer that is not 2xx: one sentence, with the mend.
@@ -183,6 +240,13 @@ func wireDelivery(e Entry) Delivery {
 		LastHost: e.LastHost, LastReply: wireReply(e.LastReply), Due: utc(e.Due), Expires: utc(e.Expires),
 		DelayNoticed: e.DelayNoticed, ClientIP: m.ClientIP, Helo: m.Helo, Protocol: m.Protocol,
 		Origin: m.Origin, Body: string(m.Body), SMTPUTF8: m.SMTPUTF8, EnvelopeID: m.EnvelopeID, Ret: m.Ret, Tenant: m.Tenant,
+		Bounce: e.LastClass,
+	}
+	if m.Class != mail.Normal {
+		d.Class = m.Class.String()
+	}
+	if n := e.Operator; n != nil {
+		d.Operator = &ActionNote{Action: n.Action, Verb: n.Verb, Author: n.Author, Reason: n.Reason, At: utc(n.At)}
 	}
 	for i, r := range e.Recipients {
 		d.Recipients[i] = Recipient{Address: r.Raw, Notify: r.Notify, ORcpt: r.ORcpt}
@@ -200,7 +264,7 @@ func showSender(a mail.Address) string {
 func wireLane(l LaneInfo) Lane {
 	return Lane{
 		Destination: string(l.Destination), Count: l.Count, Held: l.Held, Active: l.Active,
-		Oldest: utc(l.Oldest), NextDue: utc(l.NextDue), LastReply: wireReply(l.LastReply), LastHost: l.LastHost,
+		Oldest: utc(l.Oldest), NextDue: utc(l.NextDue), LastReply: wireReply(l.LastReply), LastHost: l.LastHost, Bounce: l.Bounce,
 	}
 }
 

@@ -43,3 +43,21 @@ func SplitDeliveryID(id string) (message string, index int) {
 	}
 	return message, n
 }
+
+// IDTime is when the message of an id came in; ok is false for what is no id of ours.
+func IDTime(id string) (t time.Time, ok bool) {
+	if len(id) != 20 {
+		return t, false
+	}
+	var ms uint64
+	for i := range 20 {
+		n := strings.IndexByte(idAlphabet, id[i])
+		if n < 0 {
+			return t, false
+		}
+		if i < 9 {
+			ms = ms<<5 | uint64(n)
+		}
+	}
+	return time.UnixMilli(int64(ms)).UTC(), true
+}

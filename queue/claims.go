@@ -14,6 +14,7 @@ type claims struct {
 	gone     map[place]struct{}
 	goneRing []place
 	goneAt   int
+	ended    uint64 // how many have been sent
 }
 
 // place is where a record lies.
@@ -132,6 +133,22 @@ func (c *claims) finish(r *record) {
 	c.goneRing[c.goneAt] = at
 	c.goneAt = (c.goneAt + 1) % goneSize
 	c.gone[at] = struct{}{}
+	c.ended++
+}
+
+// ends is how many claims have ended by a removal. Of the last goneSize of them it is
+// known what they were on.
+func (c *claims) ends() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended
+}
+
+// is tells whether a claim stands.
+func (c *claims) is(r *record) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.of(r.stream)[r.seq] == r
 }
 
 // wasRemoved tells that READY's record seq has been acknowledged lately.

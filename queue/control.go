@@ -13,20 +13,18 @@ import (
 )
 
 // The nodes of a cluster ask one another over plain NATS messages: who has what in
-// hand, to drop what another has been offered, and to carry out an operator's action on
-// what each holds. A node that does not answer is taken for dead, frozen or cut off.
+// hand, to drop what another has been offered, and how far an operator's action is. A node that does not answer is taken for dead, frozen or cut off.
 
 const subjectControl = "tarishi.ctl"
 
 // question goes to every node.
 type question struct {
-	Op    string   `json:"op"` // state, taken, act, cancel
-	ID    string   `json:"id,omitempty"`
-	Order *order   `json:"order,omitempty"`
+	Op    string   `json:"op"`              // state, taken, action
+	ID    string   `json:"id,omitempty"`    // of an action
 	Taken []string `json:"taken,omitempty"` // offers of READY's records to the node that asks
 }
 
-// report is one node's answer; an act is answered now and then, and finally with Done.
+// report is one node's answer.
 type report struct {
 	Node  string   `json:"node"`
 	Run   string   `json:"run"`             // subject of its mark
@@ -34,8 +32,8 @@ type report struct {
 	Ready []uint64 `json:"ready,omitempty"` // sequences of READY in its hand
 	Wait  []uint64 `json:"wait,omitempty"`  // and of WAIT
 	Done  bool     `json:"done"`
-	Error string   `json:"error,omitempty"`
-	Result
+
+	Passes map[string]passReport `json:"passes,omitempty"` // of the action asked about
 }
 
 // control answers questions.
@@ -44,13 +42,12 @@ type control struct {
 	sub *nats.Subscription
 
 	mu   sync.Mutex
-	acts map[string]context.CancelFunc
 	wg   sync.WaitGroup
 	quit bool
 }
 
 func (t *team) answer() (err error) {
-	c := &control{q: t.q, acts: map[string]context.CancelFunc{}}
+	c := &control{q: t.q}
 	t.control = c
 	c.sub, err = t.q.get.Subscribe(subjectControl, c.asked)
 	return err
@@ -64,9 +61,6 @@ func (c *control) stop() {
 	_ = c.sub.Unsubscribe()
 	c.mu.Lock()
 	c.quit = true
-	for _, cancel := range c.acts {
-		cancel()
-	}
 	c.mu.Unlock()
 	c.wg.Wait()
 }
@@ -89,30 +83,21 @@ func (c *control) asked(m *nats.Msg) {
 			}
 		}
 		c.tell(m, c.state())
-	case "cancel":
-		c.mu.Lock()
-		if cancel := c.acts[ask.ID]; cancel != nil {
-			cancel()
-		}
-		c.mu.Unlock()
-	case "act":
-		if ask.Order == nil {
-			return
-		}
-		ctx, cancel := context.WithCancel(c.q.life)
+	case "action":
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.quit {
-			cancel()
 			return
 		}
-		c.acts[ask.ID] = cancel
 		c.wg.Go(func() {
+			ctx, cancel := context.WithTimeout(c.q.life, answerWait)
 			defer cancel()
-			c.act(ctx, m, *ask.Order)
-			c.mu.Lock()
-			delete(c.acts, ask.ID)
-			c.mu.Unlock()
+			if err := c.q.actions.load(ctx); err != nil {
+				c.q.log.Warn("an operator's action could not be read; tried again", "error", err)
+			}
+			r := c.state()
+			r.Passes = c.q.actions.passes(ask.ID)
+			c.tell(m, r)
 		})
 	}
 }
@@ -128,41 +113,6 @@ func (c *control) tell(m *nats.Msg, r report) {
 	}
 	if err != nil {
 		c.q.log.Debug("another node's question could not be answered", "error", err)
-	}
-}
-
-// act carries out an order on what waits in this node's partitions, and keeps it for
-// what it will take from READY.
-func (c *control) act(ctx context.Context, m *nats.Msg, o order) {
-	c.q.team.orders.add(o)
-	alive := time.NewTicker(progressEvery)
-	defer alive.Stop()
-	var mu sync.Mutex
-	var so Result
-	ended := make(chan error, 1)
-	c.wg.Go(func() {
-		r, err := c.q.actHere(ctx, o.Action, func(r Result) { mu.Lock(); so = r; mu.Unlock() })
-		mu.Lock()
-		so = r
-		mu.Unlock()
-		ended <- err
-	})
-	r := c.state()
-	r.Done = false
-	for !r.Done {
-		select {
-		case <-alive.C:
-		case err := <-ended:
-			r.Done = true
-			r.Ready, _ = c.q.claims.inHand()
-			if err != nil {
-				r.Error = err.Error()
-			}
-		}
-		mu.Lock()
-		r.Result = so
-		mu.Unlock()
-		c.tell(m, r)
 	}
 }
 

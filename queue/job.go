@@ -100,12 +100,21 @@ func (j *Job) Done(a Attempt) {
 // open, and its Due, Held and the rest are as the caller set them. A zero Due
 // means as soon as there is room. a is nil when no attempt was made.
 func (j *Job) Wait(next mail.Delivery, a *Attempt) {
+	if !j.obeyed(&next, a) {
+		j.wait(next, a)
+	}
+}
+
+func (j *Job) wait(next mail.Delivery, a *Attempt) {
 	next.Generation = j.Generation + 1
 	j.q.settler.add(settling{job: j, attempt: a, next: &next})
 }
 
 // Release gives the job back untouched.
 func (j *Job) Release() {
+	if d := j.Delivery; j.obeyed(&d, nil) {
+		return
+	}
 	if j.q.team != nil && j.rec.dotOf(j) != nil {
 		// Before anybody else can have it: the DOT would look like a delivery that was made.
 		j.q.journal.returned(j, j.release)

@@ -2,11 +2,11 @@ package queue
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
-	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,45 +26,136 @@ const (
 type Entry struct {
 	mail.Delivery
 	State string
+
+	seq  uint64
+	slot slotName // of WAIT
 }
 
 var errEnough = errors.New("enough")
 
-// Find lists up to max matching deliveries. It reads the queue from its start.
+// Page says which part of a listing is wanted.
+type Page struct {
+	Max   int           // entries; 0: all
+	After string        // Next of the page before; "": from the start
+	For   time.Duration // how long to look at most; 0: as long as it takes
+}
+
+// Found is a page of a listing.
+type Found struct {
+	Entries []Entry
+	Next    string // where the next page begins; "": there is none
+	Looked  bool   // false: time was up before Max were found
+}
+
+// Find lists up to max matching deliveries.
 func (q *Queue) Find(ctx context.Context, f Filter, max int) ([]Entry, error) {
-	byID := map[string]int{}
-	var out []Entry
-	var elsewhere hands
+	found, err := q.FindPage(ctx, f, Page{Max: max})
+	return found.Entries, err
+}
+
+// ErrPage means that a page's After is none of ours.
+var ErrPage = errors.New("that is no place in a listing")
+
+// FindPage lists a page of the matching deliveries: those of READY in its order, then
+// those of WAIT in theirs.
+func (q *Queue) FindPage(ctx context.Context, f Filter, p Page) (Found, error) {
+	if f.ID != "" && p.After == "" {
+		return q.findID(ctx, f)
+	}
+	x := &finding{q: q, p: p, m: newMatcher(f), byID: map[string]int{}, began: time.Now(), out: Found{Looked: true}}
+	from, err := placeOf(p.After)
+	if err != nil {
+		return x.out, err
+	}
 	if q.team != nil {
-		var err error
-		if elsewhere, err = q.handsNow(ctx); err != nil {
-			return nil, err
+		if x.elsewhere, err = q.handsNow(ctx); err != nil {
+			return x.out, err
 		}
 	}
-	err := q.scan(ctx, f.lane(), func(m stored) error {
-		for _, d := range q.deliveriesOf(m) {
-			if !f.Match(&d) {
-				continue
-			}
-			e := Entry{Delivery: d, State: q.stateOf(m, &d, elsewhere)}
-			if i, ok := byID[d.ID()]; ok { // it moved while we read
-				if d.Generation >= out[i].Generation {
-					out[i] = e
-				}
-				continue
-			}
-			if len(out) >= max {
-				return errEnough
-			}
-			byID[d.ID()] = len(out)
-			out = append(out, e)
-		}
-		return nil
-	})
+	if from.stream == streamReady {
+		err = q.scanReadyFrom(ctx, from.seq, x.each)
+		from = place{streamWait, 1}
+	}
+	if err == nil {
+		err = q.scanWaitFrom(ctx, from.seq, x.m.subjects(nil), x.each)
+	}
 	if errors.Is(err, errEnough) {
 		err = nil
 	}
-	return out, err
+	return x.out, err
+}
+
+// finding is one look through the queue.
+type finding struct {
+	q         *Queue
+	p         Page
+	m         *matcher
+	elsewhere hands
+	byID      map[string]int
+	began     time.Time
+	looks     int
+	out       Found
+}
+
+func (x *finding) each(m stored) error {
+	if x.looks++; x.p.For > 0 && x.looks%64 == 0 && time.Since(x.began) > x.p.For {
+		x.out.Looked, x.out.Next = false, placeName(m)
+		return errEnough
+	}
+	if m.subject != "" {
+		if s, err := parseSlot(m.subject); err != nil || !x.m.line(s.line) {
+			return nil
+		}
+	}
+	for _, d := range x.q.deliveriesOf(m) {
+		if !x.m.match(&d) {
+			continue
+		}
+		e := x.q.entry(m, d, x.elsewhere)
+		if i, ok := x.byID[d.ID()]; ok { // it moved while we read
+			if d.Generation >= x.out.Entries[i].Generation {
+				x.out.Entries[i] = e
+			}
+			continue
+		}
+		if x.p.Max > 0 && len(x.out.Entries) >= x.p.Max {
+			x.out.Next = placeName(m)
+			return errEnough
+		}
+		x.byID[d.ID()] = len(x.out.Entries)
+		x.out.Entries = append(x.out.Entries, e)
+	}
+	return nil
+}
+
+// placeName is where a record lies, as Page.After has it: the next page begins with it.
+func placeName(m stored) string {
+	if m.subject == "" {
+		return "r" + strconv.FormatUint(m.seq, 10)
+	}
+	return "w" + strconv.FormatUint(m.seq, 10)
+}
+
+func placeOf(s string) (place, error) {
+	if s == "" {
+		return place{streamReady, 1}, nil
+	}
+	for letter, stream := range map[string]string{"r": streamReady, "w": streamWait} {
+		if n, ok := strings.CutPrefix(s, letter); ok {
+			if seq, err := strconv.ParseUint(n, 10, 64); err == nil && seq > 0 {
+				return place{stream, seq}, nil
+			}
+		}
+	}
+	return place{}, fmt.Errorf("%w: %q", ErrPage, s)
+}
+
+func (q *Queue) entry(m stored, d mail.Delivery, elsewhere hands) Entry {
+	e := Entry{Delivery: d, State: q.stateOf(m, &d, elsewhere), seq: m.seq}
+	if m.subject != "" {
+		e.slot, _ = parseSlot(m.subject)
+	}
+	return e
 }
 
 func (q *Queue) stateOf(m stored, d *mail.Delivery, elsewhere hands) string {
@@ -87,11 +178,11 @@ func (q *Queue) stateOf(m stored, d *mail.Delivery, elsewhere hands) string {
 // OpenBody reads the message of a delivery for an operator; a delivery id or a
 // message id names it. ErrNotFound when it is not in the queue.
 func (q *Queue) OpenBody(ctx context.Context, id string) (io.ReadCloser, error) {
-	f := Filter{ID: id}
 	var found *stored
-	err := q.scan(ctx, "", func(m stored) error {
-		if q.matching(m, f) > 0 {
-			found = &m
+	m := newMatcher(Filter{ID: id})
+	err := q.eachOfID(ctx, id, func(s stored) error {
+		if q.meantIn(s, m.match) > 0 {
+			found = &s
 			return errEnough
 		}
 		return nil
@@ -117,161 +208,24 @@ func (q *Queue) OpenBody(ctx context.Context, id string) (io.ReadCloser, error) 
 // delivered, bounced or removed, or never was.
 var ErrNotFound = errors.New("no such message in the queue")
 
-// Overview is the queue by destination.
-type Overview struct {
-	Lanes                        []LaneInfo
-	Destinations                 int
-	Ready, Waiting, Held, Active int64
-	ReadySorted                  bool // false: READY holds too many to sort by destination; they count in Ready only
-}
-
-// LaneInfo is what a destination has in the queue.
-type LaneInfo struct {
-	Destination         mail.Domain
-	Count, Held, Active int64
-	Oldest              time.Time // arrival of the oldest
-	NextDue             time.Time // zero: now
-	LastReply           mail.Reply
-	LastHost            string
-}
-
-// readySortMax bounds how much of READY a listing reads.
-const readySortMax = 20000
-
-// Lanes returns the max destinations with the most deliveries.
-func (q *Queue) Lanes(ctx context.Context, max int) (Overview, error) {
-	st := q.Stats()
-	o := Overview{Waiting: st.Waiting, Held: st.Held, Active: st.Active, ReadySorted: true}
-	by := map[mail.Domain]*LaneInfo{}
-	var slots map[mail.Domain][]string
-	var elsewhere hands
-	if q.team == nil {
-		slots = q.lanes.summary(by)
-	} else {
-		var err error
-		if elsewhere, err = q.handsNow(ctx); err != nil {
-			return o, err
-		}
-		if slots, err = q.team.summary(ctx, by); err != nil {
-			return o, err
-		}
-		o.Waiting, o.Held, o.Active = 0, 0, int64(len(elsewhere.ready)+len(elsewhere.wait))
-		for _, li := range by {
-			o.Waiting += li.Count
-			o.Held += li.Held
+// deliveriesOf returns the deliveries of a stored record that are still due: after
+// an unclean stop READY may hold some that have ended, until it offers them again.
+func (q *Queue) deliveriesOf(m stored) []mail.Delivery {
+	var head proto.Mail
+	if _, err := proto.ReadFrame(m.data, proto.KindMail, &head); err != nil {
+		return nil // it cannot be acted on; the deliverer says why
+	}
+	msg := head.Message()
+	r := &record{stream: streamReady, seq: m.seq}
+	if strings.HasPrefix(m.subject, "wait.") {
+		r.stream = streamWait
+	}
+	ds := make([]mail.Delivery, 0, len(head.Deliveries))
+	for _, d := range head.Deliveries {
+		d := d.Delivery(msg)
+		if q.recent == nil || !q.recent.ended(d.ID(), d.Generation, r) {
+			ds = append(ds, d)
 		}
 	}
-	if err := q.sortReady(ctx, &o, by, elsewhere); err != nil {
-		return o, err
-	}
-	o.Destinations = len(by)
-	for _, li := range by {
-		o.Lanes = append(o.Lanes, *li)
-	}
-	slices.SortFunc(o.Lanes, func(a, b LaneInfo) int {
-		if a.Count != b.Count {
-			return cmp.Compare(b.Count, a.Count)
-		}
-		return strings.Compare(string(a.Destination), string(b.Destination))
-	})
-	o.Lanes = o.Lanes[:min(max, len(o.Lanes))]
-	for i := range o.Lanes {
-		if err := q.headOf(ctx, &o.Lanes[i], slots[o.Lanes[i].Destination]); err != nil {
-			return o, err
-		}
-	}
-	return o, nil
-}
-
-// summary fills in what WAIT's counts tell, and returns each lane's first slots.
-func (l *lanes) summary(by map[mail.Domain]*LaneInfo) map[mail.Domain][]string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	slots := map[mail.Domain][]slotName{}
-	for name, line := range l.m {
-		dest := name.Destination
-		li := by[dest]
-		if li == nil {
-			li = &LaneInfo{Destination: dest}
-		}
-		for _, s := range line.slots {
-			li.Count += int64(s.count)
-			li.Active += int64(s.taken)
-			if due := time.UnixMilli(s.at); s.count > s.taken && (li.NextDue.IsZero() || due.Before(li.NextDue)) {
-				li.NextDue = due
-			}
-			slots[dest] = append(slots[dest], s.slotName)
-		}
-		for _, s := range line.held {
-			li.Count += int64(s.count)
-			li.Held += int64(s.count)
-			slots[dest] = append(slots[dest], s.slotName)
-		}
-		if li.Count > 0 {
-			by[dest] = li
-		}
-	}
-	return firstSlots(slots)
-}
-
-func (q *Queue) sortReady(ctx context.Context, o *Overview, by map[mail.Domain]*LaneInfo, elsewhere hands) error {
-	in := &readyReader{q: q, next: 1}
-	for read := 0; ; {
-		ms, _, err := in.read(ctx, 512)
-		if err != nil {
-			return err
-		}
-		for _, m := range ms {
-			if q.claims.wasRemoved(m.seq) {
-				continue
-			}
-			active := q.claims.has(streamReady, m.seq) || elsewhere.ready[m.seq]
-			for _, d := range q.deliveriesOf(m) {
-				li := by[d.Destination]
-				if li == nil {
-					li = &LaneInfo{Destination: d.Destination}
-					by[d.Destination] = li
-				}
-				o.Ready++
-				li.Count++
-				if active {
-					li.Active++
-				}
-				if li.Oldest.IsZero() || d.Message.Received.Before(li.Oldest) {
-					li.Oldest = d.Message.Received
-				}
-			}
-		}
-		if len(ms) == 0 {
-			return nil
-		}
-		read += len(ms)
-		if read >= readySortMax {
-			o.ReadySorted = false
-			o.Ready = q.stats.readyCount.Load()
-			return nil
-		}
-	}
-}
-
-// headOf reads the first delivery of a lane's slots for its age and last reply.
-func (q *Queue) headOf(ctx context.Context, li *LaneInfo, subjects []string) error {
-	var latest time.Time
-	for _, s := range subjects {
-		for _, last := range []bool{false, true} {
-			m, err := q.edge(ctx, s, last)
-			if err != nil {
-				return err
-			}
-			for _, d := range q.deliveriesOf(m) {
-				if li.Oldest.IsZero() || d.Message.Received.Before(li.Oldest) {
-					li.Oldest = d.Message.Received
-				}
-				if !d.LastAttempt.IsZero() && d.LastAttempt.After(latest) {
-					latest, li.LastReply, li.LastHost = d.LastAttempt, d.LastReply, d.LastHost
-				}
-			}
-		}
-	}
-	return nil
+	return ds
 }

@@ -76,7 +76,7 @@ func (m *member) forgetful() func() {
 func content(t *testing.T, q *Queue) map[string]string {
 	t.Helper()
 	out := map[string]string{}
-	err := q.scan(t.Context(), "", func(m stored) error {
+	err := q.scan(t.Context(), func(m stored) error {
 		for _, d := range q.deliveriesOf(m) {
 			where := "READY"
 			if m.subject != "" {

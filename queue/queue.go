@@ -8,10 +8,10 @@
 //
 // A caller that accepts mail writes through NewWriter and Commit; one that sends
 // it takes Jobs with Fetch and Drain and ends each of them once; an operator's
-// tools use Select, Find and Lanes. The promise is in Commit: it returns nil only
+// tools use Begin, Find and Lanes. The promise is in Commit: it returns nil only
 // when the message is on disk. In a cluster several processes open the same streams:
-// READY is everybody's, WAIT is read by partitions (Hold, Let), an operator's Act
-// reaches all nodes, and what a dead or frozen node had in hand is found out before it
+// READY is everybody's, WAIT is read by partitions (Hold, Let), an operator's
+// action is carried out by all nodes, and what a dead or frozen node had in hand is found out before it
 // is sent again. The package never decides whether mail is welcome, when to try again,
 // or what a reply means.
 package queue
@@ -60,6 +60,7 @@ type Queue struct {
 	recent    *recovered // what the last run left; nil after a clean stop
 	known     known      // how far WAIT and READY have come
 	team      *team      // nil: a node alone
+	actions   *actions   // of operators
 
 	room     atomic.Pointer[error]
 	measured time.Time              // when room was last found out; guarded by one goroutine's use
@@ -89,9 +90,9 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	}
 	run, cancel := context.WithCancel(context.Background())
 	q.life, q.stop = run, cancel
-	q.start(run, q.barrier.run, q.journal.run, q.settler.run, q.removals.run, q.extendClaims, q.watchRoom, q.sweepBodies)
+	q.start(run, q.barrier.run, q.journal.run, q.settler.run, q.removals.run, q.extendClaims, q.watchRoom, q.sweepBodies, q.actions.run)
 	if q.team != nil {
-		q.start(run, q.journal.tend, q.team.takeOver, q.team.follow, q.team.recount, q.team.watchOrders, q.team.bury)
+		q.start(run, q.journal.tend, q.team.takeOver, q.team.follow, q.team.recount, q.team.bury)
 		if err := q.team.answer(); err != nil {
 			cancel()
 			q.wg.Wait()
@@ -126,6 +127,7 @@ func (q *Queue) open(ctx context.Context) (err error) {
 	}
 	q.journal = newJournal(q)
 	q.settler = newSettler(q)
+	q.actions = newActions(q)
 	if err := q.journal.noteDoubts(ctx, q.recent.doubtful()); err != nil {
 		return err
 	}

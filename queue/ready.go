@@ -31,7 +31,7 @@ func (q *Queue) Fetch(ctx context.Context, max int) ([]*Job, error) {
 			})
 			cancel()
 		}
-		if len(jobs) > 0 {
+		if jobs = q.obey(jobs); len(jobs) > 0 {
 			return jobs, nil
 		}
 		if err != nil && ctx.Err() == nil {

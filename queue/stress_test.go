@@ -290,7 +290,7 @@ func (s *stress) flushed() {
 // been undone, but nothing that has not ended may be gone.
 func (s *stress) resolve() {
 	alive := map[string]mail.Delivery{}
-	err := s.scan(s.t.Context(), "", func(m stored) error {
+	err := s.scan(s.t.Context(), func(m stored) error {
 		for _, d := range s.deliveriesOf(m) {
 			alive[d.ID()] = d
 		}

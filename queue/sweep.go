@@ -78,7 +78,7 @@ func (q *Queue) sweepOrphans(ctx context.Context, before time.Time) error {
 		}
 		return nil
 	}
-	scan := func() error { return q.scan(ctx, "", note) }
+	scan := func() error { return q.scan(ctx, note) }
 	if q.team != nil {
 		scan = func() error { return q.scanSurely(ctx, note) }
 	}
@@ -115,23 +115,19 @@ func (q *Queue) sweepOrphans(ctx context.Context, before time.Time) error {
 	return ctx.Err()
 }
 
-// scan gives each every record of READY and then of WAIT (of one lane only, when
-// lane is a token), until what was there at the end of the pass has been seen.
-func (q *Queue) scan(ctx context.Context, lane string, each func(stored) error) error {
+// scan gives each every record of READY and then of WAIT, until what was there at the
+// end of the pass has been seen.
+func (q *Queue) scan(ctx context.Context, each func(stored) error) error {
 	if err := q.scanReady(ctx, each); err != nil {
 		return err
 	}
-	subjects := []string{"wait.>"}
-	if lane != "" {
-		subjects = []string{"wait.*." + lane + ".>", "wait." + lane + ".*"} // the second: from before there were partitions
-	}
-	return q.scanWait(ctx, subjects, each)
+	return q.scanWaitFrom(ctx, 1, []string{"wait.>"}, each)
 }
 
-// scanWait gives each every record of WAIT under the subjects, until what was there at
-// the end of the pass has been seen.
-func (q *Queue) scanWait(ctx context.Context, subjects []string, each func(stored) error) error {
-	wait := q.newReader(1, subjects...)
+// scanWaitFrom gives each every record of WAIT under the subjects from a sequence on,
+// until what was there at the end of the pass has been seen.
+func (q *Queue) scanWaitFrom(ctx context.Context, from uint64, subjects []string, each func(stored) error) error {
+	wait := q.newReader(from, subjects...)
 	defer wait.close()
 	for {
 		ms, err := wait.read(ctx, readMax)
@@ -154,7 +150,12 @@ func (q *Queue) scanWait(ctx context.Context, subjects []string, each func(store
 }
 
 func (q *Queue) scanReady(ctx context.Context, each func(stored) error) error {
-	ready := &readyReader{q: q, next: 1}
+	return q.scanReadyFrom(ctx, 1, each)
+}
+
+// scanReadyFrom is scanReady from a sequence on.
+func (q *Queue) scanReadyFrom(ctx context.Context, from uint64, each func(stored) error) error {
+	ready := &readyReader{q: q, next: from}
 	for {
 		ms, _, err := ready.read(ctx, 512)
 		if err != nil {

@@ -19,7 +19,6 @@ type team struct {
 	mark      string // and of its mark: event.run.<node>.<run>
 	since     int64  // when READY's consumer was made
 	pull      *puller
-	orders    orders
 	control   *control
 	summaries summaries
 
@@ -58,7 +57,7 @@ func (t *team) open(ctx context.Context) error {
 	}
 	t.since = q.ready.CachedInfo().Created.Unix()
 	t.pull = newPuller(q)
-	return t.loadOrders(ctx)
+	return nil
 }
 
 func (t *team) holdOf(p uint32) *hold {

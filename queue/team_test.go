@@ -159,7 +159,7 @@ func eventually(t testing.TB, what string, f func() bool) {
 // left counts what is in READY and in WAIT.
 func (f *fleet) left(m *member) (ready, wait int) {
 	f.t.Helper()
-	err := m.scan(f.t.Context(), "", func(s stored) error {
+	err := m.scan(f.t.Context(), func(s stored) error {
 		if s.subject == "" {
 			ready++
 		} else {

@@ -231,7 +231,7 @@ func TestSoakTeam(t *testing.T) {
 		<-tick.C
 		s.tick()
 		left := 0
-		err := in.scan(t.Context(), "", func(stored) error { left++; return nil })
+		err := in.scan(t.Context(), func(stored) error { left++; return nil })
 		if err == nil && left == 0 {
 			break
 		}

@@ -22,10 +22,11 @@ type Queue struct {
 	Bodies    map[string][]byte // by message id
 	Err       error             // what every method answers, when set
 	BounceErr error             // what Bounce answers, when set
-	// Before, when set, is called before each job of a Select is handed over.
+	// Before, when set, is called before each delivery is acted on.
 	Before func()
 
 	mu      sync.Mutex
+	actions []*action // the oldest first
 	entries []admin.Entry
 	removed []string // "ID: note"
 	bounced []string // "ID: reply"
@@ -60,9 +61,13 @@ func matches(f admin.Filter, d *mail.Delivery) bool {
 	if sender == "" {
 		sender = "<>"
 	}
+	domain, ofDomain := strings.CutPrefix(f.Sender, "@")
 	return (f.ID == "" || f.ID == d.Message.ID || f.ID == d.ID()) &&
 		(f.Destination == "" || f.Destination == d.Destination) &&
-		(f.Sender == "" || strings.EqualFold(f.Sender, sender))
+		(f.Site == "" || slices.Contains(f.Destinations, d.Destination)) &&
+		(f.Sender == "" || strings.EqualFold(f.Sender, sender) || ofDomain && string(d.Message.Sender.Domain) == domain) &&
+		(f.Reply == "" || strings.Contains(strings.ToLower(d.LastReply.String()), strings.ToLower(f.Reply))) &&
+		(f.Before.IsZero() || d.Message.Received.Before(f.Before))
 }
 
 // Lanes implements admin.Queue.
@@ -110,46 +115,41 @@ func (q *Queue) Lanes(_ context.Context, max int) (admin.Overview, error) {
 }
 
 // Find implements admin.Queue.
-func (q *Queue) Find(_ context.Context, f admin.Filter, max int) ([]admin.Entry, error) {
+func (q *Queue) Find(_ context.Context, f admin.Filter, p admin.Page) (admin.Found, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var found []admin.Entry
+	out := admin.Found{Looked: true}
 	for _, e := range q.entries {
-		if matches(f, &e.Delivery) && len(found) < max {
-			found = append(found, e)
+		switch {
+		case p.After > e.ID() || !matches(f, &e.Delivery):
+		case len(out.Entries) == p.Max:
+			out.Next = e.ID()
+			return out, q.Err
+		default:
+			out.Entries = append(out.Entries, e)
 		}
 	}
-	return found, q.Err
+	return out, q.Err
 }
 
-// Select implements admin.Queue. Entries in state active are busy.
-func (q *Queue) Select(ctx context.Context, f admin.Filter, fn func(admin.Job) error) (admin.Selection, error) {
-	var sel admin.Selection
-	if q.Err != nil {
-		return sel, q.Err
+// Summary implements admin.Queue.
+func (q *Queue) Summary(ctx context.Context) (admin.Summary, error) {
+	o, err := q.Lanes(ctx, 1)
+	s := admin.Summary{
+		Ready: o.Ready, Waiting: o.Waiting, Held: o.Held, Active: o.Active, Destinations: o.Destinations, Lines: o.Destinations,
+		Tenants: map[string]int64{"": o.Waiting + o.Held}, Classes: map[mail.Class]int64{mail.Normal: o.Waiting + o.Held},
+		Due: []admin.DueCount{{Within: 0, Count: o.Waiting}, {Within: -1}},
 	}
-	for _, e := range q.Snapshot() {
-		if !matches(f, &e.Delivery) {
-			continue
-		}
-		sel.Matched++
-		if e.State == "active" {
-			sel.Busy++
-			continue
-		}
-		if q.Before != nil {
-			q.Before()
-		}
-		j := &job{q: q, d: e.Delivery}
-		err := fn(j)
-		if !j.ended {
-			panic("admintest: a job was not ended") // in a real queue it would be lost from sight
-		}
-		if err != nil {
-			return sel, err
-		}
+	return s, err
+}
+
+// Domains implements admin.Queue.
+func (q *Queue) Domains(ctx context.Context) (out []mail.Domain, err error) {
+	o, err := q.Lanes(ctx, len(q.Snapshot()))
+	for _, l := range o.Lanes {
+		out = append(out, l.Destination)
 	}
-	return sel, ctx.Err()
+	return out, err
 }
 
 // Doubts implements admin.Queue.
@@ -164,52 +164,3 @@ func (q *Queue) Open(_ context.Context, id string) (io.ReadCloser, error) {
 	}
 	return io.NopCloser(bytes.NewReader(b)), q.Err
 }
-
-type job struct {
-	q     *Queue
-	d     mail.Delivery
-	ended bool
-}
-
-func (j *job) Info() mail.Delivery { return j.d }
-
-func (j *job) end(f func(i int)) {
-	j.q.mu.Lock()
-	defer j.q.mu.Unlock()
-	if j.ended {
-		panic("admintest: a job was ended twice")
-	}
-	j.ended = true
-	i := slices.IndexFunc(j.q.entries, func(e admin.Entry) bool { return e.ID() == j.d.ID() })
-	f(i)
-}
-
-func (j *job) Wait(next mail.Delivery) {
-	j.end(func(i int) {
-		state := "waiting"
-		if next.Held {
-			state = "held"
-		}
-		j.q.entries[i] = admin.Entry{Delivery: next, State: state}
-	})
-}
-
-func (j *job) Remove(note string) {
-	j.end(func(i int) {
-		j.q.entries = slices.Delete(j.q.entries, i, i+1)
-		j.q.removed = append(j.q.removed, j.d.ID()+": "+note)
-	})
-}
-
-func (j *job) Bounce(_ context.Context, reply mail.Reply) error {
-	if j.q.BounceErr != nil {
-		return j.q.BounceErr
-	}
-	j.end(func(i int) {
-		j.q.entries = slices.Delete(j.q.entries, i, i+1)
-		j.q.bounced = append(j.q.bounced, j.d.ID()+": "+reply.String())
-	})
-	return nil
-}
-
-func (j *job) Release() { j.end(func(int) {}) }

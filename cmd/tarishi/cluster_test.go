@@ -157,10 +157,10 @@ func (s *served) set(t *testing.T, r shaping.Rule) {
 	}
 }
 
-func (s *served) act(t *testing.T, a admin.Action, destination string) {
+func (s *served) act(t *testing.T, a admin.Verb, destination string) {
 	t.Helper()
 	waitFor(t, string(a), func() bool { // partitions may be on their way from node to node
-		p, err := s.admin.Act(t.Context(), a, admin.Order{Destination: destination, Author: "test"}, func(admin.Progress) {})
+		p, err := s.admin.Act(t.Context(), a, admin.Order{Selection: admin.Selection{Destination: destination}, Author: "test"}, func(admin.Progress) {})
 		return err == nil && p.Error == "" && p.Changed > 0
 	})
 }

@@ -6,7 +6,6 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -103,101 +102,6 @@ func verifiedName(ctx context.Context, r *dns.Resolver, ip netip.Addr) string {
 		}
 	}
 	return ""
-}
-
-// adminQueue is the queue as the admin port sees it.
-type adminQueue struct {
-	q   *queue.Queue
-	out *deliverer.Deliverer // nil: this node does not deliver
-}
-
-func (a adminQueue) Lanes(ctx context.Context, max int) (admin.Overview, error) {
-	o, err := a.q.Lanes(ctx, max)
-	v := admin.Overview{
-		Destinations: o.Destinations, Ready: o.Ready, Waiting: o.Waiting - o.Held, Held: o.Held, Active: o.Active,
-		ReadySorted: o.ReadySorted, Lanes: make([]admin.LaneInfo, len(o.Lanes)),
-	}
-	for i, l := range o.Lanes {
-		v.Lanes[i] = admin.LaneInfo(l)
-	}
-	return v, err
-}
-
-func (a adminQueue) Find(ctx context.Context, f admin.Filter, max int) ([]admin.Entry, error) {
-	es, err := a.q.Find(ctx, queue.Filter(f), max)
-	out := make([]admin.Entry, len(es))
-	for i, e := range es {
-		out[i] = admin.Entry(e)
-	}
-	return out, err
-}
-
-func (a adminQueue) Select(ctx context.Context, f admin.Filter, fn func(admin.Job) error) (admin.Selection, error) {
-	s, err := a.q.Select(ctx, queue.Filter(f), func(j *queue.Job) error { return fn(adminJob{j, a.out}) })
-	if err == nil {
-		err = a.q.Flush(ctx) // the operator is told when it is so, not when it is under way
-	}
-	if err == nil {
-		err = a.q.SyncFailed()
-	}
-	return admin.Selection(s), err
-}
-
-// teamQueue is the queue of a cluster as the admin port sees it: an action reaches
-// every node.
-type teamQueue struct{ adminQueue }
-
-func (t teamQueue) Do(ctx context.Context, a admin.Action, f admin.Filter, note string, reply mail.Reply, progress func(admin.Progress)) (admin.Progress, error) {
-	r, err := t.q.Act(ctx, queue.Action{Verb: queue.Verb(a), Filter: queue.Filter(f), Note: note, Reply: reply},
-		func(r queue.Result) { progress(actionProgress(r)) })
-	return actionProgress(r), err
-}
-
-func actionProgress(r queue.Result) admin.Progress {
-	return admin.Progress{Matched: r.Matched, Changed: r.Changed, Unchanged: r.Unchanged, Busy: r.Busy, Ordered: r.Ordered}
-}
-
-// operatorQueue is the queue as operators of this node see it.
-func operatorQueue(q *queue.Queue, out *deliverer.Deliverer, clustered bool) admin.Queue {
-	if clustered {
-		return teamQueue{adminQueue{q, out}}
-	}
-	return adminQueue{q, out}
-}
-
-func (a adminQueue) Doubts(ctx context.Context) ([]admin.Doubt, error) {
-	ds, err := a.q.Doubts(ctx)
-	out := make([]admin.Doubt, len(ds))
-	for i, d := range ds {
-		out[i] = admin.Doubt{
-			DeliveryID: d.DeliveryID, Attempt: d.Attempt, Destination: mail.Domain(d.Destination),
-			Host: d.Host, At: d.At, Found: d.Found,
-		}
-	}
-	return out, err
-}
-
-func (a adminQueue) Open(ctx context.Context, id string) (io.ReadCloser, error) {
-	r, err := a.q.OpenBody(ctx, id)
-	if errors.Is(err, queue.ErrNotFound) {
-		err = admin.ErrNotFound
-	}
-	return r, err
-}
-
-type adminJob struct {
-	*queue.Job
-	out *deliverer.Deliverer
-}
-
-func (j adminJob) Info() mail.Delivery     { return j.Job.Delivery }
-func (j adminJob) Wait(next mail.Delivery) { j.Job.Wait(next, nil) }
-func (j adminJob) Remove(note string)      { j.Job.Done(queue.Attempt{Note: note}) }
-func (j adminJob) Bounce(ctx context.Context, reply mail.Reply) error {
-	if j.out == nil {
-		return errors.New("this node does not deliver and writes no notices; ask one that runs the deliverer role")
-	}
-	return j.out.Bounce(ctx, outJob{j.Job}, reply)
 }
 
 // stats gathers what the parts count.

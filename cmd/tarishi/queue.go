@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -26,7 +24,9 @@ stopped half-way; 2 the command line is wrong; 3 no node answers.`,
   tarishi queue ls --destination example.org
   tarishi queue show 01K9ABCDEFGH12345678
   tarishi queue retry --destination example.org
-  tarishi queue bounce --sender spammer@example.net --reason "sent by a stolen account"`,
+  tarishi queue bounce --sender spammer@example.net --reason "sent by a stolen account"
+  tarishi queue rm --tenant acme --bounce-class BadMailbox --older 2d
+  tarishi queue actions ls`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usageError("there is no `tarishi queue %s`; see `tarishi queue --help`", clean(args[0]))
@@ -35,68 +35,32 @@ stopped half-way; 2 the command line is wrong; 3 no node answers.`,
 		},
 	}
 	n.flags(c)
-	c.AddCommand(queueLs(n), queueShow(n), queueDoubts(n))
+	c.AddCommand(queueLs(n), queueSummary(n), queueShow(n), queueDoubts(n), queueActions(n))
 	for _, v := range verbs {
 		c.AddCommand(queueAct(n, v))
 	}
 	return operator(c)
 }
 
-// selection is the flags that name a part of the queue.
-type selection struct{ id, destination, sender string }
-
-func (s *selection) flags(c *cobra.Command) {
-	c.Flags().StringVar(&s.id, "id", "", "a message `ID`, or a delivery's (ID.N)")
-	c.Flags().StringVar(&s.destination, "destination", "", "everything to this `domain`")
-	c.Flags().StringVar(&s.sender, "sender", "", "everything from this `address` (\"<>\": the null sender)")
-}
-
-// filters are the parts named by c's flags and by ids on the command line: one
-// for each id. They are checked before anything is asked of the node.
-func (s *selection) filters(c *cobra.Command, ids []string) ([]admin.Filter, error) {
-	// A script whose variable was empty must not select by the rest alone.
-	for name, v := range map[string]string{"id": s.id, "destination": s.destination, "sender": s.sender} {
-		if c.Flags().Changed(name) && strings.TrimSpace(v) == "" {
-			return nil, usageError("--%s is empty; leave it out or fill it in", name)
-		}
-	}
-	if slices.ContainsFunc(ids, func(id string) bool { return strings.TrimSpace(id) == "" }) {
-		return nil, usageError("an ID is empty; leave it out or fill it in")
-	}
-	if s.id != "" || len(ids) == 0 {
-		ids = append([]string{s.id}, ids...)
-	}
-	var fs []admin.Filter
-	for _, id := range ids {
-		f, err := admin.MakeFilter(id, s.destination, s.sender)
-		if err != nil {
-			return nil, usageError("%w", err)
-		}
-		fs = append(fs, f)
-	}
-	return fs, nil
-}
-
-// given tells whether any of the flags was.
-func (s *selection) given(c *cobra.Command) bool {
-	return c.Flags().Changed("id") || c.Flags().Changed("destination") || c.Flags().Changed("sender")
-}
-
 // queueLs lists destinations, or with a selection the deliveries in it.
 func queueLs(n *node) *cobra.Command {
 	var s selection
 	var rows int
+	var after string
 	c := &cobra.Command{
 		Use:     "ls",
 		Aliases: []string{"list"},
-		Short:   "List destinations, or with --destination, --sender or --id deliveries",
+		Short:   "List destinations, or with --destination, --sender and the like deliveries",
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if rows < 1 || rows > 1000 {
 				return usageError("--max %d is out of range; give a number from 1 to 1000", rows)
 			}
 			if s.given(c) {
-				return listDeliveries(c, n, &s, rows)
+				return listDeliveries(c, n, &s, rows, after)
+			}
+			if after != "" {
+				return usageError("--after goes on with a list of deliveries; say which, as with --destination")
 			}
 			client, err := n.client()
 			if err != nil {
@@ -117,11 +81,12 @@ func queueLs(n *node) *cobra.Command {
 	}
 	s.flags(c)
 	c.Flags().IntVar(&rows, "max", 100, "rows to list, at most 1000")
+	c.Flags().StringVar(&after, "after", "", "go on at the `place` where the list before ended")
 	return c
 }
 
-func listDeliveries(c *cobra.Command, n *node, s *selection, rows int) error {
-	fs, err := s.filters(c, nil)
+func listDeliveries(c *cobra.Command, n *node, s *selection, rows int, after string) error {
+	sels, names, err := s.selections(c, nil)
 	if err != nil {
 		return err
 	}
@@ -129,7 +94,7 @@ func listDeliveries(c *cobra.Command, n *node, s *selection, rows int) error {
 	if err != nil {
 		return err
 	}
-	m, err := client.Messages(c.Context(), fs[0], rows)
+	m, err := client.Messages(c.Context(), sels[0], rows, after)
 	if err != nil {
 		return err
 	}
@@ -141,10 +106,22 @@ func listDeliveries(c *cobra.Command, n *node, s *selection, rows int) error {
 		width, _ := ttySize(c.OutOrStdout())
 		printDeliveries(c.OutOrStdout(), m, width)
 	}
-	if len(m.Messages) == 0 {
-		return partly("nothing matched %s", clean(fs[0].String()))
+	if m.More && !n.asJSON {
+		fmt.Fprintln(c.OutOrStdout(), moreOf(m))
+	}
+	if len(m.Messages) == 0 && !m.More {
+		return partly("nothing matched %s", names[0])
 	}
 	return nil
+}
+
+// moreOf says how a list that was cut off goes on.
+func moreOf(m admin.Messages) string {
+	why := "There are more"
+	if m.Unfinished {
+		why = "The queue has not been looked through to its end"
+	}
+	return fmt.Sprintf("%s; go on with --after %s.", why, m.Next)
 }
 
 // printLanes prints the queue by destination.
@@ -152,10 +129,10 @@ func printLanes(w io.Writer, l admin.Lanes, width int) {
 	if len(l.Lanes) == 0 {
 		return
 	}
-	t := table{head: []string{"~DESTINATION", ">QUEUED", ">HELD", ">SENDING", "OLDEST", "NEXT TRY", "LAST REPLY"}}
+	t := table{head: []string{"~DESTINATION", ">QUEUED", ">HELD", ">SENDING", "OLDEST", "NEXT TRY", "CLASS", "LAST REPLY"}}
 	for _, x := range l.Lanes {
 		t.add(x.Destination, count(x.Count), count(x.Held), count(x.Active),
-			ago(l.Now, x.Oldest), until(l.Now, x.NextDue), x.LastReply.String())
+			ago(l.Now, x.Oldest), until(l.Now, x.NextDue), x.Bounce, x.LastReply.String())
 	}
 	t.write(w, width)
 }
@@ -180,15 +157,12 @@ func totals(l admin.Lanes) string {
 
 // printDeliveries prints one row per delivery.
 func printDeliveries(w io.Writer, m admin.Messages, width int) {
-	t := table{head: []string{"ID", "STATE", "ARRIVED", ">SIZE", ">TRIES", "NEXT TRY", "~SENDER", "~RECIPIENTS", "LAST REPLY"}}
+	t := table{head: []string{"ID", "STATE", "ARRIVED", ">SIZE", ">TRIES", "NEXT TRY", "~SENDER", "~RECIPIENTS", "CLASS", "LAST REPLY"}}
 	for _, d := range m.Messages {
 		t.add(d.ID, d.State, ago(m.Now, d.Received), size(d.Size), count(d.Attempts), nextTry(m, d),
-			d.Sender, recipients(d.Recipients), d.LastReply.String())
+			d.Sender, recipients(d.Recipients), d.Bounce, d.LastReply.String())
 	}
 	t.write(w, width)
-	if m.More {
-		fmt.Fprintln(w, "There are more; see --max.")
-	}
 }
 
 // nextTry is when d will be attempted, in words.

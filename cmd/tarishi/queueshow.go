@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -28,7 +29,7 @@ func queueShow(n *node) *cobra.Command {
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			fs, err := (&selection{}).filters(c, args)
+			sels, _, err := (&selection{}).selections(c, args)
 			if err != nil {
 				return err
 			}
@@ -38,14 +39,14 @@ func queueShow(n *node) *cobra.Command {
 			}
 			w := c.OutOrStdout()
 			if body || headers {
-				return showOctets(c, client, fs[0].ID, headers)
+				return showOctets(c, client, sels[0].ID, headers)
 			}
-			m, err := client.Messages(c.Context(), fs[0], 1000)
+			m, err := client.Messages(c.Context(), sels[0], 1000, "")
 			if err != nil {
 				return err
 			}
 			if len(m.Messages) == 0 {
-				return partly("nothing of id %s is queued; it was delivered, bounced or removed, or never came here", fs[0].ID)
+				return partly("nothing of id %s is queued; see `tarishi why %[1]s` for what became of it", clean(sels[0].ID))
 			}
 			if n.asJSON {
 				return printJSON(w, m)
@@ -123,6 +124,7 @@ func printMessage(w io.Writer, m admin.Messages) {
 		field("SMTPUTF8", "yes")
 	}
 	field("Tenant", d.Tenant)
+	field("Class", d.Class)
 	field("Envelope id", d.EnvelopeID)
 	field("Return", d.Ret)
 	for _, d := range m.Messages {
@@ -146,6 +148,7 @@ func printMessage(w io.Writer, m admin.Messages) {
 		}
 		field("Attempts", attempts(m, d))
 		field("Last reply", d.LastReply.String())
+		field("Bounce class", d.Bounce)
 		if d.Due.IsZero() || d.State == "held" || d.State == "active" {
 			field("Next try", nextTry(m, d))
 		} else {
@@ -153,6 +156,9 @@ func printMessage(w io.Writer, m admin.Messages) {
 		}
 		if !d.Expires.IsZero() {
 			field("Expires", stamp(d.Expires, until(m.Now, d.Expires)))
+		}
+		if o := d.Operator; o != nil {
+			field("Operator", operatedOn(m.Now, o))
 		}
 		if d.DelayNoticed {
 			field("Delay notice", "sent")
@@ -182,4 +188,17 @@ func attempts(m admin.Messages, d admin.Delivery) string {
 		}
 	}
 	return s
+}
+
+// operatedOn says which operator's action changed a delivery last.
+func operatedOn(now time.Time, o *admin.ActionNote) string {
+	done := map[string]string{"hold": "held", "release": "released", "retry": "made due"}[o.Verb]
+	if done == "" {
+		done = o.Verb
+	}
+	s := done + " by " + o.Author + " " + ago(now, o.At)
+	if o.Reason != "" {
+		s += ": " + o.Reason
+	}
+	return s + " (action " + o.Action + ")"
 }

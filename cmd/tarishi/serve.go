@@ -19,8 +19,6 @@ import (
 	"github.com/tarishi/tarishi/deliverer"
 	"github.com/tarishi/tarishi/dns"
 	"github.com/tarishi/tarishi/ingress"
-	"github.com/tarishi/tarishi/mail"
-	"github.com/tarishi/tarishi/queue"
 	"github.com/tarishi/tarishi/scheduler"
 	"github.com/tarishi/tarishi/smtp"
 )
@@ -89,13 +87,12 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 	// The session with the scheduler, the queue and the deliverer ask one another;
 	// what is made later is asked for when it is there.
 	var out *deliverer.Deliverer
+	var notices bouncer
 	var q *store
 	s := newSession(c, k, log)
 	q, err = openStore(ctx, c, k, folder, accept, storeNeeds{
 		mayWork: s.holds,
-		bounce: func(ctx context.Context, j *queue.Job, reply mail.Reply) error {
-			return adminJob{j, out}.Bounce(ctx, reply)
-		},
+		bounce:  notices.bounce,
 	}, log)
 	if stoppedEarly(ctx, err) {
 		return nil
@@ -127,6 +124,7 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 		if out, err = deliverer.New(conf); err != nil {
 			return err
 		}
+		notices.out.Store(out)
 		s.attach(q.Queue, out)
 	}
 
@@ -154,7 +152,7 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 		}
 		board = admin.New(admin.Config{
 			Version: version(), Node: c.Hostname, Roles: c.Roles, Started: started,
-			Hosts: []string{c.SMTP.Hostname}, Queue: operatorQueue(q.Queue, out, c.Clustered()),
+			Hosts: []string{c.SMTP.Hostname}, Queue: adminQueue{q.Queue},
 			Stats:    func() admin.Stats { return stats(q.Queue, server, policy, out) },
 			Limits:   operatorLimits{op, resolver, c},
 			Defaults: &admin.Defaults{Connections: c.Delivery.Connections, PerConnection: c.Delivery.PerConnection},

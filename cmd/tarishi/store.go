@@ -48,7 +48,7 @@ func openStore(ctx context.Context, c *daemon.Config, k *council, folder *daemon
 	if err != nil {
 		return nil, err
 	}
-	nats, q, err := openQueue(ctx, c, folder, log)
+	nats, q, err := openQueue(ctx, c, folder, needs, log)
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +206,7 @@ func queueDir(f *daemon.Folder) string { return filepath.Join(f.Path, "queue") }
 
 // openQueue starts the embedded JetStream and the queue on it. Where JetStream
 // turns out to acknowledge before it writes, it must sync every write itself.
-func openQueue(ctx context.Context, c *daemon.Config, folder *daemon.Folder, log *slog.Logger) (*cluster.NATS, *queue.Queue, error) {
+func openQueue(ctx context.Context, c *daemon.Config, folder *daemon.Folder, needs storeNeeds, log *slog.Logger) (*cluster.NATS, *queue.Queue, error) {
 	size := int64(c.Queue.MaxBytes)
 	if size == 0 {
 		var err error
@@ -229,7 +229,7 @@ func openQueue(ctx context.Context, c *daemon.Config, folder *daemon.Folder, log
 		}
 		q, err := queue.Open(ctx, queue.Options{
 			Server: nats, StreamsDir: cluster.StreamsDir(dir), Node: c.Hostname,
-			MaxBytes: size, MaxInline: int(c.Queue.MaxInline), NoBarrier: always, Log: log,
+			MaxBytes: size, MaxInline: int(c.Queue.MaxInline), NoBarrier: always, Bounce: needs.bounce, Log: log,
 		})
 		if err == nil {
 			if err := nats.KeepMeta(); err != nil {

@@ -1,0 +1,471 @@
+package queue
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tarishi/tarishi/mail"
+)
+
+// actions carries out operators' actions. Nobody leads: each node reads the actions'
+// records, works on the partitions it holds, and stores what it has done. What a node
+// that died had not stored, the next holder of its partitions does again; a verb that
+// was carried out twice changes nothing.
+type actions struct {
+	q        *Queue
+	standing orders
+
+	mu    sync.Mutex
+	known map[string]*acting
+	last  uint64                        // EVENT has been read up to here
+	live  map[string]map[string]*pass   // this node's passes under way, by action
+	stops map[string]context.CancelFunc // its workers
+	ends  map[string]chan struct{}      // closed when the end of an action is known
+	wakes map[string]chan struct{}      // to the workers
+	began map[string]bool               // actions that were asked for here
+	reads chan struct{}                 // one reads the journal at a time
+	nodes struct {
+		list []run
+		at   time.Time
+	}
+}
+
+func newActions(q *Queue) *actions {
+	return &actions{q: q, known: map[string]*acting{}, live: map[string]map[string]*pass{}, stops: map[string]context.CancelFunc{},
+		ends: map[string]chan struct{}{}, wakes: map[string]chan struct{}{}, began: map[string]bool{}, reads: make(chan struct{}, 1)}
+}
+
+// actionLook is how often a node looks for actions that it was not told of.
+const actionLook = 10 * time.Second
+
+// run keeps up with the journal, as long as ctx lasts. What an earlier run left undone
+// is taken up.
+func (s *actions) run(ctx context.Context) {
+	tick := time.NewTicker(actionLook)
+	defer tick.Stop()
+	for {
+		if err := s.load(ctx); err != nil && ctx.Err() == nil {
+			s.q.log.Warn("operators' actions could not be read; tried again", "error", err)
+		}
+		s.standing.prune(ctx, s.q)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// load reads the records that this node does not know, and begins to work by them.
+func (s *actions) load(ctx context.Context) error {
+	select { // two who read would note records out of order
+	case s.reads <- struct{}{}:
+		defer func() { <-s.reads }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for {
+		s.mu.Lock()
+		next := s.last + 1
+		s.mu.Unlock()
+		m, err := s.q.loadFromLeader(ctx, streamEvent, fmt.Appendf(nil, `{"seq":%d,"next_by_subj":%q}`, next, subjectAction+".>"))
+		if errors.Is(err, errNoRecord) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%w: reading operators' actions: %w", ErrUnavailable, err)
+		}
+		r, err := readActionRecord(m)
+		if err != nil {
+			// One that cannot be read must not keep the others from being carried out.
+			s.q.log.Error("an operator's action cannot be read and is passed over", "error", err)
+		}
+		s.mu.Lock()
+		s.last = m.seq
+		if err == nil {
+			s.noteLocked(strings.TrimPrefix(m.subject, subjectAction+"."), m.seq, r)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// noteLocked takes in one record.
+func (s *actions) noteLocked(id string, seq uint64, r actionRecord) {
+	x := s.known[id]
+	if r.Kind == actBegin && r.Action != nil && x == nil {
+		x = newActing(seq, r)
+		s.known[id] = x
+		s.ends[id] = make(chan struct{})
+		s.standing.add(s.q, x)
+		s.startLocked(x)
+		return
+	}
+	if x == nil {
+		return // the journal has forgotten its beginning
+	}
+	was := x.open()
+	x.note(r)
+	if was && !x.open() {
+		close(s.ends[id])
+		if s.q.team != nil {
+			s.q.team.summaries.stale.Store(true)
+		}
+		if x.canceler != "" {
+			s.standing.drop(id)
+			if stop := s.stops[id]; stop != nil {
+				stop()
+			}
+		}
+	}
+	if w := s.wakes[id]; w != nil {
+		nudge(w)
+	}
+}
+
+// startLocked lets a goroutine work on an action until it has ended.
+func (s *actions) startLocked(x *acting) {
+	ctx, cancel := context.WithCancel(s.q.life)
+	wake := make(chan struct{}, 1)
+	s.stops[x.ID], s.wakes[x.ID] = cancel, wake
+	s.q.wg.Go(func() {
+		defer cancel()
+		s.work(ctx, x, wake)
+		s.mu.Lock()
+		delete(s.stops, x.ID)
+		delete(s.wakes, x.ID)
+		s.mu.Unlock()
+	})
+}
+
+// work does this node's part of an action.
+func (s *actions) work(ctx context.Context, x *acting, wake chan struct{}) {
+	q := s.q
+	for pause := time.Second; ctx.Err() == nil; {
+		s.mu.Lock()
+		open := x.open()
+		s.mu.Unlock()
+		if !open {
+			return
+		}
+		did, err := s.step(ctx, x)
+		switch {
+		case did && err == nil:
+			pause = time.Second
+			continue
+		case err != nil && ctx.Err() == nil:
+			q.log.Warn("an operator's action could not go on; it is tried again", "action", x.ID, "verb", string(x.Verb), "error", err)
+			pause = min(2*pause, 30*time.Second)
+		default:
+			pause = time.Second
+		}
+		select {
+		case <-ctx.Done():
+		case <-wake:
+			if err != nil { // no news makes a fault go away
+				select {
+				case <-ctx.Done():
+				case <-time.After(pause):
+				}
+			}
+		case <-time.After(pause):
+		}
+	}
+}
+
+// step does the next thing that this node can do for an action, if there is any.
+func (s *actions) step(ctx context.Context, x *acting) (did bool, err error) {
+	q := s.q
+	s.mu.Lock()
+	noReady, complete := x.ready == nil, x.complete()
+	mine := s.began[x.ID]
+	s.mu.Unlock()
+	held := []uint32{0}
+	if q.team != nil {
+		held = q.Held()
+	}
+	first := slices.Contains(held, 0)
+	// Whoever was asked counts what is in READY; if he has died, another does.
+	if noReady && (q.team == nil || mine || first && time.Since(x.At) > time.Minute) {
+		return true, s.ready(ctx, x)
+	}
+	s.mu.Lock()
+	parts := x.left(held)
+	s.mu.Unlock()
+	if len(parts) > 0 {
+		return true, s.pass(ctx, x, parts)
+	}
+	if complete && first {
+		return true, s.store(ctx, x.ID, actionRecord{Kind: actEnd})
+	}
+	if q.team != nil {
+		return false, s.load(ctx)
+	}
+	return false, nil
+}
+
+// ready does an action to what is in READY: at once on a node alone; in a cluster it
+// stands there, and is counted.
+func (s *actions) ready(ctx context.Context, x *acting) error {
+	q := s.q
+	var r Result
+	var err error
+	if q.team == nil {
+		p := q.newPass(x, nil)
+		end := s.show(x.ID, p)
+		err = p.overReady(ctx)
+		r = p.report().Result
+		end()
+	} else {
+		r, err = q.countOrdered(ctx, x, s.inHand(ctx))
+	}
+	if err != nil {
+		return err
+	}
+	return s.store(ctx, x.ID, actionRecord{Kind: actReady, Result: &r})
+}
+
+// pass goes once over some partitions.
+func (s *actions) pass(ctx context.Context, x *acting, parts []uint32) error {
+	s.mu.Lock()
+	from := x.from(parts)
+	s.mu.Unlock()
+	p := s.q.newPass(x, parts)
+	p.save = func(ctx context.Context, of []uint32, seq uint64, done bool) error {
+		r := p.report().Result
+		return s.store(ctx, x.ID, actionRecord{Kind: actPass, Pass: p.id, Of: of, Seq: seq, Done: done, Result: &r})
+	}
+	end := s.show(x.ID, p)
+	err := p.over(ctx, from)
+	if err != nil {
+		p.failed(err)
+		s.q.settled(ctx)
+		// What it has done so far counts, and its successor goes on from where it was saved.
+		if e := p.save(ctx, nil, 0, false); e != nil && ctx.Err() == nil {
+			err = errors.Join(err, e)
+		}
+	}
+	end()
+	return err
+}
+
+// settled waits until what was done is stored, as far as that succeeds.
+func (q *Queue) settled(ctx context.Context) { _ = q.Flush(ctx) }
+
+// show lets operators see a pass while it is under way.
+func (s *actions) show(id string, p *pass) (end func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.live[id] == nil {
+		s.live[id] = map[string]*pass{}
+	}
+	s.live[id][p.id] = p
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.live[id], p.id)
+	}
+}
+
+// store adds a record to an action's.
+func (s *actions) store(ctx context.Context, id string, r actionRecord) error {
+	r.Format, r.At, r.Node = actionFormat, time.Now().UTC(), s.q.o.Node
+	b, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	if _, err := s.q.publish(ctx, subjectAction+"."+id, nil, b); err != nil {
+		return fmt.Errorf("the journal does not take an operator's action: %w", err)
+	}
+	return s.load(ctx)
+}
+
+// begin stores an action.
+func (s *actions) begin(ctx context.Context, a Action) (ActionState, error) {
+	q := s.q
+	if err := s.load(ctx); err != nil {
+		return ActionState{}, err
+	}
+	s.mu.Lock()
+	open := 0
+	for _, x := range s.known {
+		if x.open() {
+			open++
+		}
+	}
+	s.mu.Unlock()
+	if open >= openActions {
+		return ActionState{}, fmt.Errorf("%d actions are under way; wait for one of them to end, or cancel it", open)
+	}
+	st, err := q.streamState(ctx, streamReady, "")
+	if err != nil {
+		return ActionState{}, err
+	}
+	expected, err := q.expect(ctx, a.Filter)
+	if err != nil {
+		return ActionState{}, err
+	}
+	now := time.Now()
+	a.ID, a.At = mail.NewID(now), now.UTC()
+	parts := 1
+	if q.team != nil {
+		parts = Partitions
+	}
+	s.mu.Lock()
+	s.began[a.ID] = true
+	s.mu.Unlock()
+	err = s.store(ctx, a.ID, actionRecord{Kind: actBegin, Action: &a, UpTo: st.LastSeq, Parts: parts, Expected: expected})
+	if err != nil {
+		return ActionState{}, err
+	}
+	if q.o.NoBarrier || q.team != nil {
+		return s.state(ctx, a.ID)
+	}
+	if err := q.barrier.Wait(ctx, streamEvent); err != nil { // an operator was told that it goes on after a power cut
+		return ActionState{}, err
+	}
+	return s.state(ctx, a.ID)
+}
+
+// expect counts what an action may mean, where the counts of the lines tell.
+func (q *Queue) expect(ctx context.Context, f Filter) (int64, error) {
+	m := newMatcher(f)
+	if !m.whole() {
+		return 0, nil
+	}
+	by, err := q.countLines(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var n int64
+	for l, c := range by {
+		if !m.line(l) {
+			continue
+		}
+		switch {
+		case m.Held == nil:
+			n += c.Waiting + c.Held
+		case *m.Held:
+			n += c.Held
+		default:
+			n += c.Waiting
+		}
+	}
+	return n, nil
+}
+
+// cancel ends an action.
+func (s *actions) cancel(ctx context.Context, id, author string) error {
+	st, err := s.state(ctx, id)
+	if err != nil {
+		return err
+	}
+	if st.State != ActionRunning {
+		return fmt.Errorf("%w: %s is %s already", ErrNotRunning, id, st.State)
+	}
+	if err := s.store(ctx, id, actionRecord{Kind: actCancel, Author: cmp.Or(author, "an operator")}); err != nil {
+		return err
+	}
+	_, err = s.state(ctx, id) // asks the others, who hear of it by that
+	return err
+}
+
+// ErrNotRunning means that an action has ended.
+var ErrNotRunning = errors.New("the action has ended")
+
+// endOf is closed when the action has ended.
+func (s *actions) endOf(id string) (<-chan struct{}, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.ends[id]
+	if c == nil {
+		return nil, ErrNoAction
+	}
+	return c, nil
+}
+
+// passes are this node's passes under way.
+func (s *actions) passes(id string) map[string]passReport {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[string]passReport{}
+	for name, p := range s.live[id] {
+		out[name] = p.report()
+	}
+	return out
+}
+
+// state asks all nodes how far an action is. They hear of it by that, if they had not.
+func (s *actions) state(ctx context.Context, id string) (ActionState, error) {
+	if err := s.load(ctx); err != nil {
+		return ActionState{}, err
+	}
+	s.mu.Lock()
+	x := s.known[id]
+	s.mu.Unlock()
+	if x == nil {
+		return ActionState{}, ErrNoAction
+	}
+	live, held := s.passes(id), []uint32{0}
+	if s.q.team != nil {
+		var err error
+		if live, held, err = s.askPasses(ctx, id); err != nil {
+			return ActionState{}, err
+		}
+		if err := s.load(ctx); err != nil { // what ended while we asked is in the journal by now
+			return ActionState{}, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := x.state(live)
+	if x.open() {
+		for p := range uint32(x.parts) {
+			if !x.done[p] && !slices.Contains(held, p) {
+				st.Waits = append(st.Waits, p)
+			}
+		}
+	}
+	return st, nil
+}
+
+// all lists the actions that the journal knows, the newest first.
+func (s *actions) all(ctx context.Context) ([]ActionState, error) {
+	if err := s.load(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	var ids []string
+	for id := range s.known {
+		ids = append(ids, id)
+	}
+	s.mu.Unlock()
+	slices.Sort(ids)
+	slices.Reverse(ids)
+	ids = ids[:min(len(ids), listedActions)]
+	var out []ActionState
+	for _, id := range ids {
+		s.mu.Lock()
+		x := s.known[id]
+		open := x.open()
+		st := x.state(nil)
+		s.mu.Unlock()
+		if open {
+			var err error
+			if st, err = s.state(ctx, id); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, st)
+	}
+	return out, nil
+}
+
+// listedActions bounds a listing.
+const listedActions = 200
