@@ -180,7 +180,7 @@ func (c *carrier) again() bool {
 	d.endService(&c.serving)
 	now := time.Now()
 	d.keepUp(now)
-	if !d.stopping && d.live(now) && c.path.open <= c.path.openLimit() && (c.slot == nil || c.mayStart()) {
+	if !d.stopping && d.soft.Err() == nil && d.live(now) && c.path.open <= c.path.openLimit() && (c.slot == nil || c.mayStart()) {
 		for _, l := range c.path.waiting {
 			if _, shut := l.shut(now); l.len() > 0 && !shut && l.opening < l.len() &&
 				(c.path.account == nil || d.worthwhile(l, 1, now)) {

@@ -161,7 +161,9 @@ func (d *Deliverer) wake(l *lane, now time.Time, impatient bool) {
 // mayOpen tells whether a further connection for l is wanted and allowed. With mu held.
 func (d *Deliverer) mayOpen(l *lane, now time.Time, impatient bool) bool {
 	waiting := l.len()
-	if waiting == 0 || d.stopping || !d.live(now) {
+	// From the word to stop on every connection would be called off, and the next one
+	// made for what it leaves waiting.
+	if waiting == 0 || d.stopping || d.soft.Err() != nil || !d.live(now) {
 		return false
 	}
 	if _, shut := l.shut(now); shut {
