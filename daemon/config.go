@@ -66,6 +66,7 @@ type SMTP struct {
 	RelayFrom      []netip.Prefix `yaml:"relay_from" default:"127.0.0.0/8,::1/128" doc:"Client networks (CIDR) that may send to any domain. Everyone else reaches only local.domains."`
 	Clients        []Client       `yaml:"clients" doc:"Whose mail the clients of some networks in relay_from bring, and in which class."`
 	TenantHeader   string         `yaml:"tenant_header" check:"field" doc:"Header field by which clients in relay_from name the tenant whose mail it is, such as X-Tenant, for limits per tenant. It is taken out of every message. Default: none."`
+	Auth           Auth           `yaml:"auth" doc:"Clients that prove who they are (RFC 4954) may send to any domain, wherever they come from."`
 	LaxPaths       bool           `yaml:"lax_paths" default:"false" doc:"Accept MAIL FROM: <a@b> and MAIL FROM:a@b, which many clients send and no standard allows."`
 	Limits         SMTPLimits     `yaml:"limits" doc:"What strangers may cost us."`
 	Timeouts       SMTPTimeouts   `yaml:"timeouts" doc:"How long strangers may keep us waiting."`
@@ -75,6 +76,13 @@ type SMTP struct {
 type TLS struct {
 	Cert string `yaml:"cert" doc:"File with the certificate chain, PEM, own certificate first. Empty: no TLS."`
 	Key  string `yaml:"key" doc:"File with the certificate's private key, PEM."`
+}
+
+// Auth is who may prove to be whom.
+type Auth struct {
+	Users      string   `yaml:"users" doc:"File of users, one name:hash or name:hash:tenant a line; see tarishi auth hash. Read anew when it changes. Empty: AUTH is not offered."`
+	Mechanisms []string `yaml:"mechanisms" default:"PLAIN,LOGIN,SCRAM-SHA-256" enum:"PLAIN,LOGIN,SCRAM-SHA-256,CRAM-MD5" doc:"SASL mechanisms, each offered when some hash in the file is of a kind that it can use. CRAM-MD5 needs passwords in clear in the file and is for clients that know nothing better."`
+	Insecure   bool     `yaml:"insecure" default:"false" doc:"Offer AUTH without TLS, too: passwords then go over the wire in clear."`
 }
 
 // SMTPLimits bounds sessions of the listening side.

@@ -65,6 +65,8 @@ type Policy struct {
 	ReverseName func(ctx context.Context, ip netip.Addr) string
 	ReverseWait time.Duration
 
+	Auth *Auth // nil: nobody can prove who he is
+
 	Log *slog.Logger // nil: none
 }
 
@@ -132,11 +134,14 @@ type Stats struct {
 	BadHeader     int64 // messages refused for the size of their header block, or for a control field that says nothing that can be followed
 	Full          int64 // refusals with 452 4.3.1
 	Unavailable   int64 // refusals with 451 4.3.0
+	Logins        int64 // clients that proved who they are
+	LoginsDenied  int64 // and that could not
 }
 
 type counters struct {
 	connections, accepted, acceptedBytes, recipients, deliveries      atomic.Int64
 	relayDenied, badRecipient, tooMany, loops, badHeader, full, unavl atomic.Int64
+	logins, loginsDenied                                              atomic.Int64
 }
 
 // Stats returns the counts so far.
@@ -147,5 +152,6 @@ func (h *Handler) Stats() Stats {
 		Recipients: c.recipients.Load(), Deliveries: c.deliveries.Load(), RelayDenied: c.relayDenied.Load(),
 		BadRecipient: c.badRecipient.Load(), TooMany: c.tooMany.Load(), Loops: c.loops.Load(),
 		BadHeader: c.badHeader.Load(), Full: c.full.Load(), Unavailable: c.unavl.Load(),
+		Logins: c.logins.Load(), LoginsDenied: c.loginsDenied.Load(),
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 
+	"github.com/tarishi/tarishi/auth"
 	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/smtp"
 )
@@ -18,6 +19,7 @@ type session struct {
 	ip      netip.Addr
 	trusted bool // may send to any domain
 	client  word // what Policy.Clients says of it
+	login   auth.Identity
 	name    string
 	named   bool // name has been asked for
 
@@ -40,18 +42,17 @@ var (
 func (h *Handler) Connect(_ context.Context, c *smtp.Conn) (smtp.Session, *mail.Reply) {
 	h.stats.connections.Add(1)
 	s := &session{h: h, conn: c, ip: clientIP(c.RemoteAddr())}
-	s.trusted = h.relay.trusts(s.ip)
 	s.client = h.p.clientWord(s.ip)
-	c.SetTrusted(s.trusted)
+	s.trust()
 	return s, nil
 }
 
 // Hello takes any name. RFC 5321 §4.1.4: mail MUST NOT be refused because the
 // name is wrong. It gives no rights either.
-func (s *session) Hello(context.Context, string, bool) *mail.Reply { return nil }
-
-// Keywords adds nothing to the engine's own.
-func (s *session) Keywords() []string { return nil }
+func (s *session) Hello(context.Context, string, bool) *mail.Reply {
+	s.trust()
+	return nil
+}
 
 // Mail opens a transaction if the queue can take one. Any sender is welcome, and
 // none gives rights, whoever's domain it names.
@@ -96,9 +97,6 @@ func (s *session) Data(ctx context.Context) *mail.Reply {
 	s.named = true
 	return nil
 }
-
-// Command knows no verbs beyond the engine's.
-func (s *session) Command(context.Context, string, string) *mail.Reply { return nil }
 
 // Reset forgets the transaction.
 func (s *session) Reset(context.Context) {

@@ -24,15 +24,19 @@ type word struct {
 // the only place that does. Tenant and class are looked for apart, and the first
 // word stands:
 //
-//  1. the message's own header fields, which have come from a trusted client;
-//  2. the entry of Policy.Clients with the smallest network around the client;
-//  3. for the class: what Policy.TenantClass says of the tenant that was found.
+//  1. for the tenant: the user the client has proved to be, if he has one; he brings
+//     nobody else's mail, whatever a header field says;
+//  2. the message's own header fields, which have come from a trusted client;
+//  3. the entry of Policy.Clients with the smallest network around the client;
+//  4. for the class: what Policy.TenantClass says of the tenant that was found.
 //
-// Mail of strangers is nobody's and normal. Whoever proves a name (AUTH) belongs
-// between 1 and 2.
+// Mail of strangers is nobody's and normal.
 func (s *session) whose(header word) (tenant string, class mail.Class) {
 	if !s.trusted {
 		return "", mail.Normal
+	}
+	if s.login.Tenant != "" {
+		header.tenant = s.login.Tenant
 	}
 	words := [...]word{header, s.client}
 	for _, w := range words {

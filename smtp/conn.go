@@ -96,6 +96,9 @@ func (c *Conn) SetIdentity(who string) { c.identity = who }
 // Identity is what SetIdentity was given last.
 func (c *Conn) Identity() string { return c.identity }
 
+// InTransaction tells whether MAIL was accepted and the transaction is not over.
+func (c *Conn) InTransaction() bool { return c.tx.open }
+
 // SetTrusted allows the client to send message octets behind DATA before it has
 // seen the 354. From strangers that is refused: it is how a smuggled command
 // stream looks.

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
 
+	"github.com/tarishi/tarishi/auth"
 	"github.com/tarishi/tarishi/daemon"
 	"github.com/tarishi/tarishi/dns"
 	"github.com/tarishi/tarishi/ingress"
@@ -16,8 +18,13 @@ import (
 	"github.com/tarishi/tarishi/smtp"
 )
 
-func newPolicy(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, log *slog.Logger) *ingress.Handler {
+func newPolicy(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, log *slog.Logger) (*ingress.Handler, error) {
+	logins, err := newAuth(c, log)
+	if err != nil {
+		return nil, err
+	}
 	return ingress.New(ingress.Policy{
+		Auth:     logins,
 		Hostname: c.SMTP.Hostname, RelayFrom: c.SMTP.RelayFrom, Clients: clientsOf(c), TenantClass: c.TenantClasses(), LocalDomains: c.Local.Domains,
 		Postmaster: c.Local.Postmaster, MaxRecipients: c.SMTP.MaxRecipients, MaxReceived: c.SMTP.MaxReceived,
 		MaxHeader: int64(c.SMTP.MaxHeaderSize), Expire: c.Retry.Expire, TenantHeader: c.SMTP.TenantHeader, Log: log,
@@ -26,7 +33,27 @@ func newPolicy(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, log *sl
 		NewWriter: func(id string) ingress.Writer { return q.NewWriter(id) },
 		Room:      q.Room,
 		Full:      queue.ErrFull,
-	})
+	}), nil
+}
+
+// newAuth reads the file of users; nil: there is none.
+func newAuth(c *daemon.Config, log *slog.Logger) (*ingress.Auth, error) {
+	a := c.SMTP.Auth
+	if a.Users == "" {
+		return nil, nil
+	}
+	if c.SMTP.TLS.Cert == "" && !a.Insecure {
+		return nil, errors.New("smtp.auth: AUTH is offered with TLS only, and there is no certificate; set smtp.tls, or smtp.auth.insecure: true where the network is yours alone")
+	}
+	f, err := auth.Open(a.Users, log)
+	if err != nil {
+		return nil, fmt.Errorf("smtp.auth.users: %w", err)
+	}
+	out := &ingress.Auth{Users: f.Users, Insecure: a.Insecure}
+	for _, m := range a.Mechanisms {
+		out.Mechanisms = append(out.Mechanisms, auth.Mechanism(m))
+	}
+	return out, nil
 }
 
 // clientsOf are the clients of the configuration, an entry for each network.

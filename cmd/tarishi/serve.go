@@ -132,7 +132,9 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 	var policy *ingress.Handler
 	var server *smtp.Server
 	if c.Has("ingress") {
-		policy = newPolicy(c, q.Queue, resolver, log)
+		if policy, err = newPolicy(c, q.Queue, resolver, log); err != nil {
+			return err
+		}
 		if server, err = newServer(c, policy, log); err != nil {
 			return err
 		}

@@ -69,7 +69,11 @@ func startNode(t *testing.T, c *daemon.Config, w *world, log *storyLog) *storyNo
 		t.Fatal(err)
 	}
 	n.session.attach(n.queue, n.out)
-	if n.server, err = newServer(c, newPolicy(c, n.queue, nil, logger), logger); err != nil {
+	policy, err := newPolicy(c, n.queue, nil, logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.server, err = newServer(c, policy, logger); err != nil {
 		t.Fatal(err)
 	}
 	n.door = newStoryDoor()
