@@ -32,6 +32,9 @@ type attempt struct {
 	rest  []int // recipients of which nothing was tried, for want of a permit
 	hold  Hold  // and when they may be
 	voids int   // permits that were void when they were to be used
+
+	wishes map[int]wish     // what replies ask for recipients; nil: nothing
+	later  []mail.Recipient // left out: their mailboxes want more time
 }
 
 func (a *attempt) note(format string, args ...any) {
@@ -42,6 +45,7 @@ func (a *attempt) note(format string, args ...any) {
 func (a *attempt) set(i int, s mail.Status, host string, r mail.Reply) {
 	a.outs[i].Status, a.outs[i].Host, a.outs[i].Reply = s, host, r
 	a.outs[i].Class, a.outs[i].Action = "", ""
+	delete(a.wishes, i)
 }
 
 var (
@@ -152,9 +156,10 @@ func (c *carrier) transaction(ctx context.Context, s *start, a *attempt) {
 	}
 	// What stays open moves up to the rest, in place: read has returned a prefix of batch.
 	c.left = append(c.left[:len(open)], rest...)
-	if open != nil && a.fault.host == c.host.label && c.client != nil {
-		c.hangUp() // a host that says 421 is about to leave
+	if c.client != nil && (open != nil && a.fault.host == c.host.label || c.parting) {
+		c.hangUp() // a host that says 421 is about to leave; or a rule wants another connection
 	}
+	c.parting = false
 }
 
 // read gives the recipients of one transaction their outcomes and returns those

@@ -20,6 +20,7 @@ type carrier struct {
 	host    target
 	used    int // transactions on this connection
 	rcptMax int // recipients the host takes in one; 0: it has not said
+	parting bool // a reply wants the connection closed after the transaction
 
 	// All guarded by mu; see slot.go and account.go.
 	slot     Slot     // nil: its connection needs none
@@ -143,8 +144,10 @@ func (c *carrier) work(s *start) {
 		d.parking <- back
 		return
 	}
+	whole, later := s.env, s.part(time.Now())
 	c.cur = &s.held
 	a := c.attempt(s)
+	a.later = later
 	c.cur = nil
 	if a.pause {
 		// Our own side is in trouble. Before the delivery is given back, not after: it
@@ -152,6 +155,7 @@ func (c *carrier) work(s *start) {
 		pause(d.soft, time.Second)
 	}
 	if a.untried() {
+		s.env = whole
 		d.mu.Lock()
 		d.putBack(s, time.Now())
 		d.mu.Unlock()

@@ -104,7 +104,7 @@ func (c *carrier) connect(ctx context.Context, targets []target, skip []string) 
 			c.d.met.open.Add(1)
 			c.d.met.opened.Add(1)
 			c.d.mu.Lock()
-			c.client, c.host, c.used = client, t, 0
+			c.client, c.host, c.used, c.parting = client, t, 0, false
 			c.rcptMax = client.Extensions().RcptMax
 			c.path.connect(1)
 			if c.slot != nil {

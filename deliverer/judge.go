@@ -9,15 +9,6 @@ import (
 	"github.com/tarishi/tarishi/smtp"
 )
 
-// Reactor is told of replies that a rule asks to do something about. It must not
-// block. Safe for concurrent use.
-type Reactor interface {
-	// Replied says that a destination has answered so to mail of tenant, sent from
-	// source. A transaction, or an address that does not let us in, says each rule at
-	// most once, however many recipients it was about.
-	Replied(to shaping.Destination, source, tenant string, v replies.Verdict)
-}
-
 // phases are the places in a dialogue as rules call them.
 var phases = map[smtp.Stage]replies.Phase{
 	smtp.StageGreeting: replies.Connect, smtp.StageHello: replies.Hello, smtp.StageStartTLS: replies.Hello,
@@ -31,10 +22,10 @@ type judging struct {
 	reply   mail.Reply
 	stage   smtp.Stage
 	verdict replies.Verdict
-	told    []string // rules that the Reactor has been told of
+	told    []string // rules that have been reacted to
 }
 
-// judge says what a host's reply means for a domain's mail, and tells the Reactor.
+// judge says what a host's reply means for a domain's mail, and reacts to it.
 func (c *carrier) judge(j *judging, r mail.Reply, at smtp.Stage, host target, dest mail.Domain, tenant string) replies.Verdict {
 	if r.Code < 400 {
 		return replies.Verdict{}
@@ -49,13 +40,9 @@ func (c *carrier) judge(j *judging, r mail.Reply, at smtp.Stage, host target, de
 	}
 	v := d.c.Replies.Look(replies.Reply{Reply: r, Phase: phases[at], Domain: dest, Destination: to, Host: host.name, Ours: at == smtp.StageLocal})
 	j.reply, j.stage, j.verdict = r, at, v
-	if len(v.Hits) > 0 && d.c.Reactor != nil && !slices.Contains(j.told, v.Rule) {
+	if len(v.Hits) > 0 && !slices.Contains(j.told, v.Rule) {
 		j.told = append(j.told, v.Rule)
-		source := ""
-		if d.c.Source.IsValid() {
-			source = d.c.Source.String()
-		}
-		d.c.Reactor.Replied(to, source, tenant, v)
+		c.react(&v, r, host.name)
 	}
 	return v
 }
@@ -66,11 +53,6 @@ func (c *carrier) domain() mail.Domain {
 		return c.cur.env.Destination
 	}
 	return c.lane.dest
-}
-
-// judged gives an outcome its class.
-func (a *attempt) judged(i int, v replies.Verdict) {
-	a.outs[i].Class, a.outs[i].Action = string(v.Class), string(v.Action)
 }
 
 // classify gives their class to outcomes that have none: our own words.

@@ -42,6 +42,7 @@ type Snapshot struct {
 	Notices       uint64 // DSNs stored: failures and relays
 	DelayNotices  uint64
 	NoticesFailed uint64 // could not be stored
+	Rerouted      uint64 // deliveries that a reply sent by another route
 	Suppressed    uint64 // recipients failed without an attempt, because they are on the suppression list
 	Swallowed     uint64 // failures nobody is told of: null sender, NOTIFY=NEVER
 
@@ -61,7 +62,7 @@ type metrics struct {
 	opened, connectFailures, reused, stale, plaintext atomic.Uint64
 	shut, reopened                                    atomic.Uint64
 	notices, delayNotices, noticesFailed, swallowed   atomic.Uint64
-	suppressed                                        atomic.Uint64
+	suppressed, rerouted                              atomic.Uint64
 }
 
 // Stats returns the counters. Any goroutine may call it.
@@ -79,7 +80,7 @@ func (d *Deliverer) Stats() Snapshot {
 		ConnectionFailures: m.connectFailures.Load(), Reused: m.reused.Load(), Stale: m.stale.Load(),
 		Plaintext: m.plaintext.Load(), GatesShut: m.shut.Load(), GatesOpened: m.reopened.Load(),
 		Notices: m.notices.Load(), DelayNotices: m.delayNotices.Load(),
-		NoticesFailed: m.noticesFailed.Load(), Swallowed: m.swallowed.Load(), Suppressed: m.suppressed.Load(),
+		NoticesFailed: m.noticesFailed.Load(), Swallowed: m.swallowed.Load(), Suppressed: m.suppressed.Load(), Rerouted: m.rerouted.Load(),
 	}
 	d.mu.Lock()
 	s.Hand, s.HandBytes, s.Lanes, s.SlotsHeld = d.hand, d.bytes, len(d.lanes), len(d.slotted)

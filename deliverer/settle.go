@@ -130,6 +130,7 @@ func (d *Deliverer) finish(job Job, env *mail.Delivery, a *attempt, attempts int
 	outs := a.outs
 	expired := d.overAge(env, now)
 	d.classify(env.Destination, outs)
+	route := d.reroute(env, a, expired)
 	var causes []mail.Outcome // what is behind the outcomes we change, by index
 	failed, open := 0, 0
 	for i := range outs {
@@ -172,7 +173,7 @@ func (d *Deliverer) finish(job Job, env *mail.Delivery, a *attempt, attempts int
 	record := Attempt{Started: a.started, Duration: now.Sub(a.started), Host: a.host, Outcomes: outs, Note: strings.Join(a.notes, "; ")}
 	d.count(outs, expired)
 	d.tellBounces(env, attempts, outs)
-	if open == 0 {
+	if open+len(a.later) == 0 {
 		d.logAttempt(env, a, outs, attempts, now, time.Time{})
 		job.Done(record)
 		return
@@ -192,7 +193,11 @@ func (d *Deliverer) finish(job Job, env *mail.Delivery, a *attempt, attempts int
 			if len(next.Recipients) == untried {
 				next.LastReply, next.LastClass = outs[i].Reply, outs[i].Class
 			}
-			next.Recipients = append(next.Recipients, outs[i].Recipient)
+			r := outs[i].Recipient
+			if r.NotBefore = (time.Time{}); a.wishes[i].delay > 0 {
+				r.NotBefore = now.Add(a.wishes[i].delay)
+			}
+			next.Recipients = append(next.Recipients, r)
 		}
 	}
 	switch {
@@ -212,6 +217,10 @@ func (d *Deliverer) finish(job Job, env *mail.Delivery, a *attempt, attempts int
 	default:
 		next.Due = d.c.Retry.Next(env.ID(), attempts, now, env.Expires)
 	}
+	if route != "" {
+		next.Route, next.Due = route, time.Time{}
+	}
+	a.rejoin(&next)
 	if !expired {
 		d.postpone(&next, now)
 	}

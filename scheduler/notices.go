@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"sync"
+	"time"
 
 	"github.com/tarishi/tarishi/proto"
 	"github.com/tarishi/tarishi/shaping"
@@ -14,27 +15,31 @@ const maxNotices = 1000
 // notices is what a deliverer has seen of replies since the last beat, taken
 // together. It has a lock of its own: whoever notices something holds others.
 type notices struct {
-	mu sync.Mutex
-	of map[shaping.Place]*shaping.Notice
+	mu    sync.Mutex
+	of    map[shaping.Place]*shaping.Notice
+	tally shaping.Tally // of this node alone
 }
 
-func (n *notices) add(x shaping.Notice) {
+// add tells whether this node has seen enough by itself.
+func (n *notices) add(x shaping.Notice, now time.Time) (enough bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	enough = n.tally.Add(&x, now)
 	p := x.Place()
 	if o := n.of[p]; o != nil {
 		o.Count += x.Count
 		o.Threshold, o.Remedy = x.Threshold, x.Remedy
-		return
+		return enough
 	}
 	if len(n.of) >= maxNotices {
-		return
+		return enough
 	}
 	if n.of == nil {
 		n.of = map[shaping.Place]*shaping.Notice{}
 	}
 	x.Sample = shaping.Cause(x.Sample)
 	n.of[p] = &x
+	return enough
 }
 
 // take returns what there is, for one beat. A beat that is lost takes it along: the
@@ -54,9 +59,14 @@ func (n *notices) take() []shaping.Notice {
 }
 
 // Notice says that replies have come for which a rule asks for a remedy. The leader
-// counts those of all nodes, and makes it a reaction when the threshold is met.
-func (c *Client) Notice(n shaping.Notice) {
-	c.notices.add(n)
+// counts those of all nodes, and makes it a reaction when the threshold is met. enough:
+// this node alone has seen so many; the rules are about to change.
+func (c *Client) Notice(n shaping.Notice) (enough bool) {
+	now := time.Now()
+	if t := c.Rules(); t != nil && t.Settling(&n, now) {
+		return false // it is about what was sent before the reaction
+	}
+	enough = c.notices.add(n, now)
 	c.mu.Lock()
 	c.owing = true // not at once: a burst of replies goes with one beat
 	c.mu.Unlock()
@@ -64,6 +74,7 @@ func (c *Client) Notice(n shaping.Notice) {
 	case c.kick <- struct{}{}:
 	default:
 	}
+	return enough
 }
 
 func encodeNotices(ns []shaping.Notice) (out []*proto.ReplyNotice) {

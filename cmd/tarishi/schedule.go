@@ -69,6 +69,7 @@ func (s schedule) Limits(to shaping.Destination, tenant string) deliverer.Limits
 		}
 		l.Slots = true
 	}
+	l.Tenants = l.Tenants || b.Tenants
 	if x := b.Suspended; x != nil {
 		l.Suspended, l.Until, l.Why = true, x.Until, "suspended"
 		if x.Reason != "" {
@@ -99,6 +100,12 @@ func (s schedule) Slots(to shaping.Destination) deliverer.Slots {
 
 func (s schedule) lane(to shaping.Destination, tenant string, k scheduler.Kind) *scheduler.LaneHandle {
 	return s.c.Lane(scheduler.Lane{Dest: to, Source: s.source, Tenant: tenant, Kind: k})
+}
+
+// Noticed passes on what replies ask for.
+func (s schedule) Noticed(n shaping.Notice) (enough bool) {
+	n.Source = s.source
+	return s.c.Notice(n)
 }
 
 type permits struct {
