@@ -18,8 +18,8 @@ type carrier struct {
 
 	client  *smtp.Client
 	host    target
-	used    int // transactions on this connection
-	rcptMax int // recipients the host takes in one; 0: it has not said
+	used    int  // transactions on this connection
+	rcptMax int  // recipients the host takes in one; 0: it has not said
 	parting bool // a reply wants the connection closed after the transaction
 
 	// All guarded by mu; see slot.go and account.go.
