@@ -3,6 +3,7 @@ package deliverer
 import (
 	"time"
 
+	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/shaping"
 )
 
@@ -12,13 +13,14 @@ import (
 type account struct {
 	to     shaping.Destination
 	limits Limits // what is the same for all tenants
-	purses map[string]*purse
+	purses map[party]*purse
 	paths  map[*path]struct{}
 
 	slots    Slots   // nil: a connection needs none
 	dials    Permits // nil: a new connection needs none
 	asked    int     // slots wanted, as said last
 	dialling int     // new connections wanted, as said last
+	weights  int     // of the purses that have something to spend on
 
 	jobs      int // in the hand
 	open      int // carriers, those on their way included
@@ -37,19 +39,19 @@ type account struct {
 func (d *Deliverer) account(to shaping.Destination) *account {
 	a := d.accounts[to]
 	if a == nil {
-		a = &account{to: to, purses: map[string]*purse{}, paths: map[*path]struct{}{}}
+		a = &account{to: to, purses: map[party]*purse{}, paths: map[*path]struct{}{}}
 		d.accounts[to] = a
 		d.refresh(a, time.Now())
 	}
 	return a
 }
 
-// purse returns a tenant's purse, made when needed. With mu held.
-func (d *Deliverer) purse(a *account, tenant string, now time.Time) *purse {
-	p := a.purses[tenant]
+// purse returns a party's purse, made when needed. With mu held.
+func (d *Deliverer) purse(a *account, of party, now time.Time) *purse {
+	p := a.purses[of]
 	if p == nil {
-		p = &purse{account: a, tenant: tenant}
-		a.purses[tenant] = p
+		p = &purse{account: a, party: of, weight: d.weight(of.tenant)}
+		a.purses[of] = p
 		d.refreshPurse(p, now)
 	}
 	return p
@@ -58,7 +60,7 @@ func (d *Deliverer) purse(a *account, tenant string, now time.Time) *purse {
 // refresh reads the limits of a anew. With mu held.
 func (d *Deliverer) refresh(a *account, now time.Time) {
 	s := d.c.Scheduler
-	a.limits = s.Limits(a.to, "")
+	a.limits = s.Limits(a.to, "", mail.Normal)
 	if a.limits.Slots == (a.slots == nil) {
 		if a.slots != nil {
 			a.slots.Want(0)
@@ -87,14 +89,20 @@ func (d *Deliverer) refresh(a *account, now time.Time) {
 
 func (d *Deliverer) refreshPurse(p *purse, now time.Time) {
 	a, s := p.account, d.c.Scheduler
-	limits := s.Limits(a.to, p.tenant)
+	if w := d.weight(p.tenant); w != p.weight {
+		if p.counted {
+			a.weights += w - p.weight
+		}
+		p.weight = w
+	}
+	limits := s.Limits(a.to, p.tenant, p.class)
 	p.maxRecipients = limits.MaxRecipients
 	switch {
 	case limits.Permits:
 		if p.permits == nil {
 			p.told = want{}
 		}
-		p.permits = s.Permits(a.to, p.tenant) // the same, perhaps by other limits
+		p.permits = s.Permits(a.to, p.tenant, p.class) // the same, perhaps by other limits
 	case p.permits != nil:
 		p.permits.Want(0, 0, 0)
 		p.permits, p.told = nil, want{}

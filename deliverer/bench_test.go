@@ -114,8 +114,11 @@ func (s *openScheduler) Version() uint64 { return s.version.Load() }
 func (s *openScheduler) Destination(d mail.Domain, mx []string) shaping.Destination {
 	return shaping.Destination{Key: "domain:" + string(d)}
 }
-func (s *openScheduler) Limits(shaping.Destination, string) Limits { return Limits{Permits: s.permits} }
-func (s *openScheduler) Permits(shaping.Destination, string) Permits {
+func (s *openScheduler) Weight(string) int { return 1 }
+func (s *openScheduler) Limits(shaping.Destination, string, mail.Class) Limits {
+	return Limits{Permits: s.permits}
+}
+func (s *openScheduler) Permits(shaping.Destination, string, mail.Class) Permits {
 	return openPermits{}
 }
 func (s *openScheduler) Dials(shaping.Destination) Permits { return openPermits{} }

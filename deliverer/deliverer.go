@@ -106,10 +106,15 @@ type Deliverer struct {
 	accounts map[shaping.Destination]*account
 	limited  map[*account]struct{} // those that something binds
 	slotted  map[*carrier]struct{} // carriers with a slot
+	portions map[party]*portion    // what whom has of the hand
+	weights  int                   // theirs together
 	hand     int                   // deliveries held
+	aged     int                   // of them, those that have waited in the queue before
 	bytes    int64                 // and their octets
 	starving bool                  // the fetcher waits for room in the hand
+	starved  time.Time             // since
 	refused  bool                  // waiting mail was refused because the hand was full
+	missed   time.Time             // and that was of somebody who has less than a fair part, last
 	stopping bool
 	resting  bool // the ticker sleeps for longer than a tick
 	kickDue  bool // the queue is to be told that there is room
@@ -139,6 +144,7 @@ func New(c Config) (*Deliverer, error) {
 		lanes:    map[laneKey]*lane{},
 		paths:    map[pathKey]*path{},
 		accounts: map[shaping.Destination]*account{},
+		portions: map[party]*portion{},
 		limited:  map[*account]struct{}{},
 		slotted:  map[*carrier]struct{}{},
 		told:     news{of: map[newsKey]struct{}{}, bell: make(chan struct{}, 1)},

@@ -52,10 +52,8 @@ func (d *Deliverer) drainLoop() {
 // fetchable is how many deliveries the fetcher may take now; 0 until it is worth
 // a fetch. With mu held.
 func (d *Deliverer) fetchable() int {
-	// A quarter is left to mail that has waited before, or a flood of new mail would starve it.
-	ready := max(d.c.HandJobs*3/4, 1)
-	n := min(ready-d.hand, fetchBatch)
-	if n < min(fetchBatch, ready)/4+1 && n < ready || d.bytes >= d.c.HandBytes {
+	n := min(d.mostOfKind()-(d.hand-d.aged), d.c.HandJobs-d.hand, fetchBatch)
+	if n < d.leastFetch() || d.bytes >= d.c.HandBytes {
 		return 0
 	}
 	if !d.live(time.Now()) {
@@ -64,11 +62,20 @@ func (d *Deliverer) fetchable() int {
 	return n
 }
 
+// leastFetch is how many deliveries are worth a fetch.
+func (d *Deliverer) leastFetch() int {
+	most := d.mostOfKind()
+	return min(min(fetchBatch, most)/4+1, most)
+}
+
 // waitForRoom returns how many deliveries the hand can take, 0 when ctx has ended.
 func (d *Deliverer) waitForRoom(ctx context.Context) int {
 	for {
 		d.mu.Lock()
 		n := d.fetchable()
+		if n == 0 && !d.starving {
+			d.starved = time.Now()
+		}
 		d.starving = n == 0
 		d.mu.Unlock()
 		if n > 0 {
@@ -95,11 +102,19 @@ func (d *Deliverer) drop(h held) {
 	d.mu.Lock()
 	d.hand--
 	d.bytes -= h.bytes
+	p := d.portion(h.party())
+	p.n--
+	if h.begun {
+		p.busy--
+	}
+	if h.aged {
+		d.aged--
+	}
 	wake := d.starving && d.fetchable() > 0
 	if wake {
 		d.starving = false
 	}
-	kick := d.refused && d.hand <= d.c.HandJobs*3/4 && d.bytes < d.c.HandBytes
+	kick := d.refused && d.slack() >= max(d.c.HandJobs/8, 1)
 	if kick {
 		d.refused = false
 	}
@@ -131,13 +146,13 @@ func (d *Deliverer) take(jobs []Job, waited bool) {
 		}
 		d.hand++
 		d.bytes += h.bytes
-		l := d.laneOf(env)
-		q := l.line(env.Message.Tenant, env.Message.Class)
+		d.portion(h.party()).n++
+		if waited {
+			d.aged++
+		}
+		q := d.laneOf(env).line(h.party())
 		d.settleLine(q, now)
 		q.lively = now
-		if waited {
-			q.waits = now
-		}
 		if waited && q.promised > 0 {
 			q.promised--
 			q.purse.promised--
@@ -176,17 +191,20 @@ func (d *Deliverer) place(q *line, h held, now time.Time) (back parked, goes boo
 		return parked{held: h, due: until}, true
 	}
 	if q.purse.held(now.Add(lead)) {
-		q.waits = now
-		return d.heldBack(q, h, now), true
+		// What has waited is let go untouched, unless its sender is to be told something.
+		return parked{held: h, release: h.aged && !d.overAge(h.env, now) && !d.owesDelay(h.env, now)}, true
 	}
-	if !h.aged && l.len()-l.aged >= d.share(l, now) {
-		q.waits = now
+	if !h.aged && q.len()-q.aged >= d.share(q, now) {
 		return parked{held: h}, true
 	}
 	if l.len() == 0 && l.busy == 0 && now.Sub(l.lively) > d.c.Patience {
 		l.since = now
 	}
 	l.lively = now
+	if h.begun {
+		h.begun = false
+		d.portion(q.party).busy--
+	}
 	q.push(h)
 	if q.purse.limited() {
 		d.tell(q.purse, now)
@@ -195,46 +213,22 @@ func (d *Deliverer) place(q *line, h held, now time.Time) (back parked, goes boo
 	return back, false
 }
 
-// heldBack says how a delivery goes back whose window is shut. With mu held.
-func (d *Deliverer) heldBack(q *line, h held, now time.Time) parked {
-	switch {
-	case !h.aged:
-		return parked{held: h}
-	case d.overAge(h.env, now) || d.owesDelay(h.env, now):
-		q.inspect = now // there may be more of them
-		return parked{held: h}
-	}
-	// The oldest of its line, more or less: nothing need be looked at before it.
-	q.inspect = h.env.Expires
-	if t := d.firstChance(h.env.Message).Add(d.c.DelayNotice); d.c.DelayNotice > 0 && !h.env.DelayNoticed {
-		q.inspect = t
-	}
-	if least := now.Add(inspectPause); q.inspect.Before(least) {
-		q.inspect = least
-	}
-	return parked{held: h, release: true}
-}
-
-// inspectPause is how often one delivery of a line whose window is shut is read
-// to see whether its time is up, or its sender must be told that it is late.
-const inspectPause = 15 * time.Minute
-
-// share is how many deliveries may wait in memory for l: what it has lately shown
-// it can start within its patience. One that has just begun gets the benefit of
-// the doubt for that time: a burst for a fast destination would otherwise be
-// stored twice before its first connection stands. The price is that a burst for
-// a slow one may fill the hand, and hold up others, for a second, once.
-func (d *Deliverer) share(l *lane, now time.Time) int {
+// share is how many new deliveries may wait in memory in q: what its lane has lately
+// shown it can start within its patience, by q's part of it. A lane that has just
+// begun gets the benefit of the doubt for that time: a burst for a fast destination
+// would otherwise be stored twice before its first connection stands. The price is
+// that a burst for a slow one may fill the hand, until makeRoom finds that it does.
+func (d *Deliverer) share(q *line, now time.Time) int {
+	l := q.lane
 	if now.Sub(l.since) < d.c.Patience {
 		return d.c.HandJobs
 	}
-	if now.Sub(l.asked) < time.Second {
-		// What waits in the queue is older: new mail gets no more than it does.
-		return max(l.depth(now), 1)
-	}
-	// Not more: a dozen slow destinations with a share they cannot use would fill the hand.
-	worth := float64(l.rate.recent(now)) * d.c.Patience.Seconds()
-	return min(max(l.depth(now), int(worth), 1), d.c.HandJobs)
+	n := l.depth(now)
+	if now.Sub(q.asked) >= time.Second {
+		// Not more: a dozen slow destinations with a share they cannot use would fill the hand.
+		n = max(n, int(float64(l.rate.recent(now))*d.c.Patience.Seconds()))
+	} // else what waits in the queue is older: new mail gets no more than it does
+	return min(max(l.part(q, n, now), 1), d.c.HandJobs)
 }
 
 // depth is how many that waited are kept in memory so that no connection runs dry:
@@ -245,6 +239,18 @@ func (l *lane) depth(now time.Time) int {
 		free = max(l.path.connected-l.busy, 0) // others are not ours to count on
 	}
 	return 2*free + l.rate.recent(now)/4
+}
+
+// part is q's part of n, by the weights of the lines that have something, or have it
+// in the queue. A higher class goes first, and needs no more than a few to do so.
+func (l *lane) part(q *line, n int, now time.Time) int {
+	sum := 0
+	for _, x := range l.lines {
+		if x == q || x.len() > 0 || now.Sub(x.asked) < time.Second {
+			sum += x.weight
+		}
+	}
+	return (n*q.weight + sum - 1) / sum
 }
 
 // limited tells whether some of its mail needs permits, or is held.
@@ -266,54 +272,57 @@ func (d *Deliverer) room(line mail.Line) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.keepUp(now)
-	if d.stopping || d.hand >= d.c.HandJobs || d.bytes >= d.c.HandBytes || !d.live(now) {
+	if d.stopping || !d.live(now) {
 		d.refused = true
 		return 0
 	}
-	space := d.c.HandJobs - d.hand
+	of := party{line.Tenant, line.Class}
 	l := d.lanes[laneKey{line.Destination, d.c.Routes.known(line.Route)}]
 	if l == nil {
 		n := 2 * d.c.Rules.For(line.Destination).Connections
 		if d.c.Scheduler != nil {
 			n = min(n, scouts)
 		}
-		return min(n, space)
+		return min(n, d.spaceFor(of, now))
 	}
-	l.asked = now
+	q := l.line(of)
+	d.settleLine(q, now)
+	q.asked, q.lively = now, now
 	if _, shut := l.shut(now); shut {
 		return 0
 	}
-	a := l.account()
-	if a == nil && d.c.Scheduler != nil {
-		l.backlog, l.low = true, 0
-		return max(min(scouts-l.aged, space), 0)
+	a, n := l.account(), 0
+	switch {
+	case a == nil && d.c.Scheduler != nil:
+		q.backlog, q.low = true, 0
+		n = scouts - l.aged
+	case a.binds(l):
+		q.backlog = false // its purse says when there is room
+		n = d.roomWithin(q, now)
+	default:
+		// All connections are busy, however slowly: one ready for the first that is free.
+		want := max(l.part(q, l.depth(now), now), 1)
+		q.backlog, q.low = true, want/2
+		n = want - q.aged
 	}
-	if a.binds(l) {
-		q := l.line(line.Tenant, line.Class)
-		d.settleLine(q, now)
-		return min(d.roomWithin(q, now), space)
+	if n <= 0 {
+		return 0
 	}
-	want := max(l.depth(now), 1) // all connections are busy, however slowly: one ready for the first that is free
-	l.backlog, l.low = true, want/2
-	return max(min(want-l.aged, space), 0)
+	space := d.spaceFor(of, now)
+	if p := q.purse; q.promised > space {
+		p.promised -= q.promised - space
+		q.promised = space
+	}
+	return min(n, space)
 }
 
 // roomWithin is room for a line that limits bind. With mu held.
 func (d *Deliverer) roomWithin(q *line, now time.Time) int {
-	l, p := q.lane, q.purse
-	q.asked, q.lively = now, now
-	l.backlog, l.low = true, -1
+	p := q.purse
 	defer d.tell(p, now)
-	if !p.held(now.Add(lead)) {
-		return d.roomFor(p, q, now)
+	if p.held(now.Add(lead)) {
+		p.ask(q) // so that the scheduler knows who waits
+		return 0
 	}
-	p.ask(q) // so that the scheduler knows who waits
-	switch {
-	case q.inspect.IsZero():
-		q.inspect = now.Add(inspectPause)
-	case !now.Before(q.inspect):
-		q.inspect = now.Add(inspectPause)
-		return 1
-	}
-	return 0
+	return d.roomFor(p, q, now)
 }

@@ -21,10 +21,10 @@ type lane struct {
 	laneKey
 	limit shaping.Limit
 
-	lines []*line // one a tenant and class, taken in turn
+	lines []*line // one a tenant and class
 	n     int     // how many wait
 	aged  int     // of these, how many have waited in the queue before
-	ring  bool    // in its path's line of lanes
+	ring  bool    // in its path's list of lanes that wait
 
 	path    *path // nil: its hosts have not been looked up yet
 	opening int   // carriers on their way to a connection for it
@@ -34,38 +34,21 @@ type lane struct {
 	lively time.Time // something waited or moved last
 	since  time.Time // and has done so from
 
-	backlog bool      // more of it waits in the queue
-	asked   time.Time // the queue asked for room last: it has some that is due
-	low     int       // at this length the queue is told that there is room; -1: it knows
-	rate    rate
+	rate rate
 }
 
 func (l *lane) len() int { return l.n }
 
-// line returns the line of a tenant and class, made when needed.
-func (l *lane) line(tenant string, class mail.Class) *line {
+// line returns a party's line, made when needed.
+func (l *lane) line(of party) *line {
 	for _, q := range l.lines {
-		if q.tenant == tenant && q.class == class {
+		if q.party == of {
 			return q
 		}
 	}
-	q := &line{lane: l, tenant: tenant, class: class}
+	q := &line{lane: l, party: of, weight: 1}
 	l.lines = append(l.lines, q)
 	return q
-}
-
-// turn is the line whose turn it is among those that pass; nil: none does.
-func (l *lane) turn(pass func(*line) bool) *line {
-	for i, q := range l.lines {
-		if q.len() > 0 && pass(q) {
-			if len(l.lines) > 1 {
-				copy(l.lines[i:], l.lines[i+1:])
-				l.lines[len(l.lines)-1] = q
-			}
-			return q
-		}
-	}
-	return nil
 }
 
 func (l *lane) takeAll(to []held) []held {
@@ -125,21 +108,19 @@ func (l *lane) account() *account {
 	return l.path.account
 }
 
-// wake gets waiting deliveries of l onto connections: idle ones first, new ones
-// as its limit allows. impatient asks for a connection for each that waits. With mu held.
+// wake gets waiting deliveries onto connections: those of l's path that are idle,
+// whosever turn it is, then new ones for l as its limit allows. impatient asks for a
+// connection for each that waits. With mu held.
 func (d *Deliverer) wake(l *lane, now time.Time, impatient bool) {
 	if p := l.path; p != nil {
-		for l.len() > 0 && len(p.idle) > 0 && l.busy < l.limit.Connections {
+		for l.len() > 0 && len(p.idle) > 0 {
 			c := p.idle[len(p.idle)-1]
-			s, ok := d.admit(l, c, now)
+			s, ok := d.pick(c, now)
 			if !ok {
 				break
 			}
 			p.unrest(len(p.idle) - 1)
 			c.wake <- s // cap 1, and only an idle carrier is sent one: never blocks
-		}
-		if l.len() > 0 {
-			p.enlist(l)
 		}
 	}
 	for d.mayOpen(l, now, impatient) {
@@ -221,13 +202,15 @@ type start struct {
 	kick    bool   // the queue is to be told that there is room
 }
 
-// admit takes the next delivery of l for c, with the permit it needs; not ok: none
-// may start now. With mu held.
-func (d *Deliverer) admit(l *lane, c *carrier, now time.Time) (s start, ok bool) {
+// pick takes the next delivery of c's path for it, with the permit it needs; not ok:
+// none may start now. With mu held.
+func (d *Deliverer) pick(c *carrier, now time.Time) (s start, ok bool) {
 	if !d.live(now) || !c.mayStart() {
 		return s, false
 	}
-	q := l.turn(func(q *line) bool { return q.purse.open(now) && d.afford(q, c, &s, now) })
+	q := c.path.turns.next(now, func(q *line) bool {
+		return q.lane.busy < q.lane.limit.Connections && q.purse.open(now) && !d.crowds(q) && d.afford(q, c, &s, now)
+	})
 	if q == nil {
 		return s, false
 	}
@@ -259,11 +242,14 @@ func (d *Deliverer) afford(q *line, c *carrier, s *start, now time.Time) bool {
 // any takes the next delivery of l for what is no transaction: to be settled with
 // what was found out about its hosts. With mu held.
 func (d *Deliverer) any(l *lane, now time.Time) (start, bool) {
-	q := l.turn(func(*line) bool { return true })
-	if q == nil {
-		return start{}, false
+	for i, q := range l.lines {
+		if q.len() > 0 {
+			copy(l.lines[i:], l.lines[i+1:]) // so that not one tenant bears it all
+			l.lines[len(l.lines)-1] = q
+			return d.begin(q, now), true
+		}
 	}
-	return d.begin(q, now), true
+	return start{}, false
 }
 
 // begin takes the first delivery of q. With mu held.
@@ -273,8 +259,10 @@ func (d *Deliverer) begin(q *line, now time.Time) start {
 	l.busy++
 	l.lively = now
 	l.rate.add(now)
-	if l.backlog && l.aged <= l.low {
-		l.low = -1 // once, until the queue asks again
+	s.begun = true
+	d.portion(q.party).busy++
+	if q.backlog && q.aged <= q.low {
+		q.low = -1 // once, until the queue asks again
 		s.kick = true
 	}
 	if p := q.purse; p != nil {
@@ -297,11 +285,10 @@ func (d *Deliverer) putBack(s *start, now time.Time) {
 		return
 	}
 	if !slices.Contains(l.lines, s.line) {
-		s.line = l.line(s.line.tenant, s.line.class) // it was empty, and forgotten meanwhile
+		s.line = l.line(s.line.party) // it was empty, and forgotten meanwhile
 		d.settleLine(s.line, now)
 	}
+	s.begun = false
+	d.portion(s.line.party).busy--
 	s.line.unpop(s.held)
-	if l.path != nil {
-		l.path.enlist(l)
-	}
 }

@@ -161,13 +161,13 @@ func TestLaneCountsWhatWaits(t *testing.T) {
 	d := &Deliverer{}
 	l := &lane{}
 	p := &purse{account: &account{}}
-	l.line("a", mail.Normal).belong(p)
+	l.line(party{tenant: "a"}).belong(p)
 	for i := range 10 {
 		until := now.Add(time.Hour)
 		if i%3 == 0 {
 			until = now // overdue
 		}
-		l.line([]string{"a", "b"}[i/6], mail.Normal).push(held{aged: i%2 == 0, until: until, recipients: 2})
+		l.line(party{tenant: []string{"a", "b"}[i/6]}).push(held{aged: i%2 == 0, until: until, recipients: 2})
 	}
 	check := func(what string, waiting, aged, spending int) {
 		t.Helper()
@@ -181,18 +181,18 @@ func TestLaneCountsWhatWaits(t *testing.T) {
 		t.Errorf("%d overdue, want 4", len(back))
 	}
 	check("after the overdue", 6, 3, 4)
-	h := l.line("a", mail.Normal).pop()
+	h := l.line(party{tenant: "a"}).pop()
 	check("after one start", 5, 3, 3)
-	l.line("a", mail.Normal).unpop(h)
+	l.line(party{tenant: "a"}).unpop(h)
 	check("and back", 6, 3, 4)
-	if again := l.line("a", mail.Normal).pop(); again != h {
+	if again := l.line(party{tenant: "a"}).pop(); again != h {
 		t.Error("what was put back is not the first")
 	}
-	l.line("b", mail.Normal).belong(p)
+	l.line(party{tenant: "b"}).belong(p)
 	check("one purse", 5, 3, 5)
-	l.line("a", mail.Normal).belong(nil)
+	l.line(party{tenant: "a"}).belong(nil)
 	check("the other line alone", 5, 3, 2)
-	l.line("a", mail.Normal).belong(p)
+	l.line(party{tenant: "a"}).belong(p)
 	l.takeAll(nil)
 	check("emptied", 0, 0, 0)
 }

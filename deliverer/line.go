@@ -15,24 +15,36 @@ type held struct {
 	since      time.Time // claimed
 	until      time.Time // not started by then: given back
 	aged       bool      // it has waited in the queue before
+	begun      bool      // it is under way
 	cleared    bool      // none of its recipients is on the suppression list
 }
 
-// line is one tenant's mail of one class in a lane, in order. Guarded by Deliverer.mu.
-type line struct {
-	lane   *lane
+// party is whose mail it is, and of which class.
+type party struct {
 	tenant string
 	class  mail.Class
+}
+
+func (h *held) party() party { return party{h.env.Message.Tenant, h.env.Message.Class} }
+
+// line is one tenant's mail of one class in a lane, in order. Guarded by Deliverer.mu.
+type line struct {
+	lane *lane
+	party
+	weight int    // of its tenant
 	purse  *purse // nil: without a scheduler, or the hosts are not known yet
 
-	q  []held // q[at:] waits
-	at int
+	q    []held // q[at:] waits
+	at   int
+	aged int // of them, how many have waited in the queue before
 
-	waits    time.Time // some of it was seen where mail waits, or put there, last
 	lively   time.Time // something came or went last
+	inTurn   bool      // in its path's turns
 	enlisted bool      // in its purse's list of lines that wait
 	asking   bool      // in its purse's list of lines with more in the queue
-	asked    time.Time // the queue asked for room for it last
+	asked    time.Time // the queue asked for room for it last: it has some that is due
+	backlog  bool      // more of it waits in the queue
+	low      int       // with so few of that in the hand the queue is told that there is room; -1: it knows
 	promised int       // the queue may be reading so many of it
 	inspect  time.Time // while its window is shut: when to look for what is too old
 }
@@ -89,15 +101,19 @@ func (q *line) takeIf(to []held, take func(*held) bool) []held {
 	return to
 }
 
-// count keeps the sums of lane and purse in step with the line.
+// count keeps the sums of lane and purse, and the path's turns, in step with the line.
 func (q *line) count(h held, n int) {
 	l := q.lane
 	l.n += n
 	if h.aged {
 		l.aged += n
+		q.aged += n
 	}
 	if q.purse != nil {
 		q.purse.count(q, n, n*h.recipients)
+	}
+	if n > 0 && l.path != nil {
+		l.path.enlist(q)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/shaping"
 )
 
@@ -19,15 +20,15 @@ type news struct {
 }
 
 type newsKey struct {
-	to     shaping.Destination
-	tenant string
+	to shaping.Destination
+	party
 }
 
-// News is called when permits, slots or a hold have come for a destination. It
-// returns at once.
-func (d *Deliverer) News(to shaping.Destination, tenant string) {
+// News is called when permits, slots or a hold have come for a destination, and for
+// whose mail, where it is one party's. It returns at once.
+func (d *Deliverer) News(to shaping.Destination, tenant string, class mail.Class) {
 	d.told.mu.Lock()
-	d.told.of[newsKey{to, tenant}] = struct{}{}
+	d.told.of[newsKey{to, party{tenant, class}}] = struct{}{}
 	d.told.mu.Unlock()
 	d.told.ring()
 }
@@ -68,7 +69,7 @@ func (d *Deliverer) newsLoop() {
 		d.keepUp(now)
 		for k := range of {
 			if a := d.accounts[k.to]; a != nil {
-				kick = d.look(a, k.tenant, now) || kick
+				kick = d.look(a, k.party, now) || kick
 			}
 		}
 		d.mu.Unlock()
@@ -83,7 +84,7 @@ func (d *Deliverer) newsLoop() {
 
 // look puts what has come for a to use, and tells whether the queue is to be asked
 // for more. With mu held.
-func (d *Deliverer) look(a *account, tenant string, now time.Time) (kick bool) {
+func (d *Deliverer) look(a *account, of party, now time.Time) (kick bool) {
 	if a.news != nil {
 		close(a.news)
 		a.news = nil
@@ -91,7 +92,7 @@ func (d *Deliverer) look(a *account, tenant string, now time.Time) (kick bool) {
 	if a.slots != nil {
 		d.dismissEnding(a)
 	}
-	if p := a.purses[tenant]; p.limited() {
+	if p := a.purses[of]; p.limited() {
 		if n, h := p.permits.Ready(); n > 0 {
 			p.reopen()
 		} else {

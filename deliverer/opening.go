@@ -59,9 +59,6 @@ func (c *carrier) open() bool {
 	// One delivery is the attempt; the others have not been tried.
 	victim, charged := start{}, false
 	if c.path.connected == 0 && c.path.opening == 0 && !now.Before(c.path.gate.until) {
-		if l.path == c.path {
-			c.path.enlist(l)
-		}
 		victim, charged = d.any(l, now)
 	}
 	dead := d.shutPath(c.path, now)

@@ -374,7 +374,7 @@ func TestEachAddressDialledIsAsked(t *testing.T) {
 			t.Error("connected to a closed port")
 		}
 		m.mu.Lock()
-		used := len(m.lanes[memKey{p.to, "", true}].uses)
+		used := len(m.lanes[memKey{p.to, "", mail.Normal, true}].uses)
 		m.mu.Unlock()
 		if used != i+1 {
 			t.Errorf("%d permits used for %d dials", used, i+1)
@@ -384,7 +384,7 @@ func TestEachAddressDialledIsAsked(t *testing.T) {
 	if _, err := c.connectTo(t.Context(), closed); !errors.Is(err, errNotLive) {
 		t.Errorf("dialled without a session: %v", err)
 	}
-	if used := len(m.lanes[memKey{p.to, "", true}].uses); used != 3 {
+	if used := len(m.lanes[memKey{p.to, "", mail.Normal, true}].uses); used != 3 {
 		t.Errorf("%d permits used after a dial that was not allowed", used)
 	}
 }

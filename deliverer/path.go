@@ -17,7 +17,8 @@ type path struct {
 	mx        []string   // the names of its hosts; nil: a route, or the domain's own address
 	account   *account   // what the scheduler lets us have there; nil without one
 	lanes     int        // lanes that lead here
-	waiting   []*lane    // those with deliveries waiting, taken in turn
+	waiting   []*lane    // those with deliveries waiting, and perhaps others
+	turns     turns      // whose is the next
 	open      int        // carriers, those on their way included
 	opening   int        // carriers on their way to a first connection
 	connected int        // carriers with a connection
@@ -47,12 +48,23 @@ const (
 	brokenLimit = 3
 )
 
-// enlist puts l in the line of lanes. With mu held.
-func (p *path) enlist(l *lane) {
-	if !l.ring && l.path == p {
+// enlist notes that something waits in q. With mu held.
+func (p *path) enlist(q *line) {
+	if !q.inTurn {
+		p.turns.add(q, q.weight)
+	}
+	if l := q.lane; !l.ring {
 		l.ring = true
 		p.waiting = append(p.waiting, l)
 	}
+}
+
+// tidy drops the lanes that have run empty. With mu held.
+func (p *path) tidy() {
+	p.waiting = slices.DeleteFunc(p.waiting, func(l *lane) bool {
+		l.ring = l.len() > 0
+		return !l.ring
+	})
 }
 
 // name is the path's site as logs show it.
@@ -70,6 +82,7 @@ func (l *lane) leave() {
 	l.path = nil
 	for _, q := range l.lines {
 		q.belong(nil)
+		p.turns.remove(q)
 	}
 	p.lanes--
 	if l.ring {
@@ -98,8 +111,10 @@ func (d *Deliverer) join(l *lane, site string, mx []string) *path {
 		l.path = p
 		p.lanes++
 		d.settleLane(l, time.Now())
-		if l.len() > 0 {
-			p.enlist(l)
+		for _, q := range l.lines {
+			if q.len() > 0 {
+				p.enlist(q)
+			}
 		}
 	}
 	return p
@@ -121,17 +136,20 @@ func (d *Deliverer) settleLane(l *lane, now time.Time) {
 	}
 }
 
+// settleLine gives q its weight and its purse: one of its own where there is
+// something to be asked for, so that the scheduler knows for whom. With mu held.
 func (d *Deliverer) settleLine(q *line, now time.Time) {
+	q.weight = d.weight(q.tenant)
 	a := q.lane.account()
 	if a == nil {
 		return
 	}
-	tenant := ""
-	if a.limits.Tenants {
-		tenant = q.tenant
+	var of party
+	if a.limits.Permits || a.limits.Tenants || a.slots != nil || a.dials != nil {
+		of = q.party
 	}
-	if p := q.purse; p == nil || p.account != a || p.tenant != tenant {
-		q.belong(d.purse(a, tenant, now))
+	if p := q.purse; p == nil || p.account != a || p.party != of {
+		q.belong(d.purse(a, of, now))
 	}
 }
 
@@ -172,32 +190,6 @@ func (p *path) unrest(i int) {
 	if p.account != nil {
 		p.account.idle--
 	}
-}
-
-// pick takes the next delivery for a free connection of p: lanes in turn. With mu held.
-func (d *Deliverer) pick(c *carrier, now time.Time) (start, bool) {
-	p := c.path
-	for range len(p.waiting) {
-		l := p.waiting[0]
-		var s start
-		ok := false
-		if l.len() > 0 && l.busy < l.limit.Connections {
-			s, ok = d.admit(l, c, now)
-		}
-		switch {
-		case l.len() == 0:
-			l.ring = false
-			p.waiting[0] = nil
-			p.waiting = p.waiting[1:]
-		case len(p.waiting) > 1:
-			copy(p.waiting, p.waiting[1:])
-			p.waiting[len(p.waiting)-1] = l
-		}
-		if ok {
-			return s, true
-		}
-	}
-	return start{}, false
 }
 
 // gate is shut while a destination does not answer. Guarded by Deliverer.mu.

@@ -7,13 +7,16 @@ import (
 	"github.com/tarishi/tarishi/shaping"
 )
 
-// purse is what the scheduler gives us to spend on one destination, or on one of its
-// tenants where limits count by them: permits, if it is limited. It knows what they
-// could be spent on, in the hand and in the queue, and says so to the scheduler.
+// purse is what the scheduler gives us to spend on one party's mail for one
+// destination: permits, if it is limited. It knows what they could be spent on, in the
+// hand and in the queue, and says so to the scheduler, which shares a window among
+// purses, ours and other nodes', by class and weight. Where nothing is to be asked for
+// all parties have one purse.
 // Guarded by Deliverer.mu.
 type purse struct {
 	account *account
-	tenant  string
+	party
+	weight int // of its tenant
 
 	permits       Permits // nil: nothing to be asked for
 	maxRecipients int     // in one transaction; 0: any number
@@ -31,6 +34,7 @@ type purse struct {
 	urgent     int     // carriers in the middle of an attempt that wait for a permit
 	urgentHead int     // the most recipients that one of these has
 
+	counted    bool    // in its account's weights
 	asking     []*line // those with more in the queue, the one served longest ago first
 	promised   int     // how many the queue may still be reading for them
 	promisedAt time.Time
@@ -72,6 +76,28 @@ func (p *purse) open(now time.Time) bool {
 	return p == nil || !p.held(now) && !now.Before(p.dry)
 }
 
+// weigh keeps the sum of the weights of an account's purses that have something to
+// spend on. It is called when that may have changed.
+func (p *purse) weigh() {
+	if wants := p.jobs > 0 || len(p.asking) > 0; wants != p.counted {
+		p.counted = wants
+		if wants {
+			p.account.weights += p.weight
+		} else {
+			p.account.weights -= p.weight
+		}
+	}
+}
+
+// part is this purse's part, by weight, of n that all purses of the account share.
+func (p *purse) part(n int) int {
+	sum := p.account.weights
+	if !p.counted {
+		sum += p.weight
+	}
+	return (n*p.weight + sum - 1) / sum
+}
+
 // count notes that n deliveries came into q, or left it.
 func (p *purse) count(q *line, n, recipients int) {
 	p.jobs += n
@@ -82,6 +108,7 @@ func (p *purse) count(q *line, n, recipients int) {
 		q.enlisted = true
 		p.waiting = append(p.waiting, q)
 	}
+	p.weigh()
 }
 
 // next is the line whose turn it is, nil when nothing waits.
@@ -128,7 +155,7 @@ func (q *line) sums() (jobs, recipients int) {
 // free for now and shortly. More would lapse in our hand, and others could have
 // used them.
 func (p *purse) able(now time.Time) int {
-	return 1 + p.account.idle + p.rate.recent(now)/4
+	return 1 + p.part(p.account.idle) + p.rate.recent(now)/4
 }
 
 // tell says how many could start. With mu held.
@@ -242,7 +269,6 @@ func (d *Deliverer) hold(p *purse, h Hold, now time.Time) {
 	short := h.NotBefore.Before(now.Add(5 * time.Second))
 	var back []held
 	for _, q := range p.waiting {
-		q.waits = now
 		back = q.takeIf(back, func(h *held) bool { return !short || !h.aged })
 	}
 	d.met.permitsRefused.Add(uint64(len(back)))
@@ -263,6 +289,7 @@ func (p *purse) ask(q *line) {
 		q.asking = true
 		p.asking = append(p.asking, q)
 		p.account.tendAt = time.Time{}
+		p.weigh()
 	}
 }
 
@@ -272,6 +299,7 @@ func (p *purse) unask(q *line) {
 	if q.asking {
 		q.asking = false
 		p.asking = slices.DeleteFunc(p.asking, func(x *line) bool { return x == q })
+		p.weigh()
 	}
 }
 
@@ -332,13 +360,13 @@ func (d *Deliverer) spendable(p *purse, now time.Time) int {
 			a.short(1)
 			return 0
 		}
-		n = min(n, have*p.stretch(now))
+		n = min(n, p.part(have*p.stretch(now)))
 	}
 	if a := p.account; a.dials != nil {
 		if a.open == 0 && !d.mayDial(a, 0, now) {
 			return 0
 		}
-		n = min(n, max(a.open, 1)*p.stretch(now))
+		n = min(n, p.part(max(a.open, 1)*p.stretch(now)))
 	}
 	return n
 }

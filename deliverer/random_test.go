@@ -169,7 +169,7 @@ func randomTrouble(t *testing.T, seed uint64) {
 		if rule.dials != nil {
 			exact(t, "new connections", s.taps.dials, dials, each)
 			m.mu.Lock()
-			if used := len(m.lanes[memKey{shaping.Destination{Key: "name:big"}, "", true}].uses); used != len(s.taps.dials) {
+			if used := len(m.lanes[memKey{shaping.Destination{Key: "name:big"}, "", mail.Normal, true}].uses); used != len(s.taps.dials) {
 				t.Errorf("%d dials, %d permits used", len(s.taps.dials), used)
 			}
 			m.mu.Unlock()

@@ -22,16 +22,18 @@ type Scheduler interface {
 	// nil when a route of ours or the domain's own address says where it goes.
 	Destination(domain mail.Domain, mx []string) shaping.Destination
 	// Limits says what has to be asked for.
-	Limits(to shaping.Destination, tenant string) Limits
+	Limits(to shaping.Destination, tenant string, class mail.Class) Limits
+	// Weight is a tenant's part against the others' where not all mail can go: 1 or more.
+	Weight(tenant string) int
 	// Permits, Dials and Slots are asked for each transaction, each new connection
 	// and each connection that stands, where Limits says so.
-	Permits(to shaping.Destination, tenant string) Permits
+	Permits(to shaping.Destination, tenant string, class mail.Class) Permits
 	Dials(to shaping.Destination) Permits
 	Slots(to shaping.Destination) Slots
 }
 
-// Limits says what binds the mail of one destination and tenant. Connections are
-// shared by tenants: what is said of them is the same for all.
+// Limits says what binds one tenant's mail of one class for one destination.
+// Connections are shared by all: what is said of them is the same for everybody.
 type Limits struct {
 	Permits bool // a transaction needs a permit
 	Tenants bool // permits count by tenant: while one's window is shut, another's may be open
@@ -47,7 +49,8 @@ type Limits struct {
 	Why       string
 }
 
-// Permits is where the rights to start come from, for one destination and tenant.
+// Permits is where the rights to start come from, for one destination and one
+// tenant's mail of one class.
 type Permits interface {
 	// Want says how many could start now if there were permits for all: those in hand
 	// and not taken yet included, for so many recipients in all, head of them in the

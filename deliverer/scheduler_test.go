@@ -28,6 +28,7 @@ type memScheduler struct {
 	version uint64
 	key     func(mail.Domain, []string) shaping.Destination
 	rules   map[string]memRule // by key; "*" for all others
+	weights map[string]int     // by tenant
 	lanes   map[memKey]*memPermits
 	slots   map[shaping.Destination]*memSlots
 	turning bool
@@ -40,6 +41,7 @@ type memRule struct {
 	perTenant                   bool
 	connections, perConnection  int
 	suspended                   bool
+	high                        int // percent of each window that is kept for high mail
 }
 
 type memWindow struct {
@@ -50,6 +52,7 @@ type memWindow struct {
 type memKey struct {
 	to     shaping.Destination
 	tenant string
+	class  mail.Class
 	dial   bool
 }
 
@@ -63,6 +66,7 @@ type memUse struct {
 type memPermits struct {
 	s     *memScheduler
 	k     memKey
+	clock float64 // goes on by a part of one with each permit, the smaller the heavier the tenant
 	want  want
 	wants []want
 	free  []*memPermit
@@ -116,7 +120,9 @@ func (s *memScheduler) rule(to shaping.Destination) memRule {
 	return s.rules["*"]
 }
 
-func (s *memScheduler) Limits(to shaping.Destination, tenant string) Limits {
+func (s *memScheduler) Weight(tenant string) int { return max(s.weights[tenant], 1) }
+
+func (s *memScheduler) Limits(to shaping.Destination, tenant string, _ mail.Class) Limits {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.rule(to)
@@ -144,11 +150,13 @@ func (s *memScheduler) lane(k memKey) *memPermits {
 	return p
 }
 
-func (s *memScheduler) Permits(to shaping.Destination, tenant string) Permits {
-	return s.lane(memKey{to, tenant, false})
+func (s *memScheduler) Permits(to shaping.Destination, tenant string, class mail.Class) Permits {
+	return s.lane(memKey{to, tenant, class, false})
 }
 
-func (s *memScheduler) Dials(to shaping.Destination) Permits { return s.lane(memKey{to, "", true}) }
+func (s *memScheduler) Dials(to shaping.Destination) Permits {
+	return s.lane(memKey{to: to, dial: true})
+}
 
 func (s *memScheduler) Slots(to shaping.Destination) Slots {
 	s.mu.Lock()
@@ -208,30 +216,37 @@ func (s *memScheduler) turn() {
 		}
 		slices.SortFunc(keys, func(a, b memKey) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 		again := time.Time{}
+		told := map[memKey]bool{}
+		full := map[memKey]bool{}
 		for _, k := range keys {
-			p := s.lanes[k]
-			p.lapse(now)
-			told := false
-			for p.want.n > p.ready() {
-				next, why := s.room(p, now)
-				if !next.After(now) {
-					n := max(p.want.head, 1)
-					p.free = append(p.free, &memPermit{p: p, recipients: n, until: now.Add(s.life), state: "free"})
-					p.hold = Hold{}
-					time.AfterFunc(s.life, s.poke)
-					told = true
-					continue
-				}
-				if !next.Equal(p.hold.NotBefore) {
-					p.hold = Hold{NotBefore: next, Why: why}
-					told = true
-				}
-				if again.IsZero() || next.Before(again) {
-					again = next
-				}
+			s.lanes[k].lapse(now)
+		}
+		for {
+			p := s.first(keys, full)
+			if p == nil {
 				break
 			}
-			if told {
+			next, why := s.room(p, now)
+			if !next.After(now) {
+				n := max(p.want.head, 1)
+				p.free = append(p.free, &memPermit{p: p, recipients: n, until: now.Add(s.life), state: "free"})
+				p.hold = Hold{}
+				p.clock += 1 / float64(s.Weight(p.k.tenant))
+				time.AfterFunc(s.life, s.poke)
+				told[p.k] = true
+				continue
+			}
+			full[p.k] = true
+			if !next.Equal(p.hold.NotBefore) {
+				p.hold = Hold{NotBefore: next, Why: why}
+				told[p.k] = true
+			}
+			if again.IsZero() || next.Before(again) {
+				again = next
+			}
+		}
+		for _, k := range keys {
+			if told[k] {
 				news = append(news, k)
 			}
 		}
@@ -247,9 +262,24 @@ func (s *memScheduler) turn() {
 	s.mu.Unlock()
 	if d := s.out(); d != nil {
 		for _, k := range news {
-			d.News(k.to, k.tenant)
+			d.News(k.to, k.tenant, k.class)
 		}
 	}
+}
+
+// first is whose turn it is: the higher class, then by weight.
+func (s *memScheduler) first(keys []memKey, full map[memKey]bool) (best *memPermits) {
+	for _, class := range mail.Classes {
+		for _, k := range keys {
+			if p := s.lanes[k]; k.class == class && !full[k] && p.want.n > p.ready() && (best == nil || p.clock < best.clock) {
+				best = p
+			}
+		}
+		if best != nil {
+			return best
+		}
+	}
+	return nil
 }
 
 // room is when the next permit of a lane may be given.
@@ -258,6 +288,9 @@ func (s *memScheduler) room(p *memPermits, now time.Time) (next time.Time, why s
 	next = now
 	check := func(ws []memWindow, need int, dial bool, count func(memUse) int) {
 		for _, w := range ws {
+			if p.k.class != mail.High {
+				w.max -= w.max * r.high / 100
+			}
 			var uses []memUse
 			for k, x := range s.lanes {
 				if k.to != p.k.to || k.dial != dial || r.perTenant && k.tenant != p.k.tenant {

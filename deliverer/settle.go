@@ -58,7 +58,7 @@ func (d *Deliverer) replace(h held) (back parked, goes bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.keepUp(now)
-	q := d.laneOf(h.env).line(h.env.Message.Tenant, h.env.Message.Class)
+	q := d.laneOf(h.env).line(h.party())
 	d.settleLine(q, now)
 	return d.place(q, h, now)
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/shaping"
 )
 
@@ -87,7 +88,7 @@ func (x *memSlots) each(f func(*memSlot)) {
 		}
 	}
 	x.s.mu.Unlock()
-	x.s.out().News(x.to, "")
+	x.s.out().News(x.to, "", mail.Normal)
 }
 
 func (s *memSlot) MayStart() bool {

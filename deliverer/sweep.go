@@ -68,7 +68,10 @@ func (d *Deliverer) sweep(now time.Time) time.Duration {
 			delete(d.lanes, k)
 		}
 	}
+	back = d.makeRoom(now, back)
+	d.forgetPortions(now)
 	for _, p := range d.paths {
+		p.tidy()
 		look(&p.gate)
 		if p.open == 0 && p.lanes == 0 {
 			d.forget(p)
@@ -102,13 +105,18 @@ func (l *lane) prune(now time.Time) {
 			return false
 		}
 		q.belong(nil)
+		if l.path != nil {
+			l.path.turns.remove(q)
+		}
 		return true
 	})
 }
 
 // waitsElsewhere tells whether the queue has spoken lately of more mail that limits keep there.
 func (l *lane) waitsElsewhere(now time.Time) bool {
-	return now.Sub(l.asked) < askingFor && slices.ContainsFunc(l.lines, func(q *line) bool { return q.asking || q.purse.held(now) })
+	return slices.ContainsFunc(l.lines, func(q *line) bool {
+		return now.Sub(q.asked) < askingFor && (q.asking || q.purse.held(now))
+	})
 }
 
 // overdue takes out what has waited for longer than its patience.
@@ -127,7 +135,6 @@ func (d *Deliverer) overdue(l *lane, now time.Time, back []parked) []parked {
 		}
 		for _, h := range q.takeIf(nil, func(h *held) bool { return !now.Before(h.until) }) {
 			back = append(back, parked{held: h, due: due})
-			q.waits = now
 		}
 	}
 	return back
@@ -153,7 +160,7 @@ func (q *line) bear(now time.Time, patience time.Duration) {
 func (d *Deliverer) tend(a *account, now time.Time) (kick bool) {
 	next := quiet
 	free := a.slots == nil && a.dials == nil && !a.limits.Suspended && !a.limits.Tenants
-	for tenant, p := range a.purses {
+	for of, p := range a.purses {
 		if !p.until.IsZero() && !now.Add(lead).Before(p.until) {
 			if p.suspended {
 				d.refreshPurse(p, now)
@@ -174,6 +181,7 @@ func (d *Deliverer) tend(a *account, now time.Time) (kick bool) {
 			q.asking, q.promised = false, 0
 			return true
 		})
+		p.weigh()
 		switch {
 		case p.held(now.Add(lead)):
 			next = min(next, p.until.Add(-lead).Sub(now))
@@ -190,7 +198,7 @@ func (d *Deliverer) tend(a *account, now time.Time) (kick bool) {
 			if p.limited() {
 				p.permits.Want(0, 0, 0)
 			}
-			delete(a.purses, tenant)
+			delete(a.purses, of)
 		}
 	}
 	a.relax()

@@ -57,13 +57,14 @@ type stored struct {
 }
 
 type memJob struct {
-	q     *memQueue
-	env   mail.Delivery
-	body  []byte
-	big   bool // body comes by Open
-	claim time.Time
-	ended bool
-	waits bool // it was read from where it waits
+	q      *memQueue
+	env    mail.Delivery
+	body   []byte
+	big    bool // body comes by Open
+	claim  time.Time
+	stored time.Time // where it waits
+	ended  bool
+	waits  bool // it was read from where it waits
 }
 
 func newMemQueue(t testing.TB) *memQueue {
@@ -130,7 +131,12 @@ func (q *memQueue) Drain(ctx context.Context, room func(mail.Line) int, take fun
 			}
 			due[j.env.Line()]++
 		}
+		late := q.takeLate(now)
 		q.mu.Unlock()
+		for _, j := range late {
+			take(j)
+			due[j.env.Line()]--
+		}
 		for line, n := range due {
 			free := min(room(line), n)
 			for range free {
@@ -157,6 +163,25 @@ func (q *memQueue) Drain(ctx context.Context, room func(mail.Line) int, take fun
 	}
 }
 
+// takeLate takes what is due and must be looked at, whether or not there is room: its
+// time is up, or its sender is to be told. With mu held.
+func (q *memQueue) takeLate(now time.Time) (late []*memJob) {
+	for i := 0; i < len(q.waiting) && len(late) < 64; {
+		j := q.waiting[i]
+		by := j.env.Expires
+		if tell := j.env.Message.Received.Add(4 * time.Hour); !j.env.DelayNoticed && tell.Before(by) {
+			by = tell
+		}
+		if j.env.Held || j.env.Due.After(now) || now.Before(by.Add(10*time.Second)) || now.Before(j.stored.Add(time.Minute)) {
+			i++
+			continue
+		}
+		late = append(late, j)
+		q.claim(i, now)
+	}
+	return late
+}
+
 func (q *memQueue) takeDue(line mail.Line, now time.Time) *memJob {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -166,6 +191,10 @@ func (q *memQueue) takeDue(line mail.Line, now time.Time) *memJob {
 	if i < 0 {
 		return nil
 	}
+	return q.claim(i, now)
+}
+
+func (q *memQueue) claim(i int, now time.Time) *memJob {
 	j := q.waiting[i]
 	q.waiting = slices.Delete(q.waiting, i, i+1)
 	q.reads++
@@ -241,7 +270,7 @@ func (j *memJob) Wait(next mail.Delivery, a *Attempt) {
 		how = "parked"
 	}
 	j.end(ending{how: how, attempt: a, next: next})
-	j.q.waiting = append(j.q.waiting, &memJob{q: j.q, env: next, body: j.body, big: j.big})
+	j.q.waiting = append(j.q.waiting, &memJob{q: j.q, env: next, body: j.body, big: j.big, stored: time.Now()})
 	signal(j.q.poke)
 }
 

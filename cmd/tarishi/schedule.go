@@ -45,7 +45,15 @@ func (s schedule) bounds(to shaping.Destination, tenant string) shaping.Bounds {
 	return t.Bounds(to, s.source, tenant)
 }
 
-func (s schedule) Limits(to shaping.Destination, tenant string) deliverer.Limits {
+func (s schedule) Weight(tenant string) int {
+	t := s.c.Rules()
+	if t == nil {
+		return 1
+	}
+	return t.Shares().Weight(tenant)
+}
+
+func (s schedule) Limits(to shaping.Destination, tenant string, class mail.Class) deliverer.Limits {
 	b := s.bounds(to, tenant)
 	l := deliverer.Limits{PerConnection: b.PerConnection}
 	for _, x := range b.Counters {
@@ -55,8 +63,9 @@ func (s schedule) Limits(to shaping.Destination, tenant string) deliverer.Limits
 			continue
 		case shaping.Recipients:
 			for _, w := range x.Windows {
-				if l.MaxRecipients == 0 || w.Max < l.MaxRecipients {
-					l.MaxRecipients = w.Max
+				// What is kept for high mail is never anybody else's.
+				if most := s.c.Rules().Shares().For(class, w.Max); l.MaxRecipients == 0 || most < l.MaxRecipients {
+					l.MaxRecipients = most
 				}
 			}
 		}
@@ -79,7 +88,7 @@ func (s schedule) Limits(to shaping.Destination, tenant string) deliverer.Limits
 	return l
 }
 
-func (s schedule) Permits(to shaping.Destination, tenant string) deliverer.Permits {
+func (s schedule) Permits(to shaping.Destination, tenant string, class mail.Class) deliverer.Permits {
 	b := s.bounds(to, tenant)
 	var names []string
 	for _, x := range b.Counters {
@@ -87,19 +96,19 @@ func (s schedule) Permits(to shaping.Destination, tenant string) deliverer.Permi
 			names = append(names, fmt.Sprintf("%s %s", x.Unit, shaping.FormatWindows(x.Windows)))
 		}
 	}
-	return permits{s.lane(to, tenant, scheduler.Transaction), strings.Join(names, "; ")}
+	return permits{s.lane(to, tenant, class, scheduler.Transaction), strings.Join(names, "; ")}
 }
 
 func (s schedule) Dials(to shaping.Destination) deliverer.Permits {
-	return permits{s.lane(to, "", scheduler.Connection), "new connections"}
+	return permits{s.lane(to, "", mail.Normal, scheduler.Connection), "new connections"}
 }
 
 func (s schedule) Slots(to shaping.Destination) deliverer.Slots {
-	return slots{s.lane(to, "", scheduler.Connection)}
+	return slots{s.lane(to, "", mail.Normal, scheduler.Connection)}
 }
 
-func (s schedule) lane(to shaping.Destination, tenant string, k scheduler.Kind) *scheduler.LaneHandle {
-	return s.c.Lane(scheduler.Lane{Dest: to, Source: s.source, Tenant: tenant, Kind: k})
+func (s schedule) lane(to shaping.Destination, tenant string, class mail.Class, k scheduler.Kind) *scheduler.LaneHandle {
+	return s.c.Lane(scheduler.Lane{Dest: to, Source: s.source, Tenant: tenant, Class: class, Kind: k})
 }
 
 // Noticed passes on what replies ask for.

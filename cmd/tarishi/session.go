@@ -34,7 +34,7 @@ func (s *session) open() deliverer.Scheduler {
 	s.client = scheduler.NewClient(scheduler.ClientOptions{
 		Node: s.k.node(), Params: schedulerParams(), Peers: s.k.reach, Clock: s.k.clock, Rates: s.k.rates,
 		Parts:   s.conf.Clustered(),
-		News:    func(l scheduler.Lane) { s.out.News(l.Dest, l.Tenant) },
+		News:    func(l scheduler.Lane) { s.out.News(l.Dest, l.Tenant, l.Class) },
 		OnPart:  s.partition,
 		OnRules: func() { s.out.RulesChanged() },
 		Log:     s.log,
