@@ -49,7 +49,7 @@ type cohort struct {
 
 func newBarrier(dir string, sync SyncFile, off bool, stats *counters) *barrier {
 	b := &barrier{sync: sync, off: off, stats: stats, wake: make(chan struct{}, 1), streams: map[string]*blockFiles{}}
-	for _, s := range []string{streamReady, streamWait, streamBody, streamEvent} {
+	for _, s := range []string{streamReady, streamWait, streamBody, streamEvent, streamSuppress} {
 		b.streams[s] = &blockFiles{dir: filepath.Join(dir, s, "msgs")}
 	}
 	return b

@@ -25,6 +25,8 @@ type Migration struct {
 	Ready  uint64 `json:"ready"`
 	Wait   uint64 `json:"wait"`
 	Doubts uint64 `json:"doubts"`
+	// Suppress is likewise of the suppression list.
+	Suppress uint64 `json:"suppress,omitempty"`
 	// Chunks tells where each chunk of a body lies now.
 	Chunks []ChunkRun `json:"chunks,omitempty"`
 	// After is how far the cluster's streams had come then: what was stored since and is
@@ -35,6 +37,7 @@ type Migration struct {
 	Waiting    int64 `json:"waiting"`  // and of WAIT
 	Deliveries int64 `json:"deliveries"`
 	Octets     int64 `json:"octets"` // of bodies and records
+	Suppressed int64 `json:"suppressed,omitempty"`
 }
 
 // ChunkRun is a run of chunks with successive sequences, before and after.
@@ -54,7 +57,8 @@ type Marks struct {
 const migrationFormat = 1
 
 // Migrate stores everything a node alone keeps in a cluster: bodies, mail that is ready
-// and that waits with its ids, generations, due times and holds, and the doubts.
+// and that waits with its ids, generations, due times and holds, the doubts, and the
+// suppression list.
 // Nothing must be taken from the old queue meanwhile, nor be accepted by it. save is
 // called after every few hundred records and must keep what it is given; a migration
 // that broke off, by whatever, goes on from what was saved last, and neither loses a
@@ -81,7 +85,7 @@ func Migrate(ctx context.Context, from, to *Queue, m Migration, save func(Migrat
 	} else if err := x.lookBack(ctx); err != nil {
 		return x.saved, err
 	}
-	for _, step := range []func(context.Context) error{x.bodies, x.ready, x.waiting, x.doubts} {
+	for _, step := range []func(context.Context) error{x.suppressions, x.bodies, x.ready, x.waiting, x.doubts} {
 		if err := step(ctx); err != nil {
 			return x.saved, err
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -124,6 +125,17 @@ func TestMigrate(t *testing.T) {
 	want := content(t, old.Queue)
 	f := newFleet(t, Options{MaxInline: 200})
 	to := f.join("new1")
+	older, newer := listed("newer@x.test", ""), listed("newer@x.test", "")
+	older.At = newer.At.Add(-time.Hour)
+	newer.Reason = "of the cluster"
+	gone := listed("gone@x.test", "")
+	gone.Expires = gone.At
+	if err := old.Suppressions().Add(t.Context(), listed("u@x.test", "acme"), older, gone); err != nil {
+		t.Fatal(err)
+	}
+	if err := to.Suppressions().Add(t.Context(), newer); err != nil {
+		t.Fatal(err)
+	}
 	forget := to.forgetful()
 	var saved []byte
 	var m Migration
@@ -159,6 +171,14 @@ func TestMigrate(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 	sameContent(t, content(t, to.Queue), want)
+	var list []string
+	err := to.Suppressions().Each(t.Context(), SuppressionQuery{}, 0, func(s Suppression, _ uint64) (bool, error) {
+		list = append(list, s.Address+" "+s.Tenant+" "+s.Reason)
+		return true, nil
+	})
+	if slices.Sort(list); err != nil || !slices.Equal(list, []string{"newer@x.test  of the cluster", "u@x.test acme Test"}) {
+		t.Errorf("suppression list: %q, %v", list, err)
+	}
 	if got := doubted(t, to); len(got) != 1 || got[0] != "doubt.0" {
 		t.Errorf("doubts: %v", got)
 	}

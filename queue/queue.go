@@ -57,6 +57,7 @@ type Queue struct {
 	settler   *settler
 	removals  *removals
 	lastEvent uint64     // EVENT's last sequence at start
+	suppress  *SuppressionList
 	recent    *recovered // what the last run left; nil after a clean stop
 	known     known      // how far WAIT and READY have come
 	team      *team      // nil: a node alone
@@ -90,7 +91,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	}
 	run, cancel := context.WithCancel(context.Background())
 	q.life, q.stop = run, cancel
-	q.start(run, q.barrier.run, q.journal.run, q.settler.run, q.removals.run, q.extendClaims, q.watchRoom, q.sweepBodies, q.actions.run)
+	q.start(run, q.barrier.run, q.journal.run, q.settler.run, q.removals.run, q.extendClaims, q.watchRoom, q.sweepBodies, q.suppress.watch, q.suppress.feed, q.actions.run)
 	if q.team != nil {
 		q.start(run, q.journal.tend, q.team.takeOver, q.team.follow, q.team.recount, q.team.bury)
 		if err := q.team.answer(); err != nil {
@@ -113,6 +114,10 @@ func (q *Queue) open(ctx context.Context) (err error) {
 	if err := q.openStreams(ctx); err != nil {
 		return err
 	}
+	if err := q.openSuppress(ctx); err != nil {
+		return err
+	}
+	q.suppress = newSuppressionList(q)
 	q.barrier = newBarrier(q.o.StreamsDir, q.o.Sync, q.o.NoBarrier, &q.stats)
 	q.lanes = newLanes()
 	q.bodies = newBodies(q.o.Cluster)
