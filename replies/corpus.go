@@ -94,8 +94,10 @@ func (p *Pack) Shadowed(samples []Sample, only func(*Rule) bool) []Fault {
 		words := Words(r.Text)
 		r.Enhanced, words = status(&r.Reply, words)
 		winner := -1
+		var found bits
+		p.words.find(words, &found)
 		for i, c := range p.rules {
-			if !c.fits(p, &r, words) {
+			if !(found.has(i) || p.bare.has(i)) || !c.fits(p, &r, words) {
 				continue
 			}
 			fits[i]++

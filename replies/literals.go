@@ -109,3 +109,61 @@ func contains(ss []string, s string) bool {
 	}
 	return false
 }
+
+// maxExact bounds the texts that stand for one expression.
+const maxExact = 64
+
+// exactly returns the texts, in lower case, that the expression matches, when they
+// are few and it matches nothing else: finding one of them is all there is to ask.
+func exactly(re *syntax.Regexp) ([]string, bool) {
+	switch re.Op {
+	case syntax.OpEmptyMatch:
+		return []string{""}, true
+	case syntax.OpLiteral:
+		s := string(re.Rune)
+		return []string{strings.ToLower(s)}, isASCII(s)
+	case syntax.OpCharClass:
+		l := smallClass(re.Rune)
+		return l, l != nil
+	case syntax.OpCapture:
+		return exactly(re.Sub[0])
+	case syntax.OpQuest:
+		l, ok := exactly(re.Sub[0])
+		return append(l, ""), ok
+	case syntax.OpAlternate:
+		var all []string
+		for _, sub := range re.Sub {
+			l, ok := exactly(sub)
+			if all = append(all, l...); !ok || len(all) > maxExact {
+				return nil, false
+			}
+		}
+		return all, true
+	case syntax.OpConcat:
+		all := []string{""}
+		for _, sub := range re.Sub {
+			l, ok := exactly(sub)
+			if !ok || len(all)*len(l) > maxExact {
+				return nil, false
+			}
+			var next []string
+			for _, a := range all {
+				for _, b := range l {
+					next = append(next, a+b)
+				}
+			}
+			all = next
+		}
+		return all, true
+	}
+	return nil, false
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}

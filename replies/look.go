@@ -33,8 +33,9 @@ type compiled struct {
 	codes    codes
 	enhanced []enhanced
 	phases   map[Phase]bool
-	text     *regexp.Regexp
-	hits     []Hit // without To
+	text     *regexp.Regexp // nil: none, or exact
+	exact    bool           // that a text of it was found is all there is to ask
+	hits     []Hit          // without To
 }
 
 // New makes the rules ready, the first to be asked first. groups are the named
@@ -124,7 +125,12 @@ func compile(r *Rule) (c *compiled, must []string, err error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		must = literals(tree)
+		if texts, ok := exactly(tree); ok && !contains(texts, "") {
+			c.text, must = nil, texts
+			c.exact = true
+		} else {
+			must = literals(tree)
+		}
 	}
 	for _, d := range r.Do {
 		t := d.Threshold
@@ -167,7 +173,7 @@ func (p *Pack) rule(r *Reply, words string, found *bits) *compiled {
 			if i >= len(p.rules) {
 				return nil
 			}
-			if c := p.rules[i]; c.fits(p, r, words) {
+			if c := p.rules[i]; (!c.exact || found.has(i)) && c.fits(p, r, words) {
 				return c
 			}
 		}
