@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/tarishi/tarishi/mail"
 )
 
 // The nodes of a cluster ask one another over plain NATS messages: who has what in
@@ -19,7 +21,7 @@ const subjectControl = "tarishi.ctl"
 
 // question goes to every node.
 type question struct {
-	Op    string   `json:"op"`              // state, taken, action
+	Op    string   `json:"op"`              // state, taken, action, lookup
 	ID    string   `json:"id,omitempty"`    // of an action
 	Taken []string `json:"taken,omitempty"` // offers of READY's records to the node that asks
 }
@@ -34,6 +36,7 @@ type report struct {
 	Done  bool     `json:"done"`
 
 	Passes map[string]passReport `json:"passes,omitempty"` // of the action asked about
+	Looked *looked               `json:"looked,omitempty"` // what was found here of the message asked about; nil: nobody could look
 }
 
 // control answers questions.
@@ -84,14 +87,7 @@ func (c *control) asked(m *nats.Msg) {
 		}
 		c.tell(m, c.state())
 	case "action":
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.quit {
-			return
-		}
-		c.wg.Go(func() {
-			ctx, cancel := context.WithTimeout(c.q.life, answerWait)
-			defer cancel()
+		c.beside(answerWait, func(ctx context.Context) {
 			if err := c.q.actions.load(ctx); err != nil {
 				c.q.log.Warn("an operator's action could not be read; tried again", "error", err)
 			}
@@ -99,7 +95,31 @@ func (c *control) asked(m *nats.Msg) {
 			r.Passes = c.q.actions.passes(ask.ID)
 			c.tell(m, r)
 		})
+	case "lookup":
+		c.beside(lookupWait, func(ctx context.Context) {
+			r := c.state()
+			if came, ok := mail.IDTime(ask.ID); ok && c.q.o.Lookup != nil {
+				if l, err := c.q.lookHere(ctx, ask.ID, came); err == nil {
+					r.Looked = &l
+				}
+			}
+			c.tell(m, r)
+		})
 	}
+}
+
+// beside answers a question that takes a while, beside those that come meanwhile.
+func (c *control) beside(most time.Duration, answer func(context.Context)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.quit {
+		return
+	}
+	c.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(c.q.life, most)
+		defer cancel()
+		answer(ctx)
+	})
 }
 
 func (c *control) state() report {
@@ -167,10 +187,10 @@ func (q *Queue) liveAndDead(ctx context.Context, silence time.Duration) (live, d
 	return live, dead, nil
 }
 
-// askAll asks some nodes and gives each report to told as it comes. It returns
-// the last one of each node, and those that did not answer to the end:
-// that said nothing for as long as patience.
-func (q *Queue) askAll(ctx context.Context, rs []run, ask question, patience time.Duration, told func(map[string]report)) (map[string]report, []run, error) {
+// askAll asks some nodes, until all have answered or what has come is enough (nil: only
+// all are). It returns the last report of each, and those that did not answer: that
+// said nothing for as long as patience.
+func (q *Queue) askAll(ctx context.Context, rs []run, ask question, patience time.Duration, enough func(map[string]report) bool) (map[string]report, []run, error) {
 	body, err := json.Marshal(ask)
 	if err != nil {
 		return nil, nil, err
@@ -213,8 +233,8 @@ func (q *Queue) askAll(ctx context.Context, rs []run, ask question, patience tim
 			continue // 503, when not even we listen
 		}
 		answers[r.Run], heard[r.Run] = r, time.Now()
-		if told != nil {
-			told(answers)
+		if enough != nil && enough(answers) {
+			return answers, nil, nil
 		}
 	}
 }

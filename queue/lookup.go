@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -11,8 +12,10 @@ import (
 )
 
 // A message is found by its id without a list of ids anywhere: its id tells when it
-// came in, so that nothing that was stored before need be looked at; READY is looked
-// through from there; and in WAIT the names of the records are, which begin with it.
+// came in, so that nothing that was stored before need be looked at, and each record
+// begins with it. Where the streams' files lie on this machine they are read; a node
+// without them asks the others; and where nobody has them, JetStream is asked for the
+// names of all that waits.
 
 // idSlack is by how much clocks may differ.
 const idSlack = time.Minute
@@ -43,10 +46,108 @@ func (q *Queue) eachOfID(ctx context.Context, id string, each func(stored) error
 	if !ok {
 		came = time.Time{} // none of ours: everything is looked at
 	}
+	if ok {
+		if found, ok := q.lookup(ctx, message, came); ok {
+			return q.eachLooked(ctx, found, each)
+		}
+	}
 	if err := q.readyOfID(ctx, came, each); err != nil {
 		return err
 	}
 	return q.waitOfID(ctx, message, came, each)
+}
+
+// looked is where the records of a message may lie.
+type looked struct {
+	Ready []uint64 `json:"ready,omitempty"`
+	Wait  []uint64 `json:"wait,omitempty"`
+}
+
+// lookup finds the records of a message in the files of this machine or another's. ok:
+// somebody has looked.
+func (q *Queue) lookup(ctx context.Context, message string, came time.Time) (l looked, ok bool) {
+	if q.o.Lookup != nil {
+		l, err := q.lookHere(ctx, message, came)
+		if err == nil {
+			return l, true
+		}
+		q.log.Warn("the streams' files could not be looked through", "error", err)
+	}
+	if q.team == nil {
+		return l, false
+	}
+	rs, err := q.actions.liveNodes(ctx)
+	if err != nil {
+		return l, false
+	}
+	// The first who has looked is enough; the others have copies of the same.
+	answers, _, err := q.askAll(ctx, rs, question{Op: "lookup", ID: message}, lookupWait, func(a map[string]report) bool {
+		for _, r := range a {
+			if r.Looked != nil {
+				return true
+			}
+		}
+		return false
+	})
+	if err != nil {
+		return l, false
+	}
+	for _, r := range answers {
+		if r.Looked != nil {
+			return *r.Looked, true
+		}
+	}
+	return l, false
+}
+
+// lookupWait is how long another node may look.
+const lookupWait = 10 * time.Second
+
+// lookHere finds the records of a message in this machine's files.
+func (q *Queue) lookHere(ctx context.Context, message string, came time.Time) (l looked, err error) {
+	name := []byte(message)
+	for stream, list := range map[string]*[]uint64{streamReady: &l.Ready, streamWait: &l.Wait} {
+		err := q.o.Lookup(ctx, stream, came.Add(-idSlack), name, func(seq uint64) error {
+			if *list = append(*list, seq); len(*list) > mostLooked {
+				return errEnough // a message that quotes many others at its very start
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errEnough) {
+			return l, err
+		}
+		slices.Sort(*list)
+	}
+	return l, nil
+}
+
+// mostLooked bounds what is looked at of what was found: a message has a record for
+// each destination, and those that have been replaced are in the files for a while.
+const mostLooked = 10000
+
+// eachLooked gives the records that were found and are there still.
+func (q *Queue) eachLooked(ctx context.Context, l looked, each func(stored) error) error {
+	for stream, list := range map[string][]uint64{streamReady: l.Ready, streamWait: l.Wait} {
+		for _, seq := range list {
+			if stream == streamReady && q.claims.wasRemoved(seq) {
+				continue
+			}
+			m, err := q.load(ctx, stream, seq)
+			if errors.Is(err, errNoRecord) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if stream == streamReady {
+				m.subject = ""
+			}
+			if err := each(m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // readyOfID gives each record of READY that was stored when a message came in.

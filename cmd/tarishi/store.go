@@ -95,6 +95,7 @@ func openShared(ctx context.Context, c *daemon.Config, k *council, folder *daemo
 			return nil, err
 		}
 		o.Server, o.StreamsDir = s.nats, cluster.StreamsDir(queueDir(folder))
+		o.Lookup = lookupIn(o.StreamsDir)
 		if o.MaxBytes == 0 {
 			o.NewBytes, err = folder.QueueBytes()
 		}
@@ -109,6 +110,13 @@ func openShared(ctx context.Context, c *daemon.Config, k *council, folder *daemo
 		return nil, err
 	}
 	return s, nil
+}
+
+// lookupIn finds records in the files of the streams that lie in a folder.
+func lookupIn(streams string) func(context.Context, string, time.Time, []byte, func(uint64) error) error {
+	return func(ctx context.Context, stream string, since time.Time, name []byte, found func(uint64) error) error {
+		return cluster.Lookup(ctx, streams, stream, since, name, found)
+	}
 }
 
 // openPatiently opens the queue of a cluster that may be busy forming: what does not
@@ -229,7 +237,7 @@ func openQueue(ctx context.Context, c *daemon.Config, folder *daemon.Folder, nee
 		}
 		q, err := queue.Open(ctx, queue.Options{
 			Server: nats, StreamsDir: cluster.StreamsDir(dir), Node: c.Hostname,
-			MaxBytes: size, MaxInline: int(c.Queue.MaxInline), NoBarrier: always, Bounce: needs.bounce, Log: log,
+			MaxBytes: size, MaxInline: int(c.Queue.MaxInline), NoBarrier: always, Bounce: needs.bounce, Lookup: lookupIn(cluster.StreamsDir(dir)), Log: log,
 		})
 		if err == nil {
 			if err := nats.KeepMeta(); err != nil {
