@@ -53,11 +53,11 @@ func (l *Leader) serve(ln *lane, turn *counter, now Time) {
 func (l *Leader) admit(ln *lane, w *want, turn *counter, now Time) (*Grant, *counter) {
 	from, full := now, (*counter)(nil)
 	for _, c := range ln.bind.counters {
-		if c != turn && c.waiting() > 0 {
-			return nil, c // behind those who wait already
+		if c != turn && c.behind(ln.Class) {
+			return nil, c
 		}
 		c.advance(now, c.keep)
-		if t := c.earliest(now, c.need(w)); t > from {
+		if t := l.earliest(c, ln.Class, now, c.need(w)); t > from {
 			from, full = t, c
 		}
 	}
@@ -74,7 +74,10 @@ func (l *Leader) admit(ln *lane, w *want, turn *counter, now Time) (*Grant, *cou
 		if free < c.need(w) {
 			return nil, c
 		}
-		free = min(free, c.room(from))
+		free = min(free, l.room(c, ln.Class, from))
+		if c.queue != nil {
+			free = min(free, max(c.need(w), c.queue.most(ln.Class)))
+		}
 		if c.weighs {
 			room = min(room, free)
 		} else {
@@ -94,7 +97,7 @@ func (l *Leader) admit(ln *lane, w *want, turn *counter, now Time) (*Grant, *cou
 	}
 	l.nextGrant++
 	g := &Grant{ID: l.nextGrant, Term: l.term, Lane: ln.Lane, N: int(n), Recipients: int(recipients), NotBefore: from, NotAfter: end}
-	l.charge(ln.bind, g, now)
+	l.charge(ln, g, now)
 	return g, nil
 }
 
@@ -111,7 +114,8 @@ func share(n, room int64, w *want) (int64, int64) {
 
 // charge counts a grant in every window: until we hear otherwise, all of it is used at
 // its last instant.
-func (l *Leader) charge(b *binding, g *Grant, now Time) {
+func (l *Leader) charge(ln *lane, g *Grant, now Time) {
+	b := ln.bind
 	for _, c := range b.counters {
 		n := int64(g.N)
 		if c.weighs {
@@ -121,7 +125,10 @@ func (l *Leader) charge(b *binding, g *Grant, now Time) {
 		if l.p.broken == releaseAtGrant {
 			at = now
 		}
-		c.add(at, n)
+		c.start(ln.Class, at, n)
+		if c.queue != nil {
+			c.queue.served(ln, n)
+		}
 		c.inUse += n
 		c.out += n
 		c.count += n
@@ -130,13 +137,14 @@ func (l *Leader) charge(b *binding, g *Grant, now Time) {
 	l.grants.push(given{bind: b, from: g.NotBefore, end: g.NotAfter, n: int32(g.N), recipients: int32(g.Recipients)})
 }
 
-// block has the lane wait for a counter, last in its queue.
+// block has the lane wait for a counter, last of those who take turns with it.
 func (l *Leader) block(ln *lane, w *want, c *counter, now Time) {
 	at := c.wake
-	if c.waiting() == 0 {
+	if !c.behind(ln.Class) { // it is the first, from now on
 		need := c.need(w)
 		c.advance(now, c.keep)
-		at = c.earliest(now, need)
+		at = l.earliest(c, ln.Class, now, need)
+		c.starved = false
 		switch {
 		case at == never:
 			l.refuse(w, c, now)

@@ -2,7 +2,9 @@ package scheduler
 
 import (
 	"container/heap"
+	"slices"
 
+	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/shaping"
 )
 
@@ -27,9 +29,11 @@ type counter struct {
 	last    Time // when something was last granted
 	keepLog Time // what the log knows of keep
 
-	queue *laneQueue // lanes that found it full, in turn; nil: none ever did
-	wake  Time       // when the first of them may go on
-	short int64      // so many reservations it waits for, if starved
+	common *ledger // starts of other classes than high, where these are fewer; nil: they are all
+	highAt Time    // when one of class high was last counted
+	queue  *turns  // lanes that found it full; nil: none waits
+	wake   Time    // when the first of them may go on
+	short  int64   // so many reservations it waits for, if starved
 
 	index   int32 // in Leader.sleep; -1: not there
 	at      int32 // in Leader.list
@@ -57,11 +61,11 @@ func (l *Leader) counterFor(b *shaping.Bound, now Time) *counter {
 		// differ in the name alone); all of them hold.
 		ws = c.windows
 	} else if l.p.broken == lostHistory && c.version != 0 {
-		c.cells = nil
+		c.cells, c.common = nil, nil
 	}
 	n := len(ws)
 	for _, w := range b.Windows {
-		ws = l.merge(c, ws, w)
+		ws = l.merge(c, ws, w, b.Unit)
 	}
 	if fresh || len(ws) != n {
 		c.version = l.version
@@ -83,15 +87,20 @@ func (l *Leader) loadCounter(name string, unit shaping.Field, now Time) *counter
 }
 
 // merge adds a window; of two of the same length the smaller counts.
-func (l *Leader) merge(c *counter, ws []window, b shaping.Window) []window {
-	length := Time(b.Length)
+func (l *Leader) merge(c *counter, ws []window, b shaping.Window, unit shaping.Field) []window {
+	length, kept := Time(b.Length), 0
+	if unit != shaping.NewConnections { // which carry mail of all classes
+		kept = l.table.Shares().Kept(b.Max)
+	}
 	for i := range ws {
-		if ws[i].length == length {
-			ws[i].max = min(ws[i].max, int64(b.Max))
+		if w := &ws[i]; w.length == length {
+			if int64(b.Max) < w.max {
+				w.max, w.kept = int64(b.Max), int64(kept)
+			}
 			return ws
 		}
 	}
-	w := window{max: int64(b.Max), length: length, wide: l.p.widened(length)}
+	w := window{max: int64(b.Max), kept: int64(kept), length: length, wide: l.p.widened(length)}
 	// A short window is finer than the log is kept. Where something was reserved when
 	// the term began, it is full until the last grant of older terms has left it.
 	if length <= l.p.ShortWindow && c.tailed && l.p.broken != noShortWait {
@@ -102,6 +111,9 @@ func (l *Leader) merge(c *counter, ws []window, b shaping.Window) []window {
 
 func (l *Leader) setBounds(c *counter, ws []window, now Time) {
 	c.setWindows(ws, now)
+	if c.common != nil {
+		c.common.setWindows(slices.Clone(c.windows), now)
+	}
 	c.keep, c.logGrid = l.p.Keep, 28 // a quarter of a second
 	for i := len(c.windows) - 1; i >= 0; i-- {
 		w := &c.windows[i]
@@ -158,7 +170,7 @@ func (l *Leader) starve(c *counter, w *want, now Time) {
 	if c.weighs {
 		n = (int64(w.recipients)*n + int64(w.n) - 1) / int64(w.n)
 	}
-	c.starved, c.short = true, max(need, min(n, c.room(now)))
+	c.starved, c.short = true, max(need, min(n, l.room(c, w.ln.Class, now)))
 	l.mark(c)
 	l.hungry = true
 	if c.index >= 0 {
@@ -187,7 +199,7 @@ func (l *Leader) rekey(now Time) {
 		c.touched = false
 		if w := c.head(); w != nil && !c.starved {
 			c.advance(now, c.keep)
-			l.doze(c, c.earliest(now, c.need(w)))
+			l.doze(c, l.earliest(c, w.ln.Class, now, c.need(w)))
 		}
 	}
 	l.touched = l.touched[:0]
@@ -206,12 +218,12 @@ func (c *counter) waiting() int {
 	if c.queue == nil {
 		return 0
 	}
-	return c.queue.len()
+	return c.queue.lanes
 }
 
 func (c *counter) enqueue(ln *lane) {
 	if c.queue == nil {
-		c.queue = new(laneQueue)
+		c.queue = new(turns)
 	}
 	c.queue.push(ln)
 }
@@ -220,7 +232,7 @@ func (c *counter) enqueue(ln *lane) {
 func (c *counter) dequeue() *lane {
 	ln := c.queue.pop()
 	ln.state, ln.on = laneIdle, nil
-	if c.queue.len() == 0 {
+	if c.queue.lanes == 0 {
 		c.queue = nil // most counters have no queue most of the time
 	}
 	return ln
@@ -237,6 +249,9 @@ func (c *counter) head() *want {
 	}
 	return nil
 }
+
+// behind tells whether mail of a class has to wait for others that wait already.
+func (c *counter) behind(class mail.Class) bool { return c.queue != nil && c.queue.before(class) }
 
 // need is how much of the counter the demand's first transaction takes.
 func (c *counter) need(w *want) int64 {
@@ -255,7 +270,7 @@ func (l *Leader) wake(c *counter, now Time) {
 			return
 		}
 		need := c.need(w)
-		at := c.earliest(now, need)
+		at := l.earliest(c, w.ln.Class, now, need)
 		if at == never {
 			c.dequeue()
 			l.refuse(w, c, now)

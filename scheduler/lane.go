@@ -3,6 +3,7 @@ package scheduler
 import (
 	"hash/maphash"
 
+	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/shaping"
 )
 
@@ -25,6 +26,7 @@ type lane struct {
 	used    Time     // when it last had a demand
 	next    int32
 	quantum int32
+	weight  int32 // of its tenant
 	at      int32 // in Leader.laneList
 	state   uint8
 }
@@ -33,6 +35,7 @@ type lane struct {
 // they are settled where they were counted.
 type binding struct {
 	version  uint64
+	lane     *lane
 	counters []*counter
 	shut     string // why nothing may be sent; empty: it may
 }
@@ -71,9 +74,9 @@ func (l *Leader) laneFor(key Lane, now Time) *lane {
 
 func (l *Leader) bind(ln *lane, now Time) {
 	bounds := l.table.Bounds(ln.Dest, ln.Source, ln.Tenant)
-	b := &binding{version: l.version}
+	b := &binding{version: l.version, lane: ln}
 	ln.unbind()
-	ln.quantum = 32
+	ln.quantum, ln.weight = 32, int32(l.table.Shares().Weight(ln.Tenant))
 	for i := range bounds.Counters {
 		x := &bounds.Counters[i]
 		if (x.Unit == shaping.NewConnections) != (ln.Kind == Connection) {
@@ -91,6 +94,8 @@ func (l *Leader) bind(ln *lane, now Time) {
 			ln.quantum = int32(min(int64(ln.quantum), max(1, c.windows[k].max/16)))
 		}
 	}
+	// So do tenants of little weight, where there are others of more.
+	ln.quantum = max(1, ln.quantum*ln.weight/l.heaviest)
 	if s := bounds.Suspended; s != nil {
 		b.shut = "suspended"
 		if s.Reason != "" {
@@ -189,7 +194,27 @@ func (l *Leader) ref(r shaping.RuleRef) *shaping.RuleRef {
 // push has the lane served in the next Turn.
 func (l *Leader) push(ln *lane) {
 	ln.state = laneReady
-	l.ready = append(l.ready, ln)
+	l.ready[ln.Class] = append(l.ready[ln.Class], ln)
+}
+
+// serveReady serves the lanes that need not wait, class by class, each in turn.
+func (l *Leader) serveReady(now Time) {
+	var at [len(l.ready)]int
+	for i := 0; i < len(mail.Classes); {
+		c := mail.Classes[i]
+		if at[c] == len(l.ready[c]) {
+			i++
+			continue
+		}
+		ln := l.ready[c][at[c]]
+		l.ready[c][at[c]] = nil
+		at[c]++
+		ln.state = laneIdle
+		l.serve(ln, nil, now)
+	}
+	for c := range l.ready {
+		l.ready[c] = l.ready[c][:0]
+	}
 }
 
 // peek is the demand that comes next; nil: there is none.
@@ -237,35 +262,10 @@ func (l *Leader) forgetWants() {
 		c.queue, c.starved, c.index = nil, false, -1
 	}
 	clear(l.sleep)
-	clear(l.ready)
 	clear(l.noHorizon)
-	l.sleep, l.ready, l.noHorizon, l.rehold = l.sleep[:0], l.ready[:0], l.noHorizon[:0], l.rehold[:0]
-}
-
-// laneQueue is first in, first out.
-type laneQueue struct {
-	lanes []*lane
-	from  int
-}
-
-func (q *laneQueue) len() int     { return len(q.lanes) - q.from }
-func (q *laneQueue) first() *lane { return q.lanes[q.from] }
-
-func (q *laneQueue) push(ln *lane) {
-	if q.from == len(q.lanes) {
-		q.lanes, q.from = q.lanes[:0], 0
+	for c := range l.ready {
+		clear(l.ready[c])
+		l.ready[c] = l.ready[c][:0]
 	}
-	if q.from > 32 && q.from > len(q.lanes)/2 {
-		n := copy(q.lanes, q.lanes[q.from:])
-		clear(q.lanes[n:])
-		q.lanes, q.from = q.lanes[:n], 0
-	}
-	q.lanes = append(q.lanes, ln)
-}
-
-func (q *laneQueue) pop() *lane {
-	ln := q.lanes[q.from]
-	q.lanes[q.from] = nil
-	q.from++
-	return ln
+	l.sleep, l.noHorizon, l.rehold = l.sleep[:0], l.noHorizon[:0], l.rehold[:0]
 }

@@ -15,13 +15,14 @@ import (
 // it is granted. So a later leader finds each start of older terms in the history, or
 // counts the whole reservation as used at the horizon, which no grant outlives.
 type Leader struct {
-	p       Params
-	f       *FSM
-	term    uint64
-	start   Time
-	table   *shaping.Table
-	version uint64
-	drained bool // nothing is handed out any more
+	p        Params
+	f        *FSM
+	term     uint64
+	start    Time
+	table    *shaping.Table
+	version  uint64
+	heaviest int32 // weight of any tenant
+	drained  bool  // nothing is handed out any more
 
 	horizon     Time // committed: no grant outlives it
 	horizonSent Time // in an entry under way
@@ -47,8 +48,8 @@ type Leader struct {
 	nextEpoch   uint64
 	grants      grantRing
 
-	ready     []*lane  // may be served now, in turn
-	sleep     sleepers // full windows with waiting lanes, by when room appears
+	ready     [3][]*lane // may be served now, in turn, by class
+	sleep     sleepers   // full windows with waiting lanes, by when room appears
 	touched   []*counter
 	noHorizon []*lane // waiting for a later horizon
 	rehold    []*want
@@ -84,7 +85,7 @@ type effect struct {
 // returned term. now is the leader's clock (see LeaderClock).
 func NewLeader(p Params, f *FSM, term uint64, now Time) *Leader {
 	l := &Leader{
-		p: p, f: f, term: term, start: now, table: f.table, version: f.book.Version,
+		p: p, f: f, term: term, start: now, table: f.table, version: f.book.Version, heaviest: int32(f.table.Shares().Heaviest()),
 		seed: maphash.MakeSeed(), lanes: map[uint64]*lane{}, counters: map[string]*counter{}, sessions: map[SessionID]*session{},
 		refs: map[shaping.RuleRef]*shaping.RuleRef{}, forgetting: map[uint64]bool{}, nextCounter: f.lastCounter, leaseSent: f.lease,
 		// In this term's name, so that no id is ever given twice.
@@ -118,13 +119,7 @@ func (l *Leader) Turn(now Time, emit func(SessionID, Order)) {
 	for len(l.sleep) > 0 && l.sleep[0].wake <= now+l.p.Lookahead {
 		l.wake(l.sleep.pop(), now)
 	}
-	for i := 0; i < len(l.ready); i++ {
-		ln := l.ready[i]
-		l.ready[i] = nil
-		ln.state = laneIdle
-		l.serve(ln, nil, now)
-	}
-	l.ready = l.ready[:0]
+	l.serveReady(now)
 	for _, w := range l.rehold {
 		w.stale = false
 		if w.ln != nil && w.ln.state == laneWaiting {
@@ -147,7 +142,7 @@ func (l *Leader) Changed(now Time) {
 	if l.f.book.Version == l.version {
 		return
 	}
-	l.table, l.version = l.f.table, l.f.book.Version
+	l.table, l.version, l.heaviest = l.f.table, l.f.book.Version, int32(l.f.table.Shares().Heaviest())
 	l.refs = map[shaping.RuleRef]*shaping.RuleRef{}
 	// Grants out under the old rules die with their ends, those of older terms with
 	// theirs; what sessions want they say anew, once they work by the new ones.

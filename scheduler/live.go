@@ -1,6 +1,9 @@
 package scheduler
 
-import "github.com/tarishi/tarishi/shaping"
+import (
+	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/shaping"
+)
 
 // Live lists the windows and connection limits that are in use, in no order: there may
 // be many, and everything waits for it.
@@ -33,11 +36,14 @@ func (l *Leader) Live(now Time) []Live {
 		for i := range c.windows {
 			w := &c.windows[i]
 			x := Live{
-				Counter: c.name, Unit: unit, Max: int(w.max), Length: w.length, From: *c.from,
+				Counter: c.name, Unit: unit, Max: int(w.max), Kept: int(w.kept), Length: w.length, From: *c.from,
 				Used: int(max(0, w.count-c.out)), InFlight: int(c.out), Waiting: waiting[c],
 			}
-			one := ledger{cells: c.cells, windows: c.windows[i : i+1]}
-			if t := one.earliest(now, 1); t > now {
+			one := counter{ledger: ledger{cells: c.cells, windows: c.windows[i : i+1]}}
+			if c.common != nil {
+				one.common = &ledger{cells: c.common.cells, windows: c.common.windows[i : i+1]}
+			}
+			if t := l.earliest(&one, mail.Normal, now, 1); t > now {
 				x.Next = t
 			}
 			out = append(out, x)

@@ -23,6 +23,7 @@ var mutants = map[string]mutant{
 	"ForceEarly":       {forceEarly, "cuts", 3, 1},
 	"LostHistory":      {lostHistory, "storm", 1, 1},
 	"PartsAtOnce":      {partsAtOnce, "storm", 0, 1},
+	"NoReserve":        {noReserve, "crowds", 0, 1},
 }
 
 type mutant struct {

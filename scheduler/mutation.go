@@ -25,4 +25,5 @@ const (
 	forceEarly    // a change is answered before cut-off sessions have lapsed
 	lostHistory   // a change of the rules forgets the past
 	partsAtOnce   // a revoked partition goes to another before it is let go of
+	noReserve     // mail of any class uses what is kept for class high
 )

@@ -82,7 +82,7 @@ func (l *Leader) use(u *Use, now Time) {
 		if c.weighs {
 			used, back = int64(g.startedTo-was.startedTo), int64(g.returnedT-was.returnedT)
 		}
-		l.settle(c, g.end, at, used, back)
+		l.settle(c, g.bind.lane, g.end, at, used, back)
 	}
 	if done && l.p.broken != dupReturn {
 		g.bind = nil
@@ -96,15 +96,18 @@ func raise(was int32, to int, most int32) int32 {
 
 // settle moves starts from the end of their grant, where they might have been, to when
 // they were; those given back leave the windows.
-func (l *Leader) settle(c *counter, end, at Time, used, back int64) {
+func (l *Leader) settle(c *counter, ln *lane, end, at Time, used, back int64) {
 	if used+back == 0 {
 		return
 	}
 	if l.p.broken != releaseAtGrant {
-		c.remove(end, used+back)
+		c.unstart(ln.Class, end, used+back)
 		if used > 0 {
-			c.add(at, used)
+			c.start(ln.Class, at, used)
 		}
+	}
+	if back > 0 && c.queue != nil {
+		c.queue.returned(ln, back)
 	}
 	c.inUse -= back
 	c.out -= used + back

@@ -68,6 +68,7 @@ type sim struct {
 	problems []string
 
 	starts      map[Lane][]start
+	waits       map[Lane][]int64 // of lanes with mail that comes every so often
 	connections []span
 	tenures     []tenure
 
@@ -133,7 +134,7 @@ func (s *sim) clock() localClock {
 func newSim(o options, w *simWorld) *sim {
 	p := DefaultParams()
 	p.broken = o.broken
-	s := &sim{r: rand.New(rand.NewSource(o.seed)), p: p, o: o, mix: mixes[o.faults], world: w, starts: map[Lane][]start{}, book: &shaping.Book{}}
+	s := &sim{r: rand.New(rand.NewSource(o.seed)), p: p, o: o, mix: mixes[o.faults], world: w, starts: map[Lane][]start{}, waits: map[Lane][]int64{}, book: &shaping.Book{}}
 	for range 3 {
 		s.nodes = append(s.nodes, &node{s: s, id: len(s.nodes), clock: s.clock(), up: true, fsm: NewFSM(p), conns: map[SessionID]*conn{}})
 	}

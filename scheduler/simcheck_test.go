@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/shaping"
 )
 
@@ -171,6 +172,7 @@ func (s *sim) checkRules(i int, from, to int64, fail func(string, ...any)) {
 				fail("%s: %d of %v at %.3fs (rules %d from %.3fs)", name, n, w, sec3(at), s.rules[i].version, sec3(from))
 			}
 		}
+		s.checkKept(i, x, from, to, fail)
 	}
 	for _, l := range shut {
 		for _, t := range s.starts[l] {
@@ -183,6 +185,22 @@ func (s *sim) checkRules(i int, from, to int64, fail func(string, ...any)) {
 	for name, x := range slots {
 		if n, at := s.concurrent(x, from, to); n > x.max {
 			fail("%s: %d of %d open at %.3fs (rules %d from %.3fs)", name, n, x.max, sec3(at), s.rules[i].version, sec3(from))
+		}
+	}
+}
+
+// checkKept: what is kept for class high nobody else uses.
+func (s *sim) checkKept(i int, x *limit, from, to int64, fail func(string, ...any)) {
+	if x.unit == shaping.NewConnections || s.rules[i].table.Shares().High == 0 {
+		return
+	}
+	others := *x
+	others.lanes = slices.DeleteFunc(slices.Clone(x.lanes), func(l Lane) bool { return l.Class == mail.High })
+	t := s.counted(&others, s.since(x.name, i))
+	for _, w := range x.windows {
+		rest := s.rules[i].table.Shares().For(mail.Normal, w.Max)
+		if n, at := most(t, int64(w.Length), from, to); n > int64(rest) {
+			fail("%s: %d of %v at %.3fs are not of class high, which are more than %d (rules %d from %.3fs)", x.name, n, w, sec3(at), rest, s.rules[i].version, sec3(from))
 		}
 	}
 }

@@ -18,6 +18,7 @@ type deliverer struct {
 	deaf    int64 // does not look for another leader before
 	blocked map[int]bool
 	joining int64
+	born    int64
 
 	lines   map[Lane]*line
 	sockets map[SlotID]*socket
@@ -30,13 +31,14 @@ type deliverer struct {
 type line struct {
 	wake bool // an attempt is on the agenda
 	next int  // recipients of the next message
+	sent int
 }
 
 func (s *sim) newDeliverer() *deliverer {
 	s.names++
 	d := &deliverer{
 		s: s, name: s.names, clock: s.clock(), up: true, slow: s.r.Intn(4) == 0, blocked: map[int]bool{},
-		lines: map[Lane]*line{}, sockets: map[SlotID]*socket{}, parts: map[uint32]tenure{}, joining: -10 * sec,
+		lines: map[Lane]*line{}, sockets: map[SlotID]*socket{}, parts: map[uint32]tenure{}, joining: -10 * sec, born: s.now,
 	}
 	d.table, _ = (&shaping.Book{}).Table()
 	d.bounds = map[Lane]*shaping.Bounds{}
@@ -143,7 +145,7 @@ func (d *deliverer) speak() {
 				if ln.next == 0 {
 					ln.next = x.recipients(s)
 				}
-				want := max(0, x.backlog-n)
+				want := max(0, d.waiting(x, ln)-n)
 				b.Wants = append(b.Wants, Want{x.Lane, want, want * x.mean(), ln.next})
 			case x.Kind == Connection:
 				d.speakOfConnections(x, &b, q)
@@ -311,6 +313,14 @@ func (d *deliverer) slotBound(l Lane) bool {
 	return len(b.Slots) > 0 || b.Suspended != nil
 }
 
+// waiting is how many messages of a lane there are.
+func (d *deliverer) waiting(x *mailLane, ln *line) int {
+	if x.every == 0 {
+		return x.backlog
+	}
+	return min(x.backlog, int((d.s.now-d.born)/x.every)-ln.sent)
+}
+
 // work has every lane that can go on do so.
 func (d *deliverer) work() {
 	for i := range d.s.world.lanes {
@@ -339,7 +349,7 @@ func (d *deliverer) again(l Lane, ln *line, in int64) {
 
 func (d *deliverer) try(l Lane, ln *line) {
 	s := d.s
-	if !d.up || d.h == nil || d.leaving {
+	if !d.up || d.h == nil || d.leaving || d.waiting(s.world.lane(l), ln) <= 0 {
 		return
 	}
 	x := d.local()
@@ -372,6 +382,10 @@ func (d *deliverer) try(l Lane, ln *line) {
 	}
 	h, n := d.h, ln.next
 	ln.next = 0
+	if x := s.world.lane(l); x.every > 0 { // how long the oldest message has waited
+		s.waits[l] = append(s.waits[l], s.now-(d.born+int64(ln.sent+1)*x.every))
+	}
+	ln.sent++
 	s.in(gap, func() {
 		if !d.up {
 			return

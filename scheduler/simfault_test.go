@@ -18,6 +18,9 @@ type mix struct {
 var mixes = map[string]mix{
 	"storm": {least: 4 * sec, most: 26 * sec, die: 20, cutOff: 25, freeze: 10, transfer: 8, allDown: 4, follower: 6, rest: 16,
 		killed: 10, leave: 7, unreach: 7, cut: 5, drag: 2, patience: sec, election: 2 * sec},
+	// The same, for classes and tenants of different weight.
+	"crowds": {least: 4 * sec, most: 26 * sec, die: 20, cutOff: 25, freeze: 10, transfer: 8, allDown: 4, follower: 6, rest: 16,
+		killed: 10, leave: 7, unreach: 7, cut: 5, drag: 2, patience: sec, election: 2 * sec},
 	// Elections while reservations are under way.
 	"elections": {least: 2 * sec, most: 6 * sec, die: 10, cutOff: 30, transfer: 5, killed: 2, slowRaft: 400 * ms, patience: sec / 2, election: sec / 2},
 	// Everything down, and up again with clocks that lost the time.

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"time"
 
+	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/shaping"
 )
 
@@ -14,11 +15,12 @@ type simWorld struct {
 	changes    [][]*shaping.Change // by subject: one of its changes, at random
 }
 
-// mailLane has mail enough for everybody, always.
+// mailLane has mail enough for everybody, always, unless every says otherwise.
 type mailLane struct {
 	Lane
-	backlog int // permits, or slots, that each deliverer likes to have
-	most    int // recipients of a message
+	backlog int   // permits, or slots, that each deliverer likes to have
+	most    int   // recipients of a message
+	every   int64 // a message comes to each deliverer so often
 }
 
 func (x *mailLane) recipients(s *sim) int {
@@ -77,6 +79,7 @@ func mailTo(domain string, backlog int) mailLane {
 
 func (x mailLane) tenant(t string) mailLane { x.Tenant = t; return x }
 func (x mailLane) conns() mailLane          { x.Kind = Connection; return x }
+func (x mailLane) in(c mail.Class) mailLane { x.Class = c; return x }
 
 // theWorld has every kind of limit: short, long and several windows; tenants within
 // a destination; recipients; connections, begun and open; and mail that no rule bounds.
@@ -136,8 +139,11 @@ func bursts() *simWorld {
 
 // worldFor is the world that a mix of faults is for.
 func worldFor(mix string) *simWorld {
-	if mix == "elections" {
+	switch mix {
+	case "elections":
 		return bursts()
+	case "crowds":
+		return crowds()
 	}
 	return theWorld()
 }

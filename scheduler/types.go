@@ -147,11 +147,12 @@ type Live struct {
 	Counter  string
 	Unit     shaping.Field
 	Max      int
+	Kept     int  // of Max: for class high alone
 	Length   Time // 0: a limit of connections
 	Used     int  // started within the window; connections held
 	InFlight int  // granted, not yet known to have started; connections closing
 	Waiting  int  // wanted by sessions and not granted
-	Next     Time // when room appears; 0: there is room
+	Next     Time // when room appears for others than class high; 0: there is room
 	From     shaping.RuleRef
 }
 

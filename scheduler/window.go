@@ -22,6 +22,7 @@ func (p Params) widened(length Time) Time {
 // cells of its ledger from first on.
 type window struct {
 	max    int64
+	kept   int64 // of max: for class high alone
 	length Time  // as the rule says it
 	wide   Time  // how long a start occupies it
 	shut   Time  // full until then: starts of older terms are not known well enough
@@ -29,6 +30,14 @@ type window struct {
 	first  int32
 	moved  int32 // where first goes while the ledger is thinned
 	grid   uint8
+}
+
+// open is how many starts it allows, with or without those that are kept for class high.
+func (w *window) open(all bool) int64 {
+	if all {
+		return w.max
+	}
+	return w.max - w.kept
 }
 
 // ledger is the starts of one counter, and the windows that look at them: one past,
@@ -185,15 +194,16 @@ func (g *ledger) gridAt(age Time) uint8 {
 	return max(last, agedGrid(age, 64))
 }
 
-// room is how many more starts may begin at t, which is not before the last advance.
-func (g *ledger) room(t Time) int64 {
+// room is how many more starts may begin at t, which is not before the last advance;
+// all: the part that is kept for class high included.
+func (g *ledger) room(t Time, all bool) int64 {
 	n := int64(1<<62 - 1)
 	for k := range g.windows {
 		w := &g.windows[k]
 		if t < w.shut {
 			return 0
 		}
-		a := w.max - w.count
+		a := w.open(all) - w.count
 		for i := int(w.first); i < len(g.cells) && g.cells[i].at+w.wide <= t; i++ {
 			a += g.cells[i].n
 		}
@@ -203,15 +213,15 @@ func (g *ledger) room(t Time) int64 {
 }
 
 // earliest is the first instant, from now on, at which need more starts may begin.
-func (g *ledger) earliest(now Time, need int64) Time {
+func (g *ledger) earliest(now Time, need int64, all bool) Time {
 	t := now
 	for k := range g.windows {
 		w := &g.windows[k]
-		if need > w.max {
+		if need > w.open(all) {
 			return never
 		}
 		t = max(t, w.shut)
-		for i, a := int(w.first), w.max-w.count; a < need; i++ {
+		for i, a := int(w.first), w.open(all)-w.count; a < need; i++ {
 			a += g.cells[i].n
 			t = max(t, g.cells[i].at+w.wide)
 		}

@@ -47,7 +47,7 @@ func TestLedgerAgainstEveryStart(t *testing.T) {
 			"grant": func(t *rapid.T) {
 				g.advance(now, 2*Hour)
 				need := int64(rapid.IntRange(1, 5).Draw(t, "need"))
-				at := g.earliest(now, need)
+				at := g.earliest(now, need, true)
 				if at == never {
 					return
 				}
@@ -64,7 +64,7 @@ func TestLedgerAgainstEveryStart(t *testing.T) {
 						t.Fatalf("%d of %d in %v and %d more at %v", held, w.max, w.length, need, at)
 					}
 				}
-				if room := g.room(at); room < need {
+				if room := g.room(at, true); room < need {
 					t.Fatalf("room for %d at the instant that was to have room for %d", room, need)
 				}
 				now = at
@@ -142,7 +142,7 @@ func TestLedgerWastesLittle(t *testing.T) {
 		starts := int64(0)
 		for now := Time(0); now < 20*length; {
 			g.advance(now, 2*length)
-			if at := g.earliest(now, 1); at > now {
+			if at := g.earliest(now, 1, true); at > now {
 				now = at
 				continue
 			}

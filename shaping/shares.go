@@ -30,6 +30,15 @@ func (s *Shares) Weight(tenant string) int {
 	return 1
 }
 
+// Heaviest is the largest weight of any tenant.
+func (s *Shares) Heaviest() int {
+	most := 1
+	for _, w := range s.Tenants {
+		most = max(most, w)
+	}
+	return most
+}
+
 // Kept is how many of a window's starts only class high may use. It is rounded down, so
 // that a small window may keep none, and the others always have the rest of 100 %.
 func (s *Shares) Kept(max int) int { return int(int64(max) * int64(s.High) / 100) }
