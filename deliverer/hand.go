@@ -150,6 +150,10 @@ func (d *Deliverer) take(jobs []Job, waited bool) {
 		if waited {
 			d.aged++
 		}
+		if x, ok := j.(Late); ok && x.Overdue() {
+			back = append(back, parked{held: h, due: env.Due}) // it expires there, or its sender is told
+			continue
+		}
 		q := d.laneOf(env).line(h.party())
 		d.settleLine(q, now)
 		q.lively = now

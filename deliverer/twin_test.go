@@ -40,6 +40,8 @@ type memQueue struct {
 	notices []stored
 	frozen  bool         // claims are not extended
 	done    func(memJob) // called at Done, for benchmarks
+
+	deadline func(*mail.Delivery) time.Time
 }
 
 type ending struct {
@@ -65,7 +67,10 @@ type memJob struct {
 	stored time.Time // where it waits
 	ended  bool
 	waits  bool // it was read from where it waits
+	late   bool // past its deadline
 }
+
+func (j *memJob) Overdue() bool { return j.late }
 
 func newMemQueue(t testing.TB) *memQueue {
 	return &memQueue{t: t, news: make(chan struct{}, 1), poke: make(chan struct{}, 1)}
@@ -135,7 +140,9 @@ func (q *memQueue) Drain(ctx context.Context, room func(mail.Line) int, take fun
 		q.mu.Unlock()
 		for _, j := range late {
 			take(j)
-			due[j.env.Line()]--
+			if !j.env.Due.After(now) {
+				due[j.env.Line()]--
+			}
 		}
 		for line, n := range due {
 			free := min(room(line), n)
@@ -163,20 +170,17 @@ func (q *memQueue) Drain(ctx context.Context, room func(mail.Line) int, take fun
 	}
 }
 
-// takeLate takes what is due and must be looked at, whether or not there is room: its
+// takeLate takes what must be looked at, whether or not it is due or there is room: its
 // time is up, or its sender is to be told. With mu held.
 func (q *memQueue) takeLate(now time.Time) (late []*memJob) {
 	for i := 0; i < len(q.waiting) && len(late) < 64; {
 		j := q.waiting[i]
-		by := j.env.Expires
-		if tell := j.env.Message.Received.Add(4 * time.Hour); !j.env.DelayNoticed && tell.Before(by) {
-			by = tell
-		}
-		if j.env.Held || j.env.Due.After(now) || now.Before(by.Add(10*time.Second)) || now.Before(j.stored.Add(time.Minute)) {
+		by := q.deadline(&j.env)
+		if j.env.Held || now.Before(by.Add(10*time.Second)) || now.Before(j.stored.Add(time.Minute)) {
 			i++
 			continue
 		}
-		late = append(late, j)
+		late, j.late = append(late, j), true
 		q.claim(i, now)
 	}
 	return late
@@ -456,6 +460,7 @@ func (s *story) start() {
 		s.Fatal(err)
 	}
 	s.d = d
+	s.q.deadline = d.Deadline
 	ctx, cancel := context.WithCancel(context.Background())
 	over := make(chan error, 1)
 	go func() { over <- d.Run(ctx) }()

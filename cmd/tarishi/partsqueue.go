@@ -171,3 +171,11 @@ func (b *bouncer) bounce(ctx context.Context, j *queue.Job, reply mail.Reply) er
 	}
 	return out.Bounce(ctx, outJob{j}, reply)
 }
+
+// deadline is when somebody must look at what waits, as the deliverer sees it.
+func (b *bouncer) deadline(d *mail.Delivery) time.Time {
+	if out := b.out.Load(); out != nil {
+		return out.Deadline(d)
+	}
+	return d.Expires
+}

@@ -92,7 +92,7 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 	s := newSession(c, k, log)
 	q, err = openStore(ctx, c, k, folder, accept, storeNeeds{
 		mayWork: s.holds,
-		bounce:  notices.bounce,
+		bounce:  notices.bounce, deadline: notices.deadline,
 	}, log)
 	if stoppedEarly(ctx, err) {
 		return nil

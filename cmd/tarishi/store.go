@@ -31,8 +31,9 @@ type store struct {
 
 // storeNeeds are what the queue asks of the parts that are made after it.
 type storeNeeds struct {
-	mayWork func(p uint32, epoch uint64) bool
-	bounce  func(context.Context, *queue.Job, mail.Reply) error
+	mayWork  func(p uint32, epoch uint64) bool
+	bounce   func(context.Context, *queue.Job, mail.Reply) error
+	deadline func(*mail.Delivery) time.Time
 }
 
 // openStore opens the queue: in this process alone, among the cluster's nodes, or in
@@ -88,7 +89,7 @@ func openShared(ctx context.Context, c *daemon.Config, k *council, folder *daemo
 	if err != nil {
 		return nil, err
 	}
-	o.MayWork, o.Bounce = needs.mayWork, needs.bounce
+	o.MayWork, o.Bounce, o.Deadline = needs.mayWork, needs.bounce, needs.deadline
 	s := &store{log: log, shared: true}
 	if len(o.URLs) == 0 {
 		if s.nats, err = startMember(ctx, c, k, folder, log); err != nil {
@@ -237,7 +238,8 @@ func openQueue(ctx context.Context, c *daemon.Config, folder *daemon.Folder, nee
 		}
 		q, err := queue.Open(ctx, queue.Options{
 			Server: nats, StreamsDir: cluster.StreamsDir(dir), Node: c.Hostname,
-			MaxBytes: size, MaxInline: int(c.Queue.MaxInline), NoBarrier: always, Bounce: needs.bounce, Lookup: lookupIn(cluster.StreamsDir(dir)), Log: log,
+			MaxBytes: size, MaxInline: int(c.Queue.MaxInline), NoBarrier: always, Bounce: needs.bounce, Deadline: needs.deadline,
+			Lookup: lookupIn(cluster.StreamsDir(dir)), Log: log,
 		})
 		if err == nil {
 			if err := nats.KeepMeta(); err != nil {
