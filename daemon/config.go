@@ -222,6 +222,11 @@ func Parse(file string, src []byte, env []string) (*Config, error) {
 	l := &loader{file: file, where: map[string]string{}}
 	l.decodeFile(src, c)
 	l.decodeEnv(env, c)
+	return l.finish(c)
+}
+
+// finish completes and checks what was read.
+func (l *loader) finish(c *Config) (*Config, error) {
 	if len(l.problems) == 0 {
 		c.complete()
 		l.check(c)

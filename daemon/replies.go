@@ -197,6 +197,57 @@ func (l *loader) checkReplies(c *Config) {
 	}
 }
 
+// LoadRules is Load with other files of rules about replies than the configuration
+// names, to look at rules before they are put there. No files: those it names.
+func LoadRules(path string, env, files []string) (*Config, error) {
+	if len(files) == 0 {
+		return Load(path, env)
+	}
+	c := &Config{}
+	setDefaults(c)
+	l := &loader{file: path, where: map[string]string{}}
+	if path != "" {
+		src, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the configuration: %w", err)
+		}
+		l.decodeFile(src, c)
+	}
+	l.decodeEnv(env, c)
+	c.Replies.Files = files
+	for i, name := range files {
+		at := fmt.Sprintf("replies.files[%d]", i)
+		l.where[at] = name
+	}
+	return l.finish(c)
+}
+
+// Shadowed are those of the operator's rules that decide none of the replies that
+// receivers are known to give although they fit some; and the pack's rules that the
+// operator's take all of them from, which may be meant.
+func (c *Config) Shadowed() (own Problems, pack []string, err error) {
+	samples, err := replies.ParseSamples(replies.Corpus)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := c.ReplyPack()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, f := range p.Shadowed(samples, nil) {
+		at := c.replies.places[f.Rule]
+		if c.replies.rules[f.Rule].From == "pack" {
+			pack = append(pack, c.replies.rules[f.Rule].Name)
+			continue
+		}
+		before := len(at.l.problems)
+		at.l.fault(at.path, c.replies.rules[f.Rule].Name+": "+f.What, f.Mend)
+		own = append(own, at.l.problems[before:]...)
+		at.l.problems = at.l.problems[:before]
+	}
+	return own, pack, nil
+}
+
 // ReplyRules are all rules about replies, the operator's first, and the named
 // destinations they may use.
 func (c *Config) ReplyRules() ([]replies.Rule, map[string]shaping.Group) {
