@@ -82,7 +82,7 @@ func windowsOf(ws []Window) []shaping.Window {
 }
 
 func (l *loader) checkLimits(c *Config) {
-	for _, e := range shaping.CheckGroups(c.Groups()) {
+	for _, e := range shaping.CheckGroups(groupsOf(c.Destinations)) {
 		l.fault("destinations."+e.Field, e.What, e.Mend)
 	}
 	l.checkRules("limits", c.Groups(), rulesOf(c.Limits))

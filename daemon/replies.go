@@ -17,7 +17,7 @@ import (
 // Replies is what receivers' replies mean, and what is done about them.
 type Replies struct {
 	Pack  string   `yaml:"pack" default:"on" enum:"on,off" doc:"The rules that come with the program, for large receivers and block lists, and the named destinations they use. Without it replies are classed by general knowledge alone."`
-	Files []string `yaml:"files" doc:"Files with rules of your own (YAML), asked before the pack's, in this order."`
+	Files []string `yaml:"files" doc:"Files with rules of your own (YAML), asked before the pack's, in this order. A rule with the name of one of the pack's stands in its place."`
 }
 
 // ruleFile is a file of rules.
@@ -62,6 +62,22 @@ func (s *ruleSet) add(o *ruleSet) {
 	s.groups = mergeGroups(s.groups, o.groups)
 	s.rules = append(s.rules, o.rules...)
 	s.places = append(s.places, o.places...)
+}
+
+// without is s without the rules whose names others have: an operator's rule stands
+// in the place of the pack's of the same name.
+func (s *ruleSet) without(others []replies.Rule) *ruleSet {
+	taken := map[string]bool{}
+	for i := range others {
+		taken[others[i].Name] = true
+	}
+	out := &ruleSet{groups: s.groups}
+	for i := range s.rules {
+		if !taken[s.rules[i].Name] {
+			out.rules, out.places = append(out.rules, s.rules[i]), append(out.places, s.places[i])
+		}
+	}
+	return out
 }
 
 // readRules reads one file of rules. What is wrong is in the loader's problems.
@@ -185,7 +201,7 @@ func (l *loader) checkReplies(c *Config) {
 		}
 	}
 	if c.Replies.Pack == "on" {
-		set.add(shipped())
+		set.add(shipped().without(set.rules))
 	}
 	c.replies = set
 	set.check(replies.World{Groups: c.Groups(), Routes: c.routeNames()}, own)

@@ -16,10 +16,16 @@ func cannotMatch(expr string) string {
 	return impossible(re)
 }
 
+const noCharacters = "it has a class of no characters"
+
 func impossible(re *syntax.Regexp) string {
 	switch re.Op {
 	case syntax.OpNoMatch:
-		return "it has a class of no characters"
+		return noCharacters
+	case syntax.OpCharClass:
+		if len(re.Rune) == 0 {
+			return noCharacters
+		}
 	case syntax.OpLiteral:
 		s := string(re.Rune)
 		switch {
