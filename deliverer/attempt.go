@@ -24,6 +24,7 @@ type attempt struct {
 	release bool   // give back untouched
 	pause   bool   // our own side is in trouble; do not hurry
 	lmtp    bool   // the last hop: what it takes is delivered, not relayed (RFC 2033)
+	decided bool   // in an earlier life; nothing was attempted now
 	dsn     bool   // the host that took it sends DSNs itself (RFC 3461)
 
 	tried []string // addresses that broke in this attempt

@@ -33,6 +33,12 @@ type Job interface {
 	// Dot records that the final dot is about to be sent to host. An error means:
 	// do not send it.
 	Dot(ctx context.Context, host string) error
+	// Decide records what attempt number came to before anybody is told of it. An error
+	// means: tell nobody.
+	Decide(ctx context.Context, a Attempt, number int) error
+	// Decided is what was recorded so in an earlier life, and has not been settled; nil:
+	// nothing. No other attempt is to be made.
+	Decided() (a *Attempt, number int)
 	// Done: every recipient has a final outcome.
 	Done(Attempt)
 	// Wait stores next in place of the delivery. A nil attempt means that none was made.

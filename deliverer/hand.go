@@ -161,6 +161,10 @@ func (d *Deliverer) take(jobs []Job, waited bool) {
 			q.promised--
 			q.purse.promised--
 		}
+		if a, number := j.Decided(); a != nil {
+			back = append(back, parked{held: h, decided: a, number: number})
+			continue
+		}
 		if p, goes := d.place(q, h, now); goes {
 			back = append(back, p)
 		}

@@ -16,6 +16,8 @@ type parked struct {
 	due     time.Time // zero: as soon as there is room
 	release bool      // as if it had never been taken
 	suspect bool      // the suppression list is to be asked about it
+	decided *Attempt  // what it came to in an earlier life
+	number  int       // of that attempt
 }
 
 // park gives deliveries back without an attempt.
@@ -38,6 +40,10 @@ func (d *Deliverer) parkAll(waiting []held, due time.Time) {
 // waits until the queue has stored the delivery anew.
 func (d *Deliverer) parkLoop() {
 	for p := range d.parking {
+		if p.decided != nil {
+			d.asDecided(&p)
+			continue
+		}
 		if !p.suspect {
 			d.giveBack(p)
 			continue
@@ -128,7 +134,7 @@ func (d *Deliverer) finish(job Job, env *mail.Delivery, a *attempt, attempts int
 	now := time.Now()
 	a.sayUntried(now)
 	outs := a.outs
-	expired := d.overAge(env, now)
+	expired := d.overAge(env, now) && !a.decided
 	d.classify(env.Destination, outs)
 	route := d.reroute(env, a, expired)
 	var causes []mail.Outcome // what is behind the outcomes we change, by index
@@ -155,7 +161,11 @@ func (d *Deliverer) finish(job Job, env *mail.Delivery, a *attempt, attempts int
 		d.classify(env.Destination, outs)
 	}
 	if failed > 0 || wantsSuccess(env, a, outs) {
-		if err := d.report(job, env, a, outs, causes, attempts, now); err != nil {
+		err := d.decide(job, a, outs, attempts, now)
+		if err == nil {
+			err = d.report(job, env, a, outs, causes, attempts, now)
+		}
+		if err != nil {
 			d.met.noticesFailed.Add(1)
 			d.c.Log.Error("cannot store a delivery status notification; the delivery stays until it can be",
 				"delivery", env.ID(), "error", err)

@@ -41,7 +41,8 @@ type memQueue struct {
 	frozen  bool         // claims are not extended
 	done    func(memJob) // called at Done, for benchmarks
 
-	deadline func(*mail.Delivery) time.Time
+	deadline  func(*mail.Delivery) time.Time
+	decideErr error // what Decide says
 }
 
 type ending struct {
@@ -68,6 +69,10 @@ type memJob struct {
 	ended  bool
 	waits  bool // it was read from where it waits
 	late   bool // past its deadline
+
+	decided *Attempt
+	number  int
+	reborn  bool // it was decided in an earlier life
 }
 
 func (j *memJob) Overdue() bool { return j.late }
@@ -245,6 +250,24 @@ func (j *memJob) Dot(context.Context, string) error {
 	return j.q.dotErr
 }
 
+func (j *memJob) Decide(_ context.Context, a Attempt, number int) error {
+	j.q.mu.Lock()
+	defer j.q.mu.Unlock()
+	if j.q.decideErr != nil {
+		return j.q.decideErr
+	}
+	if j.ended || j.decided != nil {
+		j.q.t.Errorf("%s: decided when it was ended or decided before", j.env.ID())
+	}
+	j.decided, j.number = &a, number
+	return nil
+}
+func (j *memJob) Decided() (*Attempt, int) {
+	if !j.reborn {
+		return nil, 0
+	}
+	return j.decided, j.number
+}
 func (j *memJob) end(e ending) {
 	if j.ended {
 		j.q.t.Errorf("%s was ended twice: %+v", j.env.ID(), e)

@@ -37,6 +37,7 @@ const (
 	Event_OPERATOR Event_Kind = 6 // hold, release, retry, rm, bounce
 	Event_MOVED    Event_Kind = 7 // the delivery has left this record for WAIT without an attempt
 	Event_RETURNED Event_Kind = 8 // the attempt that DOT announced delivered to nobody, and the record stays
+	Event_DECIDED  Event_Kind = 9 // what the attempt came to, before anybody is told of it; ATTEMPT or SETTLED follows
 )
 
 // Enum value maps for Event_Kind.
@@ -51,6 +52,7 @@ var (
 		6: "OPERATOR",
 		7: "MOVED",
 		8: "RETURNED",
+		9: "DECIDED",
 	}
 	Event_Kind_value = map[string]int32{
 		"UNKNOWN":  0,
@@ -62,6 +64,7 @@ var (
 		"OPERATOR": 6,
 		"MOVED":    7,
 		"RETURNED": 8,
+		"DECIDED":  9,
 	}
 )
 
@@ -1270,7 +1273,7 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\tready_seq\x18\x05 \x01(\x04R\breadySeq\x12\x1b\n" +
 	"\twait_from\x18\x06 \x01(\x04R\bwaitFrom\x12\x1d\n" +
 	"\n" +
-	"ready_from\x18\a \x01(\x04R\treadyFrom\"\x84\x04\n" +
+	"ready_from\x18\a \x01(\x04R\treadyFrom\"\x92\x04\n" +
 	"\x05Event\x12*\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x16.tarishi.v1.Event.KindR\x04kind\x12\x13\n" +
 	"\x05at_us\x18\x02 \x01(\x03R\x04atUs\x12\x1d\n" +
@@ -1289,7 +1292,7 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	" \x01(\tR\x04note\x12\x18\n" +
 	"\aattempt\x18\v \x01(\rR\aattempt\x12\x19\n" +
 	"\bwait_seq\x18\f \x01(\x04R\awaitSeq\x12\x16\n" +
-	"\x06author\x18\r \x01(\tR\x06author\"v\n" +
+	"\x06author\x18\r \x01(\tR\x06author\"\x83\x01\n" +
 	"\x04Kind\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\a\n" +
 	"\x03DOT\x10\x01\x12\v\n" +
@@ -1299,7 +1302,8 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\x05DOUBT\x10\x05\x12\f\n" +
 	"\bOPERATOR\x10\x06\x12\t\n" +
 	"\x05MOVED\x10\a\x12\f\n" +
-	"\bRETURNED\x10\b\"~\n" +
+	"\bRETURNED\x10\b\x12\v\n" +
+	"\aDECIDED\x10\t\"~\n" +
 	"\aOutcome\x12\x1c\n" +
 	"\trecipient\x18\x01 \x01(\tR\trecipient\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\rR\x06status\x12'\n" +

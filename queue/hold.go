@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tarishi/tarishi/proto"
 )
 
 // hold is a partition of WAIT in this process's hand: it alone reads, counts and
@@ -25,7 +27,9 @@ type hold struct {
 	marks    marks  // from where the journal was read
 	// What was replaced before, and in our own hand still when the partition was taken over.
 	superseded map[uint64]bool
-	began      time.Time
+	// What former holders had decided and not ended, by delivery and generation.
+	decided map[string]*proto.Event
+	began   time.Time
 
 	working atomic.Bool
 	ended   atomic.Bool // lost: nothing of it may be sent or stored any more

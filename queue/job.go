@@ -26,6 +26,7 @@ type Job struct {
 	inline []byte         // or here
 
 	overdue bool
+	decided *proto.Event // see Decided
 }
 
 // Attempt is what one attempt came to.
@@ -205,6 +206,12 @@ func (q *Queue) jobs(r *record, data []byte) ([]*Job, error) {
 		js[i] = &Job{Delivery: d.Delivery(m), q: q, rec: r, ref: head.Body}
 		if head.Body == nil {
 			js[i].inline = body
+		}
+		switch {
+		case r.hold != nil:
+			js[i].decided = r.hold.decided[generationID(js[i].ID(), js[i].Generation)]
+		case q.recent != nil:
+			js[i].decided = q.recent.decided[generationID(js[i].ID(), js[i].Generation)]
 		}
 	}
 	if q.team != nil {

@@ -113,6 +113,13 @@ func (j *journal) attempt(job *Job, a *Attempt, final bool, then func()) {
 	if final {
 		kind = proto.Event_SETTLED
 	}
+	e := attemptEvent(kind, job, a)
+	j.keep(job.rec, e)
+	j.add(job.rec, entry{event: e, must: true, then: func(error) { then() }})
+}
+
+// attemptEvent tells of an attempt and its outcomes.
+func attemptEvent(kind proto.Event_Kind, job *Job, a *Attempt) *proto.Event {
 	e := &proto.Event{
 		Kind: kind, AtUs: time.Now().UnixMicro(), MessageId: job.Message.ID,
 		Delivery: uint32(job.Index), Generation: uint32(job.Generation), Attempt: uint32(job.Attempts + 1),
@@ -123,8 +130,7 @@ func (j *journal) attempt(job *Job, a *Attempt, final bool, then func()) {
 	for i, o := range a.Outcomes {
 		e.Outcomes[i] = &proto.Outcome{Recipient: o.Recipient.Raw, Status: uint32(o.Status), Reply: proto.FromReply(o.Reply), Class: o.Class}
 	}
-	j.keep(job.rec, e)
-	j.add(job.rec, entry{event: e, must: true, then: func(error) { then() }})
+	return e
 }
 
 // moved journals that a delivery has left this record for WAIT without an attempt.

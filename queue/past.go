@@ -24,6 +24,7 @@ type past struct {
 	newest   map[string]generation           // delivery -> its youngest record in WAIT's tail
 	dots     map[string]map[dot]*proto.Event // delivery -> its DOTs without an end
 	replaced []superseded                    // WAIT records whose replacement is stored, or that are settled
+	decided  map[string]*proto.Event         // DECIDED, by delivery and generation
 }
 
 // dot is one node's DOT of one generation.
@@ -33,7 +34,7 @@ type dot struct {
 }
 
 func newPast(f *fences, about func(mail.Domain, string, *proto.Event) bool) *past {
-	return &past{about: about, fences: f, ended: map[string]int{}, newest: map[string]generation{}, dots: map[string]map[dot]*proto.Event{}}
+	return &past{about: about, fences: f, ended: map[string]int{}, newest: map[string]generation{}, dots: map[string]map[dot]*proto.Event{}, decided: map[string]*proto.Event{}}
 }
 
 // event takes in one entry of a journal.
@@ -51,6 +52,9 @@ func (p *past) event(journal string, e *proto.Event) {
 		p.dots[id][dot{gen, journal}] = e
 	case proto.Event_RETURNED:
 		delete(p.dots[id], dot{gen, journal})
+	case proto.Event_DECIDED:
+		delete(p.dots[id], dot{gen, journal}) // what came of it is known
+		p.decided[eventID(e)] = e
 	case proto.Event_SETTLED, proto.Event_ATTEMPT, proto.Event_MOVED:
 		if n, ok := p.ended[id]; !ok || gen > n {
 			p.ended[id] = gen

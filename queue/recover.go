@@ -27,11 +27,12 @@ type recovered struct {
 	from     uint64 // EVENT sequence it was read from
 	readySeq uint64 // highest READY sequence the last run had taken
 
-	last     map[string]int        // delivery -> the youngest generation that has ended: settled, or stored anew in WAIT
-	newest   map[string]generation // delivery -> its youngest record in WAIT's tail
-	messages map[string]struct{}   // messages made here (DSNs) that were stored lately
-	doubts   []*proto.Event        // DOT without an end
-	replaced []superseded          // WAIT records whose replacement is stored, or that are settled
+	last     map[string]int          // delivery -> the youngest generation that has ended: settled, or stored anew in WAIT
+	newest   map[string]generation   // delivery -> its youngest record in WAIT's tail
+	messages map[string]struct{}     // messages made here (DSNs) that were stored lately
+	doubts   []*proto.Event          // DOT without an end
+	decided  map[string]*proto.Event // DECIDED without an end, by delivery and generation
+	replaced []superseded            // WAIT records whose replacement is stored, or that are settled
 }
 
 // superseded names a record of WAIT by where it lay and by what it was: after a
@@ -102,7 +103,7 @@ func (q *Queue) recover(ctx context.Context) (*recovered, error) {
 	}
 	q.log.Info("the last stop was not a clean one; reading the journal", "from", head.From, "to", last.Sequence)
 	r := &recovered{from: head.From, readySeq: head.ReadySeq, last: map[string]int{},
-		newest: map[string]generation{}, messages: map[string]struct{}{}}
+		newest: map[string]generation{}, messages: map[string]struct{}{}, decided: map[string]*proto.Event{}}
 	began, dots, err := r.readJournal(ctx, q, last.Sequence)
 	if err != nil {
 		return nil, err
@@ -159,8 +160,12 @@ func (r *recovered) event(e *proto.Event, dots map[string]*proto.Event) {
 	switch e.Kind {
 	case proto.Event_DOT:
 		dots[key] = e
+	case proto.Event_DECIDED:
+		delete(dots, key) // what came of it is known
+		r.decided[key] = e
 	case proto.Event_SETTLED, proto.Event_ATTEMPT, proto.Event_MOVED:
 		delete(dots, key)
+		delete(r.decided, key)
 		delivery, gen := e.MessageId+"."+strconv.Itoa(int(e.Delivery)), int(e.Generation)
 		if e.WaitSeq != 0 {
 			r.replaced = append(r.replaced, superseded{e.WaitSeq, delivery, gen})

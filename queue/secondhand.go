@@ -169,6 +169,7 @@ func (q *Queue) lookInto(ctx context.Context, again []*taken) ([]*Job, error) {
 			case x.rec.delivered.n > offersMost:
 				q.hold(j, x.rec.delivered.n)
 			default:
+				j.decided = past.decided[generationID(j.ID(), j.Generation)]
 				jobs = append(jobs, j)
 			}
 		}

@@ -114,7 +114,7 @@ func (t *team) takeAll(ctx context.Context, hs []*hold) error {
 		return err
 	}
 	for _, h := range hs {
-		h.superseded = mine
+		h.superseded, h.decided = mine, past.decided
 		if err := t.begin(ctx, h, fs, from, upTo); err != nil {
 			return err
 		}

@@ -33,6 +33,14 @@ func (j outJob) Wait(next mail.Delivery, a *deliverer.Attempt) {
 	j.Job.Wait(next, (*queue.Attempt)(a))
 }
 
+func (j outJob) Decide(ctx context.Context, a deliverer.Attempt, number int) error {
+	return j.Job.Decide(ctx, queue.Attempt(a), number)
+}
+func (j outJob) Decided() (*deliverer.Attempt, int) {
+	a, n := j.Job.Decided()
+	return (*deliverer.Attempt)(a), n
+}
+
 func (q outQueue) Fetch(ctx context.Context, max int) ([]deliverer.Job, error) {
 	js, err := q.Queue.Fetch(ctx, max)
 	out := make([]deliverer.Job, len(js))
