@@ -67,7 +67,7 @@ func lowerNames(list []control) []string {
 	return names
 }
 
-var longControls = &refusal{mail.R(554, "5.6.0", "The header fields that are meant for this host are too long")}
+var longControls = &refusal{reply: mail.R(554, "5.6.0", "The header fields that are meant for this host are too long")}
 
 // keep notes octets of the control field that the filter is in.
 func (f *headerFilter) keep(p []byte) error {
@@ -145,7 +145,7 @@ func (h *Handler) known() string {
 func (c *control) refuse(why string) *refusal { return badControl(c.name, why) }
 
 func badControl(name, why string) *refusal {
-	return &refusal{mail.R(554, "5.6.0", "Header field "+printable(name)+" "+why)}
+	return &refusal{reply: mail.R(554, "5.6.0", "Header field "+printable(name)+" "+why)}
 }
 
 // quoted shows a client its own words, short and on one line.

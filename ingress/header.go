@@ -50,13 +50,16 @@ type headerFilter struct {
 const longestName = 256
 
 // refusal is a filter's error that is the sender's fault.
-type refusal struct{ reply mail.Reply }
+type refusal struct {
+	reply   mail.Reply
+	counted bool // among what it is about
+}
 
 func (e *refusal) Error() string { return e.reply.String() }
 
 var (
-	looping     = &refusal{mail.R(554, "5.4.6", "Too many Received fields, this message is looping")}
-	longHeader  = &refusal{mail.R(552, "5.3.4", "The header of the message is too large")}
+	looping     = &refusal{reply: mail.R(554, "5.4.6", "Too many Received fields, this message is looping")}
+	longHeader  = &refusal{reply: mail.R(552, "5.3.4", "The header of the message is too large")}
 	headerBreak = []byte("\r\n")
 )
 

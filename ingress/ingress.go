@@ -55,9 +55,12 @@ type Policy struct {
 	TenantHeader  string                // header field that names the tenant, believed of RelayFrom and dropped of all; empty: none
 	// Headers name the other control fields, believed of RelayFrom and dropped of all.
 	Headers        Headers
-	FarthestSendAt time.Duration // how far off a client may have its mail sent; 30 days
+	FarthestSendAt time.Duration // how far off a client may have its mail sent; 30 days; negative: not at all
 	ShortestLife   time.Duration // a message may be asked to expire no sooner after it may be sent; 1 minute
 	LongestLife    time.Duration // and no later; 30 days, and never less than Expire
+
+	TenantHours map[string]string // the hours of tenants' mail that says none itself; see the package hours
+	Suppressed  Suppressed        // who is sent nothing is refused; nil: nobody is asked
 
 	// ReverseName gives the host name of a client's address for the trace header,
 	// "" when it has none; asked once per connection, before the first message,
@@ -115,7 +118,7 @@ func New(p Policy, store Store) *Handler {
 }
 
 func setDefault(d *time.Duration, to time.Duration) {
-	if *d <= 0 {
+	if *d == 0 {
 		*d = to
 	}
 }
@@ -127,6 +130,7 @@ type Stats struct {
 	AcceptedBytes int64 // octets of these, trace header included
 	Recipients    int64 // of these
 	Deliveries    int64 // of these
+	Suppressed    int64 // recipients refused because they are on the suppression list, and messages to nobody else
 	RelayDenied   int64 // recipients refused with 550 5.7.1
 	BadRecipient  int64 // recipients refused for another permanent reason
 	TooMany       int64 // recipients put off with 452 4.5.3
@@ -139,9 +143,9 @@ type Stats struct {
 }
 
 type counters struct {
-	connections, accepted, acceptedBytes, recipients, deliveries      atomic.Int64
-	relayDenied, badRecipient, tooMany, loops, badHeader, full, unavl atomic.Int64
-	logins, loginsDenied                                              atomic.Int64
+	connections, accepted, acceptedBytes, recipients, deliveries                  atomic.Int64
+	relayDenied, badRecipient, suppressed, tooMany, loops, badHeader, full, unavl atomic.Int64
+	logins, loginsDenied                                                          atomic.Int64
 }
 
 // Stats returns the counts so far.
@@ -150,7 +154,7 @@ func (h *Handler) Stats() Stats {
 	return Stats{
 		Connections: c.connections.Load(), Accepted: c.accepted.Load(), AcceptedBytes: c.acceptedBytes.Load(),
 		Recipients: c.recipients.Load(), Deliveries: c.deliveries.Load(), RelayDenied: c.relayDenied.Load(),
-		BadRecipient: c.badRecipient.Load(), TooMany: c.tooMany.Load(), Loops: c.loops.Load(),
+		BadRecipient: c.badRecipient.Load(), Suppressed: c.suppressed.Load(), TooMany: c.tooMany.Load(), Loops: c.loops.Load(),
 		BadHeader: c.badHeader.Load(), Full: c.full.Load(), Unavailable: c.unavl.Load(),
 		Logins: c.logins.Load(), LoginsDenied: c.loginsDenied.Load(),
 	}

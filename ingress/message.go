@@ -44,7 +44,12 @@ func (s *session) Message(ctx context.Context, body *smtp.Body) mail.Reply {
 		return s.refuse(ctx, m, err)
 	}
 	m.Tenant, m.Class = s.whose(o.word)
-	m.Hours = o.hours
+	if m.Hours = o.hours; m.Hours == "" {
+		m.Hours = s.h.p.TenantHours[m.Tenant]
+	}
+	if err := s.allSuppressed(ctx, ds, m.Tenant); err != nil {
+		return s.refuse(ctx, m, err)
+	}
 	plan.put(m, ds)
 	// The order is the promise: were 250 said before Commit, a crash in between
 	// would lose mail that nobody keeps any more (RFC 5321 §6.1).
@@ -111,9 +116,10 @@ func (s *session) refuse(ctx context.Context, m *mail.Message, err error) mail.R
 	switch {
 	case errors.As(err, &ours):
 		reply = ours.reply
-		if ours == looping {
+		switch {
+		case ours == looping:
 			s.h.stats.loops.Add(1)
-		} else {
+		case !ours.counted:
 			s.h.stats.badHeader.Add(1)
 		}
 	case errors.As(err, &wire):

@@ -91,6 +91,8 @@ func (h *Handler) planOf(o *orders, hold hold, now time.Time) (plan, error) {
 			return pl, badControl(p.Headers.SendAt, "names a time, and so does MAIL with HOLDFOR or HOLDUNTIL; leave one of them")
 		}
 		pl.sendAt, pl.request = hold.at, hold.request
+	} else if p.FarthestSendAt < 0 && !o.sendAt.IsZero() {
+		return pl, badControl(p.Headers.SendAt, "is not followed here: this host keeps no mail for later")
 	} else if most := now.Add(p.FarthestSendAt); o.sendAt.After(most) {
 		return pl, badControl(p.Headers.SendAt, "is further off than this host keeps mail for; the latest is "+most.UTC().Format(time.RFC3339))
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"time"
 
 	"github.com/tarishi/tarishi/auth"
 	"github.com/tarishi/tarishi/mail"
@@ -35,6 +36,7 @@ type session struct {
 var (
 	tooMany     = mail.R(452, "4.5.3", "Too many recipients, send the rest in another transaction")
 	full        = mail.R(452, "4.3.1", "The queue is full, try again later")
+	holdDenied  = mail.R(530, "5.7.0", "Authentication required: only known clients may have their mail sent later")
 	unavailable = mail.R(451, "4.3.0", "The queue is not available, try again later")
 )
 
@@ -60,8 +62,21 @@ func (s *session) Mail(_ context.Context, from mail.Address, o *smtp.MailOptions
 	if err := s.h.store.Room(); err != nil {
 		return s.later(err)
 	}
+	if o.HoldRequest != "" && !s.trusted {
+		return &holdDenied
+	}
 	s.from, s.opts = from, *o
+	s.hold = hold{o.HoldUntil, o.HoldRequest}
 	return nil
+}
+
+// Postpones offers FUTURERELEASE to whom we trust, and to those who may yet prove
+// their name: EHLO comes before AUTH.
+func (s *session) Postpones() time.Duration {
+	if s.trusted || len(s.offers()) > 0 {
+		return max(s.h.p.FarthestSendAt, 0)
+	}
+	return 0
 }
 
 // Rcpt accepts or refuses one recipient.
@@ -71,12 +86,18 @@ func (s *session) Rcpt(ctx context.Context, to mail.Address, _ *smtp.RcptOptions
 		return &tooMany // RFC 5321 §4.5.3.1.10: those before it are kept
 	}
 	addr, refused := s.h.relay.admit(to, s.trusted)
-	if refused != nil {
-		if refused == &relayDenied {
-			s.h.stats.relayDenied.Add(1)
-		} else {
-			s.h.stats.badRecipient.Add(1)
+	switch {
+	case refused == &relayDenied:
+		s.h.stats.relayDenied.Add(1)
+	case refused != nil:
+		s.h.stats.badRecipient.Add(1)
+	case addr == to:
+		tenant, _ := s.whose(word{})
+		if refused = s.suppressed(ctx, to, tenant); refused != nil && refused.Permanent() {
+			s.h.stats.suppressed.Add(1)
 		}
+	}
+	if refused != nil {
 		s.h.p.Log.LogAttrs(ctx, slog.LevelInfo, "recipient refused",
 			slog.String("client", s.clientText()), slog.String("helo", s.conn.Hello()),
 			slog.String("sender", s.from.Raw), slog.String("recipient", to.Raw), slog.String("reply", refused.String()))

@@ -6,7 +6,7 @@ import (
 	"github.com/tarishi/tarishi/mail"
 )
 
-var badTenant = &refusal{mail.R(554, "5.6.0", "The tenant's header field does not name one: up to 64 letters, digits, dots, dashes, underscores, @ or +")}
+var badTenant = &refusal{reply: mail.R(554, "5.6.0", "The tenant's header field does not name one: up to 64 letters, digits, dots, dashes, underscores, @ or +")}
 
 // readTenant reads the control field that names whose mail it is.
 func readTenant(o *orders, value string) error {

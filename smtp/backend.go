@@ -73,7 +73,7 @@ func (s *backendSession) Hello(_ context.Context, name string, esmtp bool) *mail
 func (s *backendSession) Keywords() []string { return nil }
 
 func (s *backendSession) Mail(_ context.Context, from mail.Address, o *MailOptions) *mail.Reply {
-	return ErrorReply(s.session.Mail(from.Raw, o))
+	return ErrorReply(s.session.Mail(from.Raw, &o.MailOptions))
 }
 
 func (s *backendSession) Rcpt(_ context.Context, to mail.Address, o *RcptOptions) *mail.Reply {

@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"strings"
+	"time"
 
 	gosmtp "github.com/emersion/go-smtp"
 
@@ -11,7 +12,13 @@ import (
 // MailOptions and RcptOptions are the parameters of MAIL and RCPT, in the words
 // of go-smtp, so that its users find what they know.
 type (
-	MailOptions = gosmtp.MailOptions
+	MailOptions struct {
+		gosmtp.MailOptions
+		// HOLDFOR or HOLDUNTIL (RFC 4865): when the message is to be sent, and what was
+		// asked for as notices repeat it. Zero and empty: at once.
+		HoldUntil   time.Time
+		HoldRequest string
+	}
 	RcptOptions = gosmtp.RcptOptions
 )
 
@@ -93,8 +100,9 @@ var (
 )
 
 // parseMail reads what follows "MAIL ". On failure it returns the reply to give.
-// maxSize is the largest message taken, in octets.
-func parseMail(args string, lax, esmtp bool, maxSize int64) (from mail.Address, o *MailOptions, bad *mail.Reply) {
+// maxSize is the largest message taken, in octets; postpones how far off it may be
+// sent, 0: that is not offered.
+func parseMail(args string, lax, esmtp bool, maxSize int64, postpones time.Duration) (from mail.Address, o *MailOptions, bad *mail.Reply) {
 	rest, ok := cutFold(args, "FROM:")
 	if !ok {
 		return from, nil, &mail.Reply{Code: 501, Enhanced: mail.EnhancedCode{5, 5, 4}, Text: "Syntax: MAIL FROM:<address>"}
@@ -151,6 +159,10 @@ func parseMail(args string, lax, esmtp bool, maxSize int64) (from mail.Address, 
 				return from, nil, &badParam // RFC 6531 §3.4: takes no value
 			}
 			o.UTF8 = true
+		case (key == "HOLDFOR" || key == "HOLDUNTIL") && postpones > 0:
+			if bad := o.hold(key, value, postpones, time.Now()); bad != nil {
+				return from, nil, bad
+			}
 		default:
 			return from, nil, &unknownParam
 		}

@@ -3,6 +3,7 @@ package smtp
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -149,12 +150,14 @@ func FuzzCommand(f *testing.F) {
 	for _, s := range []string{"MAIL FROM:<a@b.test> SIZE=1 BODY=8BITMIME", "RCPT TO:<c@d.test>", "EHLO x", "BDAT 5 LAST", "STARTTLS ", " ", "MAIL FROM:<>  SMTPUTF8 X"} {
 		f.Add(s)
 	}
+	f.Add("MAIL FROM:<a@b.test> HOLDFOR=3600")
+	f.Add("MAIL FROM:<a@b.test> HOLDUNTIL=2026-12-24T18:00:00Z")
 	f.Fuzz(func(t *testing.T, line string) {
 		verb, args := splitVerb([]byte(line))
 		if strings.ContainsRune(string(verb), ' ') || !strings.HasPrefix(line, string(verb)) {
 			t.Fatalf("verb %q", verb)
 		}
-		from, o, bad := parseMail(string(args), true, true, 1000)
+		from, o, bad := parseMail(string(args), true, true, 1000, time.Hour)
 		switch {
 		case bad == nil && (o == nil || o.Size < 0 || o.Size > 1000 || !o.UTF8 && !from.IsASCII()):
 			t.Fatalf("%q: %+v", args, o)

@@ -3,6 +3,7 @@ package smtp
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tarishi/tarishi/mail"
 )
@@ -160,6 +161,9 @@ func (c *Conn) doHello(name string, esmtp bool) {
 		if c.srv.tls != nil && c.tlsState == nil {
 			text += "\nSTARTTLS"
 		}
+		if most := c.postpones(); most > 0 {
+			text += "\n" + futureRelease(most, time.Now())
+		}
 		for _, k := range c.session.Keywords() {
 			text += "\n" + k
 		}
@@ -193,7 +197,7 @@ func (c *Conn) doMail(args string) {
 		c.mistake(nestedMail)
 		return
 	}
-	from, o, bad := parseMail(args, c.srv.LaxPaths, c.esmtp, c.srv.limits.MessageSize)
+	from, o, bad := parseMail(args, c.srv.LaxPaths, c.esmtp, c.srv.limits.MessageSize, c.postpones())
 	if bad != nil {
 		c.mistake(*bad)
 		return
