@@ -23,14 +23,21 @@ func parkAndDrain(t testing.TB, count int) (before, waiting, after uint64) {
 			}
 		})
 	}
-	for parked := 0; parked < count; {
-		js := n.fetch(min(1000, count-parked))
-		for _, j := range js {
-			j.Wait(j.Delivery, nil)
+	fetch, enough := context.WithCancel(t.Context())
+	fetched := make(chan struct{})
+	go func() { // some go to WAIT at once, when it is seen that all of them come back
+		defer close(fetched)
+		for fetch.Err() == nil {
+			js, _ := n.Fetch(fetch, 1000)
+			for _, j := range js {
+				j.Wait(j.Delivery, nil)
+			}
 		}
-		parked += len(js)
-	}
+	}()
 	wg.Wait()
+	eventually(t, "all of it waits", func() bool { return n.Stats().Waiting == int64(count) })
+	enough()
+	<-fetched
 	if err := n.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -52,6 +52,7 @@ type Queue struct {
 	budget    *semaphore.Weighted // octets on their way to the store
 	claims    *claims
 	lanes     *lanes
+	crowd     *crowd
 	bodies    *bodies
 	journal   *journal
 	settler   *settler
@@ -83,7 +84,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	q := &Queue{o: o, log: o.Log, budget: semaphore.NewWeighted(inFlightBytes), claims: newClaims()}
+	q := &Queue{o: o, log: o.Log, budget: semaphore.NewWeighted(inFlightBytes), claims: newClaims(), crowd: newCrowd()}
 	q.stats.sizes.bounds, q.stats.seconds.bounds = sizeBounds, secondsBounds
 	if err := q.open(ctx); err != nil {
 		q.hangUp()

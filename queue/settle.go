@@ -202,6 +202,9 @@ func (s *settler) round(ctx context.Context, list []settling) int {
 			q.lanes.add(out[i].slot) // in a cluster the follower does
 		}
 		q.stats.parked.Add(1)
+		if x.attempt == nil && x.job.rec.stream == streamReady && !x.next.Held {
+			q.gaveBack(x.next.Line(), now)
+		}
 		if x.attempt == nil && !x.job.rec.shared() {
 			s.end(x)
 			continue

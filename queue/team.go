@@ -57,7 +57,7 @@ func (t *team) open(ctx context.Context) error {
 	}
 	t.since = q.ready.CachedInfo().Created.Unix()
 	t.pull = newPuller(q)
-	return nil
+	return q.hearRefused()
 }
 
 func (t *team) holdOf(p uint32) *hold {

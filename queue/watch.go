@@ -22,7 +22,7 @@ type counters struct {
 	accepted, acceptedBytes                atomic.Int64
 	barriers, barrierWaiters, barrierNanos atomic.Int64
 	journalRecords, journalEntries         atomic.Int64
-	parked                                 atomic.Int64
+	parked, direct                         atomic.Int64
 	bytes, readyCount, diskFree            atomic.Int64
 
 	sizes, seconds histogram // of barriers
@@ -39,6 +39,7 @@ type Stats struct {
 	JournalRecords          int64
 	JournalEntries          int64
 	Moved                   int64 // deliveries stored in WAIT
+	Direct                  int64 // of the messages accepted, those that were stored there at once
 	Ready, Waiting, Held    int64 // records of READY; deliveries of WAIT, held ones included
 	Unreadable              int64 // deliveries among Waiting that were found in damaged files
 	Active                  int64 // records in this process's hand
@@ -56,7 +57,7 @@ func (q *Queue) Stats() Stats {
 		Accepted: c.accepted.Load(), AcceptedBytes: c.acceptedBytes.Load(),
 		Barriers: c.barriers.Load(), BarrierWaiters: c.barrierWaiters.Load(), BarrierTime: time.Duration(c.barrierNanos.Load()),
 		JournalRecords: c.journalRecords.Load(), JournalEntries: c.journalEntries.Load(),
-		BarrierSizes: c.sizes.snapshot(), BarrierSeconds: c.seconds.snapshot(), Moved: c.parked.Load(),
+		BarrierSizes: c.sizes.snapshot(), BarrierSeconds: c.seconds.snapshot(), Moved: c.parked.Load(), Direct: c.direct.Load(),
 		Ready: c.readyCount.Load(), Waiting: waiting, Held: held, Unreadable: unreadable, Active: int64(q.claims.open()),
 		Bytes: c.bytes.Load(), MaxBytes: q.o.MaxBytes, DiskFree: c.diskFree.Load(),
 	}
@@ -129,6 +130,7 @@ func (q *Queue) measure(ctx context.Context) error {
 		case streamReady:
 			q.stats.readyCount.Store(int64(st.Msgs))
 			q.known.sawReady(st.LastSeq)
+			q.measureCrowd(ctx, st)
 		case streamWait:
 			q.known.sawWait(st.LastSeq) // or a node that only takes mail in would hold up everybody's look back
 		}

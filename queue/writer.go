@@ -119,7 +119,7 @@ func (w *Writer) Commit(ctx context.Context, m *mail.Message, ds []mail.Delivery
 			return err
 		}
 	}
-	if err := w.q.putReady(ctx, head, body); err != nil {
+	if err := w.q.putMail(ctx, m, ds, head, body); err != nil {
 		if errors.Is(err, ErrUnavailable) && head.Body != nil {
 			w.settled = true // the record may be there and need its body
 			w.q.bodies.unknown(w.chunks)
