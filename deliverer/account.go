@@ -21,6 +21,10 @@ type account struct {
 	asked    int     // slots wanted, as said last
 	dialling int     // new connections wanted, as said last
 	weights  int     // of the purses that have something to spend on
+	lightest int     // of these
+
+	passed int       // starts of higher classes since bulk mail had one
+	bulkAt time.Time // when that was
 
 	jobs      int // in the hand
 	open      int // carriers, those on their way included

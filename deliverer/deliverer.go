@@ -116,11 +116,14 @@ type Deliverer struct {
 	weights  int                   // theirs together
 	hand     int                   // deliveries held
 	aged     int                   // of them, those that have waited in the queue before
+	busy     int                   // of them, those under way
+	busyAged int                   // and of these, those that have waited
 	bytes    int64                 // and their octets
 	starving bool                  // the fetcher waits for room in the hand
 	starved  time.Time             // since
+	cramped  time.Time             // room had to be made for new mail last
 	refused  bool                  // waiting mail was refused because the hand was full
-	missed   time.Time             // and that was of somebody who has less than a fair part, last
+	missed   time.Time             // and that was of somebody who has little, last
 	stopping bool
 	resting  bool // the ticker sleeps for longer than a tick
 	kickDue  bool // the queue is to be told that there is room

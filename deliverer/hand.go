@@ -65,7 +65,7 @@ func (d *Deliverer) fetchable() int {
 // leastFetch is how many deliveries are worth a fetch.
 func (d *Deliverer) leastFetch() int {
 	most := d.mostOfKind()
-	return min(min(fetchBatch, most)/4+1, most)
+	return min(min(fetchBatch, most)/4+1, max(d.kept()/2, 1))
 }
 
 // waitForRoom returns how many deliveries the hand can take, 0 when ctx has ended.
@@ -102,11 +102,8 @@ func (d *Deliverer) drop(h held) {
 	d.mu.Lock()
 	d.hand--
 	d.bytes -= h.bytes
-	p := d.portion(h.party())
-	p.n--
-	if h.begun {
-		p.busy--
-	}
+	d.started(&h, false)
+	d.portion(h.party()).n--
 	if h.aged {
 		d.aged--
 	}
@@ -114,7 +111,7 @@ func (d *Deliverer) drop(h held) {
 	if wake {
 		d.starving = false
 	}
-	kick := d.refused && d.slack() >= max(d.c.HandJobs/8, 1)
+	kick := d.refused && d.slack() >= max(d.kept(), 1)
 	if kick {
 		d.refused = false
 	}
@@ -202,17 +199,14 @@ func (d *Deliverer) place(q *line, h held, now time.Time) (back parked, goes boo
 		// What has waited is let go untouched, unless its sender is to be told something.
 		return parked{held: h, release: h.aged && !d.overAge(h.env, now) && !d.owesDelay(h.env, now)}, true
 	}
-	if !h.aged && q.len()-q.aged >= d.share(q, now) {
+	if !h.aged && (q.len()-q.aged >= d.share(q, now) || !d.stays(q, now)) {
 		return parked{held: h}, true
 	}
 	if l.len() == 0 && l.busy == 0 && now.Sub(l.lively) > d.c.Patience {
 		l.since = now
 	}
 	l.lively = now
-	if h.begun {
-		h.begun = false
-		d.portion(q.party).busy--
-	}
+	d.started(&h, false)
 	q.push(h)
 	if q.purse.limited() {
 		d.tell(q.purse, now)

@@ -259,13 +259,13 @@ func (d *Deliverer) begin(q *line, now time.Time) start {
 	l.busy++
 	l.lively = now
 	l.rate.add(now)
-	s.begun = true
-	d.portion(q.party).busy++
+	d.started(&s.held, true)
 	if q.backlog && q.aged <= q.low {
 		q.low = -1 // once, until the queue asks again
 		s.kick = true
 	}
 	if p := q.purse; p != nil {
+		p.account.pass(p.class, now)
 		s.most = p.maxRecipients
 		p.rate.add(now)
 		if len(p.asking) > 0 && p.jobs <= p.low {
@@ -288,7 +288,6 @@ func (d *Deliverer) putBack(s *start, now time.Time) {
 		s.line = l.line(s.line.party) // it was empty, and forgotten meanwhile
 		d.settleLine(s.line, now)
 	}
-	s.begun = false
-	d.portion(s.line.party).busy--
+	d.started(&s.held, false)
 	s.line.unpop(s.held)
 }

@@ -106,6 +106,10 @@ func (d *Deliverer) storeNotice(job Job, env *mail.Delivery, kind string, attemp
 		SMTPUTF8: utf8,
 		Size:     int64(len(body)),
 		Origin:   env.Message.ID,
+		// A report is its tenant's mail as what it reports on is, and not more urgent:
+		// the bounces of a bulk mailing must not go before other people's mail.
+		Tenant: env.Message.Tenant,
+		Class:  env.Message.Class,
 	}
 	if utf8 {
 		m.Body = mail.Body8BitMIME

@@ -6,15 +6,14 @@ import (
 	"time"
 )
 
-// portion is what one party has of the hand. A party that is alone may have nearly all
-// of it; where several want more than there is, each has a fair part by its weight,
-// and what little is kept back is for those who have less than that. Guarded by
-// Deliverer.mu.
+// portion is what one party has of the hand. A party that is alone may have most of
+// it; an eighth is kept back for those who have little, and where several want more
+// than there is, each comes to its fair part by weight. Guarded by Deliverer.mu.
 type portion struct {
 	weight int
 	n      int       // deliveries
 	busy   int       // of them, those under way
-	missed time.Time // it was refused room last, although it had less than its fair part
+	missed time.Time // it was refused room last, although it had little
 }
 
 // portion returns what a party has, made when needed. With mu held.
@@ -45,13 +44,19 @@ func (d *Deliverer) fair(p *portion) int {
 	return max(d.c.HandJobs*p.weight/max(d.weights, p.weight), 1)
 }
 
+// kept is how much of the hand, and of what each kind may fill of it, is kept back.
+func (d *Deliverer) kept() int { return d.c.HandJobs / 8 }
+
+// little is what a party may have although only what is kept back is left.
+func (d *Deliverer) little(p *portion) int { return min(d.fair(p), max(d.kept(), 1)) }
+
 // slack is how many more deliveries that have waited the hand takes of parties that
-// have their fair part already.
+// have more than a little.
 func (d *Deliverer) slack() int {
 	if d.bytes >= d.c.HandBytes {
 		return 0
 	}
-	return min(d.mostOfKind()-d.aged, d.c.HandJobs-d.hand) - d.c.HandJobs/8
+	return min(d.mostOfKind()-d.aged, d.c.HandJobs-d.hand) - d.kept()
 }
 
 // spaceFor is how many more deliveries that have waited the hand takes of a party.
@@ -59,12 +64,12 @@ func (d *Deliverer) slack() int {
 func (d *Deliverer) spaceFor(of party, now time.Time) int {
 	p := d.portion(of)
 	n := d.slack()
-	if own := d.fair(p) - p.n; own > n && d.bytes < d.c.HandBytes {
-		n = min(own, n+d.c.HandJobs/8)
+	if own := d.little(p) - p.n; own > n && d.bytes < d.c.HandBytes {
+		n = min(own, n+d.kept())
 	}
 	if n <= 0 {
 		d.refused = true
-		if p.n < d.fair(p) {
+		if p.n < d.little(p) {
 			p.missed = now
 			d.missed = now
 		}
@@ -72,27 +77,65 @@ func (d *Deliverer) spaceFor(of party, now time.Time) int {
 	return max(n, 0)
 }
 
-// crowds tells whether q's party has so much under way that it leaves others too
-// little of the hand. With mu held.
+// crowds tells whether so much is under way, which cannot be taken out of the hand,
+// that what is kept back is for parties with little. With mu held.
 func (d *Deliverer) crowds(q *line) bool {
-	p := d.portions[q.party]
-	return p != nil && p.busy >= d.mostOfKind() && len(d.portions) > 1
+	kind := d.busy
+	if q.q[q.at].aged {
+		kind = d.busyAged
+	} else {
+		kind -= d.busyAged
+	}
+	if kind < max(d.mostOfKind()-d.kept(), 1) && d.busy < max(d.c.HandJobs-d.kept(), 1) {
+		return false
+	}
+	p := d.portion(q.party)
+	return p.busy >= d.little(p)
+}
+
+// started counts a delivery that is under way from now on, or is no longer. With mu held.
+func (d *Deliverer) started(h *held, yes bool) {
+	if h.begun == yes {
+		return
+	}
+	h.begun = yes
+	n := -1
+	if yes {
+		n = 1
+	}
+	d.busy += n
+	if h.aged {
+		d.busyAged += n
+	}
+	d.portion(h.party()).busy += n
 }
 
 // makeRoom takes something out of a hand that has been full for a tick: new mail when
 // nothing can be fetched, since nobody knows whose lies behind it; mail that has
-// waited when somebody who has less than a fair part is refused. With mu held.
+// waited when somebody who has less than little is refused. With mu held.
 func (d *Deliverer) makeRoom(now time.Time, back []parked) []parked {
-	if d.down() {
-		return back
+	if !d.live(now) {
+		return back // nothing moves, and not for want of room
 	}
 	if d.starving && d.fetchable() == 0 && now.Sub(d.starved) >= tick {
-		back = d.takeOut(false, d.leastFetch(), back)
+		back = d.takeOut(false, max(d.kept(), 1), back)
+		d.cramped = now
 	}
 	if now.Sub(d.missed) <= tick {
 		back = d.takeOut(true, max(d.c.HandJobs/16, 1), back)
 	}
 	return back
+}
+
+// stays tells whether new mail may stay in the hand for now: after room had to be made,
+// what a party with more than a little brings for a destination that does not move
+// would only fill it again. With mu held.
+func (d *Deliverer) stays(q *line, now time.Time) bool {
+	if now.Sub(d.cramped) > 2*tick || !d.live(now) {
+		return true
+	}
+	p, l := d.portion(q.party), q.lane
+	return p.n <= d.little(p) || q.len() == 0 && (l.busy == 0 || l.rate.recent(now) > 0)
 }
 
 // takeOut takes up to n waiting deliveries out of the hand: of those who have most by

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/shaping"
 )
 
@@ -86,6 +87,12 @@ func (p *purse) weigh() {
 		} else {
 			p.account.weights -= p.weight
 		}
+		p.account.lightest = 0
+		for _, x := range p.account.purses {
+			if x.counted && (x.weight < p.account.lightest || p.account.lightest == 0) {
+				p.account.lightest = x.weight
+			}
+		}
 	}
 }
 
@@ -153,9 +160,45 @@ func (q *line) sums() (jobs, recipients int) {
 
 // able is how many could start before the next permits come: what connections are
 // free for now and shortly. More would lapse in our hand, and others could have
-// used them.
+// used them. A heavy tenant asks for more than a light one, or a window that has room
+// for all that is asked for in a moment would be shared without regard to weight.
 func (p *purse) able(now time.Time) int {
-	return 1 + p.part(p.account.idle) + p.rate.recent(now)/4
+	some := 1
+	if least := p.account.lightest; least > 0 {
+		some = min(max(p.weight/least, 1), 8)
+	}
+	return some + p.part(p.account.idle) + p.rate.recent(now)/4
+}
+
+const (
+	// bulkTurn is how many starts of higher classes pass bulk mail for the same destination.
+	bulkTurn = 20
+	// bulkPause is after how long it may have one in any case.
+	bulkPause = 15 * time.Second
+)
+
+// bulkMay tells whether bulk mail may ask for permits: nothing of a higher class has a
+// use for them, or it has had its fill. What they ask for at a time is bounded by
+// their connections, so that there may be permits left for a moment that they will
+// want in the next.
+func (a *account) bulkMay(now time.Time) bool {
+	if a.passed >= bulkTurn || now.Sub(a.bulkAt) >= bulkPause {
+		return true
+	}
+	for _, p := range a.purses {
+		if p.class != mail.Bulk && p.counted && !p.held(now) {
+			return false
+		}
+	}
+	return true
+}
+
+// pass notes a start of a class.
+func (a *account) pass(c mail.Class, now time.Time) {
+	a.passed++
+	if c == mail.Bulk {
+		a.passed, a.bulkAt = 0, now
+	}
 }
 
 // tell says how many could start. With mu held.
@@ -169,6 +212,9 @@ func (d *Deliverer) tell(p *purse, now time.Time) {
 		w.n = min(p.jobs, able)
 		if len(p.asking) > 0 {
 			w.n = able
+		}
+		if p.class == mail.Bulk && !p.account.bulkMay(now) {
+			w.n = 0
 		}
 		w.n += p.urgent
 	}
