@@ -74,7 +74,7 @@ var Classes = [...]ClassInfo{
 	{InvalidRecipient, Retry, Suppress, "there is no such mailbox"},
 	{InactiveMailbox, Retry, Suppress, "the mailbox is disabled, closed or abandoned"},
 	{QuotaIssues, Delay, Return, "the mailbox is full"},
-	{MessageTooLarge, Return, Return, "the message is larger than the host or the mailbox takes"},
+	{MessageTooLarge, Retry, Return, "the message is larger than the host or the mailbox takes"},
 	{BadDomain, Retry, Return, "the recipient's domain does not exist or takes no mail (null MX)"},
 	{DNSFailure, Retry, Return, "the hosts of the domain could not be looked up"},
 	{NoAnswerFromHost, Retry, Return, "no connection to any host"},
