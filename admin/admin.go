@@ -126,6 +126,12 @@ func (s *Server) routes() http.Handler {
 			}))))
 		}
 	}
+	mux.Handle("/v1/reactions", s.guarded(get(s.withLimits(s.listReactions))))
+	for _, v := range []ReactionVerb{AddReaction, UndoReactions} {
+		mux.Handle("/v1/reactions/"+string(v), s.guarded(post(s.withLimits(func(w http.ResponseWriter, r *http.Request) {
+			s.changeReactions(w, r, v)
+		}))))
+	}
 	mux.Handle("/v1/nodes", s.guarded(get(s.withCluster(s.listNodes))))
 	mux.Handle("/v1/nodes/remove", s.guarded(post(s.withCluster(s.removeNode))))
 	mux.Handle("/v1/nodes/transfer", s.guarded(post(s.withCluster(s.transfer))))

@@ -56,11 +56,26 @@ func (c *Client) ChangeLimits(ctx context.Context, v LimitVerb, o LimitOrder, ea
 	if v == ApplyLimits && o.Rules == nil {
 		o.Rules = []shaping.Rule{} // none is an order; a missing list is a mistake
 	}
+	return c.change(ctx, "/v1/limits/"+string(v), o, each)
+}
+
+// Reactions lists what replies have brought about.
+func (c *Client) Reactions(ctx context.Context) (v ReactionsList, err error) {
+	err = c.read(ctx, "/v1/reactions", &v)
+	return v, err
+}
+
+// ChangeReactions gives an order, as ChangeLimits does.
+func (c *Client) ChangeReactions(ctx context.Context, v ReactionVerb, o ReactionOrder, each func(LimitProgress)) (LimitProgress, error) {
+	return c.change(ctx, "/v1/reactions/"+string(v), o, each)
+}
+
+func (c *Client) change(ctx context.Context, path string, o any, each func(LimitProgress)) (LimitProgress, error) {
 	body, err := json.Marshal(o)
 	if err != nil {
 		return LimitProgress{}, err
 	}
-	resp, err := c.do(ctx, http.MethodPost, "/v1/limits/"+string(v), string(body), "application/x-ndjson")
+	resp, err := c.do(ctx, http.MethodPost, path, string(body), "application/x-ndjson")
 	if err != nil {
 		return LimitProgress{}, err
 	}

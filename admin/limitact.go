@@ -57,16 +57,11 @@ func (s *Server) readLimitOrder(w http.ResponseWriter, r *http.Request, v LimitV
 	if err := strict.Decode(&o); err != nil {
 		return c, fmt.Errorf("the order is not understood: %w", err)
 	}
-	for _, t := range []struct {
-		name, text string
-		max        int
-	}{{"author", o.Author, maxAuthor}, {"reason", o.Reason, maxReason}} {
-		if len(t.text) > t.max || strings.ContainsFunc(t.text, func(r rune) bool { return r < ' ' || r > '~' }) {
-			return c, fmt.Errorf("the %s must be one line of at most %d plain ASCII characters", t.name, t.max)
-		}
+	if err := checkWho(o.Author, o.Reason); err != nil {
+		return c, err
 	}
 	if o.Author == "" {
-		o.Author = "someone unnamed"
+		o.Author = unnamed
 	}
 	c = shaping.Change{
 		Op: shaping.Op(v), Author: o.Author, At: utc(s.c.Now()), Reason: o.Reason, Base: o.Base,
@@ -83,6 +78,22 @@ func (s *Server) readLimitOrder(w http.ResponseWriter, r *http.Request, v LimitV
 		c.Until = c.At.Add(d)
 	}
 	return c, nil
+}
+
+// unnamed is the author of what nobody put his name to.
+const unnamed = "someone unnamed"
+
+// checkWho bounds what people say of themselves and their reasons.
+func checkWho(author, reason string) error {
+	for _, t := range []struct {
+		name, text string
+		max        int
+	}{{"author", author, maxAuthor}, {"reason", reason, maxReason}} {
+		if len(t.text) > t.max || strings.ContainsFunc(t.text, func(r rune) bool { return r < ' ' || r > '~' }) {
+			return fmt.Errorf("the %s must be one line of at most %d plain ASCII characters", t.name, t.max)
+		}
+	}
+	return nil
 }
 
 // rehearse makes the change of an order on the present Book, so that a bad one is
@@ -119,17 +130,22 @@ func (s *Server) diffLimits(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, out)
 }
 
-// changeLimits is POST /v1/limits/<verb>. It answers with one JSON line as soon as
-// the change is made, one whenever the nodes it still waits for are others, and a
-// final one when none is left. A client that goes away changes nothing of it.
+// changeLimits is POST /v1/limits/<verb>.
 func (s *Server) changeLimits(w http.ResponseWriter, r *http.Request, v LimitVerb) {
-	ctx := r.Context()
 	c, err := s.readLimitOrder(w, r, v)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	log := s.c.Log.With("change", string(v), "author", c.Author, "reason", c.Reason, "remote", r.RemoteAddr)
+	s.change(w, r, string(v), c)
+}
+
+// change makes a change of the limits. It answers with one JSON line as soon as it is
+// made, one whenever the nodes it still waits for are others, and a final one when
+// none is left. A client that goes away changes nothing of it.
+func (s *Server) change(w http.ResponseWriter, r *http.Request, verb string, c shaping.Change) {
+	ctx := r.Context()
+	log := s.c.Log.With("change", verb, "author", c.Author, "reason", c.Reason, "remote", r.RemoteAddr)
 	_, _, what, err := s.rehearse(ctx, c)
 	var version uint64
 	if err == nil {

@@ -61,6 +61,7 @@ func (s *Server) listLimits(w http.ResponseWriter, r *http.Request) {
 	}
 	out := LimitsList{
 		Now: utc(at), Version: b.Version, Rules: []LimitRule{}, Destinations: b.Destinations, Total: l.total,
+		Reactions:   len(b.Reactions),
 		Suspensions: append([]shaping.Suspension{}, b.Suspensions...),
 		Live:        append([]LiveLimit{}, l.live[:min(max, len(l.live))]...),
 	}

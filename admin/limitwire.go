@@ -12,6 +12,7 @@ type LimitsList struct {
 	Version      uint64                   `json:"version"`
 	Rules        []LimitRule              `json:"rules"`
 	Suspensions  []shaping.Suspension     `json:"suspensions"`
+	Reactions    int                      `json:"reactions,omitempty"` // how many are in force, see /v1/reactions
 	Destinations map[string]shaping.Group `json:"destinations,omitempty"`
 	Live         []LiveLimit              `json:"live"`
 	Total        int                      `json:"total"` // of those in use, the ones not in Live included

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -247,11 +248,18 @@ func changeLimits(c *cobra.Command, n *node, v admin.LimitVerb, o admin.LimitOrd
 		return err
 	}
 	o.Author = author()
+	return followChange(c, n, func(ctx context.Context, each func(admin.LimitProgress)) (admin.LimitProgress, error) {
+		return client.ChangeLimits(ctx, v, o, each)
+	}, func(p admin.LimitProgress) string { return changeReport(v, p) })
+}
+
+// followChange makes a change and shows how it comes into force.
+func followChange(c *cobra.Command, n *node, change func(context.Context, func(admin.LimitProgress)) (admin.LimitProgress, error), report func(admin.LimitProgress) string) error {
 	// Ctrl-C ends the waiting, not the change; the error says so.
 	ctx, stop := untilSignal(c.Context())
 	defer stop()
 	live := tty(c.ErrOrStderr()) && !n.asJSON
-	p, err := client.ChangeLimits(ctx, v, o, func(p admin.LimitProgress) {
+	p, err := change(ctx, func(p admin.LimitProgress) {
 		if live && len(p.Waiting) > 0 {
 			fmt.Fprintf(c.ErrOrStderr(), "\rversion %d is made; %s…\x1b[K", p.Version, waitingFor(p.Waiting))
 		}
@@ -277,7 +285,7 @@ func changeLimits(c *cobra.Command, n *node, v admin.LimitVerb, o admin.LimitOrd
 		return partly("%s", clean(p.Error))
 	}
 	if !n.asJSON {
-		fmt.Fprintln(c.OutOrStdout(), changeReport(v, p))
+		fmt.Fprintln(c.OutOrStdout(), report(p))
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 
 // printLimits prints what is suspended, the rules, and the limits in use.
 func printLimits(w io.Writer, l admin.LimitsList, width int) {
-	if len(l.Rules)+len(l.Suspensions) == 0 {
+	if len(l.Rules)+len(l.Suspensions)+l.Reactions == 0 {
 		fmt.Fprintln(w, "There are no limits; see `tarishi limits set --help`.")
 		return
 	}
@@ -43,7 +43,10 @@ func printSuspensions(w io.Writer, l admin.LimitsList) {
 	for _, s := range l.Suspensions {
 		fmt.Fprintln(w, suspended(l.Now, s))
 	}
-	if len(l.Suspensions) > 0 {
+	if l.Reactions > 0 {
+		fmt.Fprintf(w, "REACTIONS  %s to replies in force; see `tarishi reactions ls`\n", count(l.Reactions))
+	}
+	if len(l.Suspensions)+l.Reactions > 0 {
 		fmt.Fprintln(w)
 	}
 }
@@ -154,6 +157,14 @@ func printExplanation(w io.Writer, e admin.LimitExplanation, width int) {
 	fmt.Fprintf(w, "%s %s: %s.\n", clean(e.Domain), clean(as), clean(e.Why))
 	if e.Suspended != nil {
 		fmt.Fprintln(w, suspended(e.Now, *e.Suspended))
+	}
+	for i := range e.Reactions {
+		r := &e.Reactions[i]
+		line := fmt.Sprintf("REACTION   %s: %s %s, by %s", r.Ref(), r.Whom(), r.What(), r.By())
+		if r.Cause != "" {
+			line += ": " + r.Cause
+		}
+		fmt.Fprintln(w, clean(line))
 	}
 	for _, n := range e.Notes {
 		fmt.Fprintln(w, "Note:", clean(n)+".")

@@ -120,7 +120,8 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 		if err != nil {
 			return err
 		}
-		conf.Scheduler = s.open()
+		sched := s.open()
+		conf.Scheduler, conf.Reactor = sched, sched
 		if out, err = deliverer.New(conf); err != nil {
 			return err
 		}

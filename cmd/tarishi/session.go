@@ -30,7 +30,7 @@ func newSession(c *daemon.Config, k *council, log *slog.Logger) *session {
 }
 
 // open makes the client; attach and run follow.
-func (s *session) open() deliverer.Scheduler {
+func (s *session) open() schedule {
 	s.client = scheduler.NewClient(scheduler.ClientOptions{
 		Node: s.k.node(), Params: schedulerParams(), Peers: s.k.reach, Clock: s.k.clock, Rates: s.k.rates,
 		Parts:   s.conf.Clustered(),

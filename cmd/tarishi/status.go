@@ -40,13 +40,21 @@ func statusCommand() *cobra.Command {
 				}
 				v = view{status: b, rates: ratesOf(a, b)}
 			}
+			reactions := 0
+			if l, err := client.Limits(c.Context(), 1); err == nil { // a node without limits says so, and is well all the same
+				reactions = l.Reactions
+			}
 			if n.asJSON {
 				err = printJSON(c.OutOrStdout(), struct {
 					admin.Status
-					Rates *rates `json:"rates_per_second,omitempty"`
-				}{v.status, v.rates})
+					Rates     *rates `json:"rates_per_second,omitempty"`
+					Reactions int    `json:"reactions,omitempty"`
+				}{v.status, v.rates, reactions})
 			} else {
 				v.printStatus(c.OutOrStdout())
+				if reactions > 0 {
+					fmt.Fprintf(c.OutOrStdout(), "Reactions to replies: %s; see `tarishi reactions ls`.\n", count(reactions))
+				}
 			}
 			if err == nil && !v.status.Ready {
 				err = partly("%s is not ready", clean(v.status.Node))

@@ -64,7 +64,8 @@ func startNode(t *testing.T, c *daemon.Config, w *world, log *storyLog) *storyNo
 		t.Fatal(err)
 	}
 	conf.Hosts, conf.Dial = w, n.dial
-	conf.Scheduler = n.session.open()
+	sched := n.session.open()
+	conf.Scheduler, conf.Reactor = sched, sched
 	if n.out, err = deliverer.New(conf); err != nil {
 		t.Fatal(err)
 	}

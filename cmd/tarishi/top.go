@@ -139,7 +139,7 @@ func (s sight) print(w io.Writer, width int) {
 	fmt.Fprintln(w)
 	printLanes(w, s.lanes, width)
 	fmt.Fprintln(w, totals(s.lanes))
-	if s.limits != nil && len(s.limits.Live)+len(s.limits.Suspensions) > 0 {
+	if s.limits != nil && len(s.limits.Live)+len(s.limits.Suspensions)+s.limits.Reactions > 0 {
 		fmt.Fprintln(w)
 		printLiveLimits(w, *s.limits, width)
 	}
