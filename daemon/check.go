@@ -87,6 +87,7 @@ var checks = map[string]func(string) error{
 	"field":   checkFieldName,
 	"ip":      checkIP,
 	"tenant":  checkTenant,
+	"hours":   checkHours,
 	"peer":    checkPeer,
 	"node":    checkNodeName,
 	"nats":    checkNATS,
@@ -237,6 +238,7 @@ func (l *loader) check(c *Config) {
 	l.checkLocal(c)
 	l.checkRoutes(c)
 	l.checkTenants(c)
+	l.checkPlanned(c)
 	l.checkReplies(c) // its named destinations may have limits
 	l.checkLimits(c)
 	l.checkCluster(c)

@@ -42,6 +42,7 @@ type Config struct {
 	Limits       []Limit                `yaml:"limits" doc:"How much one destination is sent, by the whole cluster. The most specific rule that gives a field wins. Limits set at run time (tarishi limits) replace these field by field."`
 	Replies      Replies                `yaml:"replies" doc:"What receivers' replies mean, and what is done about them."`
 	Cluster      Clustering             `yaml:"cluster" doc:"The other nodes. Without peers this node is alone and everything is embedded."`
+	Suppress     Suppress               `yaml:"suppress" doc:"The list of those who are sent nothing (tarishi suppress)."`
 	Log          Log                    `yaml:"log" doc:"The log on standard error."`
 
 	// Warnings are things that work but that the operator should know; one sentence each.
@@ -66,6 +67,10 @@ type SMTP struct {
 	RelayFrom      []netip.Prefix `yaml:"relay_from" default:"127.0.0.0/8,::1/128" doc:"Client networks (CIDR) that may send to any domain. Everyone else reaches only local.domains."`
 	Clients        []Client       `yaml:"clients" doc:"Whose mail the clients of some networks in relay_from bring, and in which class."`
 	TenantHeader   string         `yaml:"tenant_header" check:"field" doc:"Header field by which clients in relay_from name the tenant whose mail it is, such as X-Tenant, for limits per tenant. It is taken out of every message. Default: none."`
+	Headers        SMTPHeaders    `yaml:"headers" doc:"Names of further fields by which clients in relay_from say how a message is to be treated."`
+	FarthestSendAt time.Duration  `yaml:"farthest_send_at" default:"30d" min:"0s" max:"365d" doc:"How far off clients in relay_from may have mail sent, by header field or FUTURERELEASE (RFC 4865). 0: not at all."`
+	ShortestExpiry time.Duration  `yaml:"shortest_expiry" default:"1m" min:"1s" max:"30d" doc:"A message may ask to be given up this long after it may be sent, and no sooner."`
+	LongestExpiry  time.Duration  `yaml:"longest_expiry" default:"30d" min:"1m" max:"365d" doc:"And this long after it, and no later; retry.expire is always possible."`
 	Auth           Auth           `yaml:"auth" doc:"Clients that prove who they are (RFC 4954) may send to any domain, wherever they come from."`
 	LaxPaths       bool           `yaml:"lax_paths" default:"false" doc:"Accept MAIL FROM: <a@b> and MAIL FROM:a@b, which many clients send and no standard allows."`
 	Limits         SMTPLimits     `yaml:"limits" doc:"What strangers may cost us."`

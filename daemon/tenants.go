@@ -17,6 +17,7 @@ import (
 type Tenant struct {
 	Weight int    `yaml:"weight" min:"1" max:"100" doc:"Its part where the tenants' mail does not all go at once, against the others' weights. Default: 1."`
 	Class  string `yaml:"class" enum:"high,normal,bulk" doc:"The class of its mail where neither the message nor its client says another. Default: normal."`
+	Hours  string `yaml:"hours" check:"hours" doc:"In which hours its mail may be attempted where the message says none: Mon-Fri 09:00-18:00 Europe/Berlin. For what is accepted from then on. Default: always."`
 }
 
 // Classes are the three, as far as there is something to say of them.

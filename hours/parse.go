@@ -170,7 +170,7 @@ func parseClock(s string) (int, bool) {
 // parseZone reads the name of a place's time. Local is refused: what it means
 // depends on the node that reads it.
 func parseZone(w string) (*time.Location, error) {
-	if _, isDay := parseDays(w); isDay || strings.Contains(w, ":") || w == "Local" {
+	if _, isDay := parseDays(w); isDay || strings.Contains(w, ":") || '0' <= w[0] && w[0] <= '9' || w == "Local" {
 		return nil, errors.New("hours must end with whose time they are, such as Europe/Berlin or UTC, as in " + Example)
 	}
 	zone, err := time.LoadLocation(w)

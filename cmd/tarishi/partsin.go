@@ -28,6 +28,11 @@ func newPolicy(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, log *sl
 		Hostname: c.SMTP.Hostname, RelayFrom: c.SMTP.RelayFrom, Clients: clientsOf(c), TenantClass: c.TenantClasses(), LocalDomains: c.Local.Domains,
 		Postmaster: c.Local.Postmaster, MaxRecipients: c.SMTP.MaxRecipients, MaxReceived: c.SMTP.MaxReceived,
 		MaxHeader: int64(c.SMTP.MaxHeaderSize), Expire: c.Retry.Expire, TenantHeader: c.SMTP.TenantHeader, Log: log,
+		Headers: ingress.Headers{
+			Class: c.SMTP.Headers.Class, SendAt: c.SMTP.Headers.SendAt, Expires: c.SMTP.Headers.Expires, Hours: c.SMTP.Headers.Hours,
+		},
+		FarthestSendAt: orNever(c.SMTP.FarthestSendAt), ShortestLife: c.SMTP.ShortestExpiry, LongestLife: c.SMTP.LongestExpiry,
+		TenantHours: c.TenantHours(), Suppressed: suppressedAtAccept(c, q),
 		ReverseName: func(ctx context.Context, ip netip.Addr) string { return verifiedName(ctx, resolver, ip) },
 	}, ingress.Store{
 		NewWriter: func(id string) ingress.Writer { return q.NewWriter(id) },
