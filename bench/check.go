@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 )
 
@@ -56,7 +57,7 @@ func (r *CheckReport) String() string {
 func Check(sent io.Reader, received ...io.Reader) (*CheckReport, error) {
 	withRcpt := true
 	var order []string
-	if err := readEvidence(sent, func(id, rcpt string) {
+	if err := readEvidence(sent, func(id, rcpt string, _ int64) {
 		if rcpt == "" {
 			withRcpt = false
 		}
@@ -67,7 +68,7 @@ func Check(sent io.Reader, received ...io.Reader) (*CheckReport, error) {
 	arrived := make(map[string]int, len(order))
 	var repeated []string
 	for _, r := range received {
-		if err := readEvidence(r, func(id, rcpt string) {
+		if err := readEvidence(r, func(id, rcpt string, _ int64) {
 			if !withRcpt {
 				rcpt = ""
 			}
@@ -113,8 +114,8 @@ func key(id, rcpt string) string {
 	return id + "\t" + rcpt
 }
 
-// readEvidence calls each for every whole line.
-func readEvidence(r io.Reader, each func(id, rcpt string)) error {
+// readEvidence calls each for every whole line; at is 0 when it names no time.
+func readEvidence(r io.Reader, each func(id, rcpt string, at int64)) error {
 	in := bufio.NewReaderSize(r, 64<<10)
 	for {
 		line, err := in.ReadSlice('\n')
@@ -129,8 +130,9 @@ func readEvidence(r io.Reader, each func(id, rcpt string)) error {
 			continue
 		}
 		id, rest, _ := bytes.Cut(line, []byte("\t"))
-		_, rcpt, _ := bytes.Cut(rest, []byte("\t"))
+		when, rcpt, _ := bytes.Cut(rest, []byte("\t"))
 		rcpt, _, _ = bytes.Cut(rcpt, []byte("\t"))
-		each(string(id), string(bytes.ToLower(rcpt)))
+		at, _ := strconv.ParseInt(string(when), 10, 64)
+		each(string(id), string(bytes.ToLower(rcpt)), at)
 	}
 }

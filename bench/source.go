@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,7 @@ type Source struct {
 	Sender                string        // reverse-path; default bench@source.test
 	NullSender            bool          // MAIL FROM:<>
 	Helo                  string        // default source.test
+	Header                []string      // further fields of each message: "X-Tenant: acme"
 	Hash                  bool          // put the body's SHA-256 in each header, for the sink to verify
 	KeepIDs               string        // file to append "id<TAB>unix_nanos<TAB>rcpt<TAB>reply" to, once acknowledged, each line written at once
 	Retry                 bool          // connect again after 421, EOF or refusal, with a growing pause of up to a second
@@ -91,6 +93,12 @@ func (s *Source) defaults() error {
 	}
 	if s.Connections < 0 || s.Size < 0 || s.Destinations < 0 || s.Recipients < 0 || s.Rate < 0 || s.MessagesPerConnection < 0 {
 		return errors.New("source: a number is negative")
+	}
+	for _, f := range s.Header {
+		name, _, ok := strings.Cut(f, ":")
+		if !ok || name == "" || strings.ContainsAny(name, " \t") || strings.ContainsAny(f, "\r\n") || len(f) > lineLen {
+			return fmt.Errorf("source: %q is no header field; write one such as X-Tenant: acme", f)
+		}
 	}
 	if s.Dial == nil {
 		d := &net.Dialer{Timeout: s.Timeout}

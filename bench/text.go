@@ -21,6 +21,7 @@ const (
 type composer struct {
 	run, sender, helo string
 	date              string
+	further           string // fields, each with its CRLF
 	size              int
 	hash              bool
 	recipients        int
@@ -48,8 +49,13 @@ func newComposer(cfg *Source, run string, now time.Time) (*composer, error) {
 	if err != nil {
 		return nil, err
 	}
+	further := ""
+	for _, f := range cfg.Header {
+		further += f + "\r\n"
+	}
 	return &composer{
-		run: run, sender: cfg.Sender, helo: cfg.Helo,
+		further: further,
+		run:     run, sender: cfg.Sender, helo: cfg.Helo,
 		date: now.Format("Mon, 02 Jan 2006 15:04:05 -0700"),
 		size: cfg.Size, hash: cfg.Hash,
 		recipients: cfg.Recipients, destinations: uint64(cfg.Destinations),
@@ -136,6 +142,7 @@ func (c *composer) appendHeader(dst []byte, n uint64) ([]byte, int) {
 	dst = append(dst, "\r\nMessage-ID: <"...)
 	dst = c.appendID(dst, n)
 	dst = append(append(append(dst, '@'), c.helo...), ">\r\n"...)
+	dst = append(dst, c.further...)
 	if !c.hash {
 		dst = append(dst, "\r\n"...)
 		return dst, max(0, c.size-(len(dst)-from))

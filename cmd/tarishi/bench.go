@@ -23,7 +23,7 @@ func benchCommand() *cobra.Command {
 		Short: "Measure a mail server: load source, sink, and checks for lost mail and broken limits",
 		Args:  cobra.NoArgs,
 	}
-	c.AddCommand(benchSource(), benchSink(), benchCheck(), benchWindows())
+	c.AddCommand(benchSource(), benchSink(), benchCheck(), benchDelay(), benchWindows())
 	return c
 }
 
@@ -73,6 +73,7 @@ func benchSource() *cobra.Command {
 	f.StringVar(&mode, "tls", "off", "off, starttls or implicit; certificates are not verified")
 	f.StringVar(&s.Sender, "sender", "bench@source.test", `reverse-path; "" is the null one`)
 	f.StringVar(&s.Helo, "helo", "source.test", "name to greet with")
+	f.StringArrayVar(&s.Header, "header", nil, "further `field` of each message, such as 'X-Tenant: acme'; may be given several times")
 	f.BoolVar(&s.Hash, "hash", false, "put the body's SHA-256 in the header for the sink to verify")
 	f.StringVar(&s.KeepIDs, "keep-ids", "", "append id, time, recipient and reply of each acknowledged message to this `file`")
 	f.BoolVar(&s.Retry, "retry", false, "connect again after 421, EOF or a refused connection")
@@ -155,12 +156,37 @@ func benchSink() *cobra.Command {
 }
 
 func benchCheck() *cobra.Command {
+	return benchCompare("check --sent FILE --received FILE...",
+		"Compare acknowledged with received ids; exit code 1 when mail was lost",
+		func(sent io.Reader, received ...io.Reader) (fmt.Stringer, error) {
+			r, err := bench.Check(sent, received...)
+			if err != nil {
+				return nil, err
+			}
+			return r, r.Err()
+		})
+}
+
+func benchDelay() *cobra.Command {
+	return benchCompare("delay --sent FILE --received FILE...",
+		"Tell how long mail was on its way, from its acknowledgement to its arrival",
+		func(sent io.Reader, received ...io.Reader) (fmt.Stringer, error) {
+			r, err := bench.Delay(sent, received...)
+			if err != nil {
+				return nil, err
+			}
+			return r, nil
+		})
+}
+
+// benchCompare is a command that reads what a source and its sinks wrote.
+func benchCompare(use, short string, compare func(sent io.Reader, received ...io.Reader) (fmt.Stringer, error)) *cobra.Command {
 	var sent string
 	var received []string
 	var quiet, asJSON bool
 	c := &cobra.Command{
-		Use:          "check --sent FILE --received FILE...",
-		Short:        "Compare acknowledged with received ids; exit code 1 when mail was lost",
+		Use:          use,
+		Short:        short,
 		SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in, err := os.Open(sent)
@@ -177,10 +203,7 @@ func benchCheck() *cobra.Command {
 				defer f.Close()
 				outs = append(outs, f)
 			}
-			r, err := bench.Check(in, outs...)
-			if err == nil {
-				err = r.Err()
-			}
+			r, err := compare(in, outs...)
 			return show(cmd.OutOrStdout(), r, r != nil, asJSON, quiet, err)
 		},
 	}
