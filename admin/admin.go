@@ -37,6 +37,7 @@ type Config struct {
 	Limits   Limits    // nil: this node cannot ask who keeps them
 	Defaults *Defaults // of a destination without limits; nil: not known here
 	Cluster  Cluster   // nil: likewise
+	Whys     Whys      // nil: likewise
 
 	Stats  func() Stats // nil: no counters. Called for every scrape and status: must be cheap
 	Checks []Check      // all must pass for /readyz
@@ -105,6 +106,7 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("/v1/queue/messages", s.guarded(get(s.findMessages)))
 	mux.Handle("/v1/queue/messages/{id}/body", s.guarded(get(s.body)))
 	mux.Handle("/v1/queue/doubts", s.guarded(get(s.doubts)))
+	mux.Handle("/v1/queue/why/{id}", s.guarded(get(s.why)))
 	mux.Handle("/v1/queue/summary", s.guarded(get(s.summary)))
 	for _, v := range Verbs {
 		mux.Handle("/v1/queue/"+string(v), s.guarded(post(func(w http.ResponseWriter, r *http.Request) {

@@ -91,7 +91,8 @@ type NodeLine struct {
 	Raft     *RaftLine     `json:"raft,omitempty"` // nodes with the scheduler role
 	Sessions []SessionLine `json:"sessions,omitempty"`
 
-	Connections *int64 `json:"connections,omitempty"` // to receivers; absent: not known
+	Connections *int64       `json:"connections,omitempty"` // to receivers; absent: not known
+	Permits     *PermitStats `json:"permits,omitempty"`     // of its deliverer
 }
 
 // RaftLine is a node's part in keeping the limits.

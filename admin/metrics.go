@@ -46,6 +46,18 @@ var (
 	outReused   = desc("delivery_connections_reused_total", "Transactions on a connection that had carried one before.")
 	outNotices  = desc("delivery_notices_total", "Failure and delay notices stored for senders.")
 
+	permits     = desc("permits_total", "Permits of the scheduler: what became of them on this node.", "what")
+	lateStarts  = desc("permits_late_starts_total", "Starts later than their permit allowed: a limit may have been exceeded.")
+	slotsHeld   = desc("connection_slots", "Connections held under a limit.")
+	leasesCut   = desc("connection_leases_cut_total", "Connections cut because their lease ran out.")
+	sessionLive = desc("session_live", "1 while the session with the scheduler lives and something may start.")
+	sessionLost = desc("sessions_lost_total", "Sessions with the scheduler that lapsed.")
+
+	leading       = desc("limits_leading", "1 on the node that leads the limits.")
+	leaderGranted = desc("limits_granted", "Permits that this leader has granted in its term.")
+	leaderLate    = desc("limits_late", "Late starts that this leader has been told of in its term.")
+	leaderNodes   = desc("limits_sessions", "Sessions that are connected to this leader.")
+
 	queueDepth    = desc("queue_deliveries", "Deliveries queued, by state; those being sent are in ready or waiting.", "state")
 	queueActive   = desc("queue_active", "Deliveries in a deliverer's hand.")
 	queueBytes    = desc("queue_bytes", "Octets that the queue's store holds.")
@@ -101,6 +113,24 @@ func (e *exporter) Collect(ch chan<- prometheus.Metric) {
 		count(outReused, d.Reused)
 		count(outNotices, d.Notices)
 	}
+	if p := st.Permits; p != nil {
+		for what, n := range map[string]uint64{"taken": p.Taken, "used": p.Used, "returned": p.Returned, "expired": p.Expired, "refused": p.Refused} {
+			count(permits, n, what)
+		}
+		count(lateStarts, p.LateStarts)
+		gauge(slotsHeld, float64(p.Slots))
+		count(leasesCut, p.LeasesCut)
+		gauge(sessionLive, truth(p.Live))
+		count(sessionLost, p.LostSession)
+	}
+	if l := st.Limits; l != nil {
+		gauge(leading, truth(l.Leading))
+		if l.Leading {
+			gauge(leaderGranted, float64(l.Granted))
+			gauge(leaderLate, float64(l.Late))
+			gauge(leaderNodes, float64(l.Sessions))
+		}
+	}
 	if q := st.Queue; q != nil {
 		gauge(queueDepth, float64(q.Ready), "ready")
 		gauge(queueDepth, float64(q.Waiting), "waiting")
@@ -117,6 +147,13 @@ func (e *exporter) Collect(ch chan<- prometheus.Metric) {
 		count(queueRecords, q.JournalRecords)
 		count(queueEntries, q.JournalEntries)
 	}
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // histogram sends h, or nothing when it is not measured or not well formed.

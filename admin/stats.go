@@ -7,6 +7,32 @@ type Stats struct {
 	SMTP     *SMTPStats     `json:"smtp,omitempty"`
 	Delivery *DeliveryStats `json:"delivery,omitempty"`
 	Queue    *QueueStats    `json:"queue,omitempty"`
+	Permits  *PermitStats   `json:"permits,omitempty"` // of the deliverer
+	Limits   *LeaderStats   `json:"limits,omitempty"`  // of who leads the limits
+}
+
+// PermitStats count what a deliverer has of the scheduler, and whether it kept to it.
+type PermitStats struct {
+	Live        bool   `json:"live"`  // something may start: the session lives
+	Taken       uint64 `json:"taken"` // permits, for transactions and new connections
+	Used        uint64 `json:"used"`
+	Returned    uint64 `json:"returned"`    // given back unused
+	Expired     uint64 `json:"expired"`     // void when they were to be used
+	Refused     uint64 `json:"refused"`     // deliveries given back because their window was shut
+	LateStarts  uint64 `json:"late_starts"` // begun later than allowed: a limit may have been exceeded
+	Slots       int    `json:"slots"`       // connections held under a limit, now
+	LeasesCut   uint64 `json:"leases_cut"`  // connections cut because their lease ran out
+	LostSession uint64 `json:"sessions_lost"`
+}
+
+// LeaderStats count what a leader has granted in its term.
+type LeaderStats struct {
+	Leading  bool   `json:"leading"`
+	Term     uint64 `json:"term"`
+	Sessions int    `json:"sessions"`
+	Granted  uint64 `json:"granted"`
+	Started  uint64 `json:"started"`
+	Late     uint64 `json:"late"` // of those started, by a deliverer's stall
 }
 
 // SMTPStats count what comes in.

@@ -16,18 +16,15 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// lookupHead is how far into a record a name is looked for: a record of ours begins
-// with the name of its message, in the headers or right behind them.
-const lookupHead = 512
-
 // lookupReaders is how many blocks are read at a time.
 const lookupReaders = 2
 
-// Lookup reads a stream's files for records that begin with name and were stored after
-// since, and gives found their sequences, in no order, one at a time. It reads as fast
+// Lookup reads a stream's files for records that have name in them, within the first
+// head octets behind the subject's beginning (0: anywhere), and were stored after since,
+// and gives found their sequences, in no order, one at a time. It reads as fast
 // as the disk: asking JetStream for each record costs ten times as much. What it finds
 // may have been removed meanwhile; what was stored during the call may be missing.
-func Lookup(ctx context.Context, streamsDir, stream string, since time.Time, name []byte, found func(seq uint64) error) error {
+func Lookup(ctx context.Context, streamsDir, stream string, since time.Time, name []byte, head int, found func(seq uint64) error) error {
 	blocks, err := blockFiles(filepath.Join(streamsDir, stream))
 	if err != nil {
 		return fmt.Errorf("reading the files of %s: %w", stream, err)
@@ -54,7 +51,7 @@ func Lookup(ctx context.Context, streamsDir, stream string, since time.Time, nam
 				return fmt.Errorf("reading the files of %s: %w", stream, err)
 			}
 			*buf = data
-			return eachNamed(data, name, func(seq uint64) error {
+			return eachNamed(data, name, head, func(seq uint64) error {
 				mu.Lock()
 				defer mu.Unlock()
 				return found(seq)
@@ -87,9 +84,9 @@ func readBlock(path string, buf []byte) ([]byte, error) {
 	return buf[:n], err
 }
 
-// eachNamed gives the sequence of each record of a block that begins with name. The
+// eachNamed gives the sequence of each record of a block that has name in it. The
 // last one may be half-written; behind a length that makes no sense nothing is read.
-func eachNamed(b, name []byte, found func(seq uint64) error) error {
+func eachNamed(b, name []byte, head int, found func(seq uint64) error) error {
 	le := binary.LittleEndian
 	for len(b) >= recordLeast {
 		size := int(le.Uint32(b) &^ bitHeaders)
@@ -98,7 +95,11 @@ func eachNamed(b, name []byte, found func(seq uint64) error) error {
 		}
 		seq := le.Uint64(b[4:])
 		if seq&(bitErased|bitTombstone) == 0 {
-			if head := b[recordHead:size-recordSum]; bytes.Contains(head[:min(len(head), lookupHead)], name) {
+			in := b[recordHead : size-recordSum]
+			if head > 0 {
+				in = in[:min(len(in), head)]
+			}
+			if bytes.Contains(in, name) {
 				if err := found(seq); err != nil {
 					return err
 				}

@@ -42,13 +42,13 @@ func TestLookup(t *testing.T) {
 	}
 	for _, i := range []int{0, 150, 299} {
 		var got []uint64
-		err := Lookup(t.Context(), StreamsDir(dir), "WAIT", began.Add(-time.Second), fmt.Appendf(nil, "NAME%03d.", i), func(seq uint64) error { got = append(got, seq); return nil })
+		err := Lookup(t.Context(), StreamsDir(dir), "WAIT", began.Add(-time.Second), fmt.Appendf(nil, "NAME%03d.", i), 512, func(seq uint64) error { got = append(got, seq); return nil })
 		if err != nil || !slices.Equal(got, []uint64{uint64(i + 1)}) {
 			t.Errorf("%d is found at %v, %v", i, got, err)
 		}
 	}
 	for name, since := range map[string]time.Time{"NAME300": began.Add(-time.Second), "NAME001": time.Now().Add(time.Hour)} {
-		err := Lookup(t.Context(), StreamsDir(dir), "WAIT", since, []byte(name+"."), func(seq uint64) error { t.Errorf("%s is found at %d", name, seq); return nil })
+		err := Lookup(t.Context(), StreamsDir(dir), "WAIT", since, []byte(name+"."), 512, func(seq uint64) error { t.Errorf("%s is found at %d", name, seq); return nil })
 		if err != nil {
 			t.Error(err)
 		}

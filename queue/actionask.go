@@ -56,19 +56,18 @@ func (s *actions) askPasses(ctx context.Context, id string) (live map[string]pas
 	return live, held, nil
 }
 
-// inHand are the records of READY that some node has in hand.
-func (s *actions) inHand(ctx context.Context) map[uint64]bool {
+// inHand are the records that some node has in hand.
+func (s *actions) inHand(ctx context.Context) hands {
 	h, err := s.q.handsNow(ctx)
 	if err != nil {
 		s.q.log.Debug("what is in hand could not be asked for", "error", err)
-		return nil
 	}
-	return h.ready
+	return h
 }
 
 // countOrdered counts what an action means in READY: in a node's hand, or to be done
 // when a node takes it.
-func (q *Queue) countOrdered(ctx context.Context, x *acting, inHand map[uint64]bool) (r Result, err error) {
+func (q *Queue) countOrdered(ctx context.Context, x *acting, inHand hands) (r Result, err error) {
 	m := newMatcher(x.Filter)
 	err = q.scanReady(ctx, func(s stored) error {
 		if s.seq > x.upTo {
@@ -78,7 +77,7 @@ func (q *Queue) countOrdered(ctx context.Context, x *acting, inHand map[uint64]b
 		switch {
 		case n == 0:
 			return nil
-		case inHand[s.seq]:
+		case inHand.ready[s.seq] != "":
 			r.Busy += n
 		case x.stands():
 			r.Ordered += n

@@ -21,8 +21,9 @@ const subjectControl = "tarishi.ctl"
 
 // question goes to every node.
 type question struct {
-	Op    string   `json:"op"`              // state, taken, action, lookup
-	ID    string   `json:"id,omitempty"`    // of an action
+	Op    string   `json:"op"`           // state, taken, action, lookup, fate, node
+	ID    string   `json:"id,omitempty"` // of an action
+	Body  []byte   `json:"body,omitempty"`
 	Taken []string `json:"taken,omitempty"` // offers of READY's records to the node that asks
 }
 
@@ -36,6 +37,7 @@ type report struct {
 	Done  bool     `json:"done"`
 
 	Passes map[string]passReport `json:"passes,omitempty"` // of the action asked about
+	Body   []byte                `json:"body,omitempty"`
 	Looked *looked               `json:"looked,omitempty"` // what was found here of the message asked about; nil: nobody could look
 }
 
@@ -95,11 +97,19 @@ func (c *control) asked(m *nats.Msg) {
 			r.Passes = c.q.actions.passes(ask.ID)
 			c.tell(m, r)
 		})
-	case "lookup":
+	case "node":
+		c.beside(nodePatience, func(ctx context.Context) {
+			r := c.state()
+			if c.q.o.Answer != nil {
+				r.Body = c.q.o.Answer(ctx, ask.ID, ask.Body)
+			}
+			c.tell(m, r)
+		})
+	case opLookup, opFate:
 		c.beside(lookupWait, func(ctx context.Context) {
 			r := c.state()
 			if came, ok := mail.IDTime(ask.ID); ok && c.q.o.Lookup != nil {
-				if l, err := c.q.lookHere(ctx, ask.ID, came); err == nil {
+				if l, err := c.q.lookHere(ctx, ask.ID, came, ask.Op); err == nil {
 					r.Looked = &l
 				}
 			}
@@ -239,13 +249,21 @@ func (q *Queue) askAll(ctx context.Context, rs []run, ask question, patience tim
 	}
 }
 
-// hands are the records that some node has in hand.
-type hands struct{ ready, wait map[uint64]bool }
+// hands are the records that some node has in hand, and which.
+type hands struct{ ready, wait map[uint64]string }
+
+// of is the node that has a record in hand; "": none that is known.
+func (h hands) of(stream string, seq uint64) string {
+	if stream == streamReady {
+		return h.ready[seq]
+	}
+	return h.wait[seq]
+}
 
 // handsNow asks the nodes what they have in hand. One that does not answer soon has,
 // for a listing, nothing.
 func (q *Queue) handsNow(ctx context.Context) (hands, error) {
-	h := hands{map[uint64]bool{}, map[uint64]bool{}}
+	h := hands{map[uint64]string{}, map[uint64]string{}}
 	rs, err := q.live(ctx)
 	if err != nil {
 		return h, err
@@ -253,10 +271,10 @@ func (q *Queue) handsNow(ctx context.Context) (hands, error) {
 	answers, _, err := q.askAll(ctx, rs, question{Op: "state"}, time.Second, nil)
 	for _, r := range answers {
 		for _, seq := range r.Ready {
-			h.ready[seq] = true
+			h.ready[seq] = r.Node
 		}
 		for _, seq := range r.Wait {
-			h.wait[seq] = true
+			h.wait[seq] = r.Node
 		}
 	}
 	return h, err

@@ -138,7 +138,7 @@ func (q *Queue) sortReady(ctx context.Context, o *Overview, by map[mail.Domain]*
 			if q.claims.wasRemoved(m.seq) {
 				continue
 			}
-			active := q.claims.has(streamReady, m.seq) || elsewhere.ready[m.seq]
+			active := q.claims.has(streamReady, m.seq) || elsewhere.of(streamReady, m.seq) != ""
 			for _, d := range q.deliveriesOf(m) {
 				li := by[d.Destination]
 				if li == nil {

@@ -26,6 +26,7 @@ const (
 type Entry struct {
 	mail.Delivery
 	State string
+	Node  string // that has it in hand, of an active one; "": not known
 
 	seq  uint64
 	slot slotName // of WAIT
@@ -152,6 +153,15 @@ func placeOf(s string) (place, error) {
 
 func (q *Queue) entry(m stored, d mail.Delivery, elsewhere hands) Entry {
 	e := Entry{Delivery: d, State: q.stateOf(m, &d, elsewhere), seq: m.seq}
+	if e.State == StateActive {
+		stream := streamWait
+		if m.subject == "" {
+			stream = streamReady
+		}
+		if e.Node = elsewhere.of(stream, m.seq); e.Node == "" {
+			e.Node = q.o.Node
+		}
+	}
 	if m.subject != "" {
 		e.slot, _ = parseSlot(m.subject)
 	}
@@ -159,12 +169,12 @@ func (q *Queue) entry(m stored, d mail.Delivery, elsewhere hands) Entry {
 }
 
 func (q *Queue) stateOf(m stored, d *mail.Delivery, elsewhere hands) string {
-	stream, taken := streamWait, elsewhere.wait
+	stream := streamWait
 	if m.subject == "" {
-		stream, taken = streamReady, elsewhere.ready
+		stream = streamReady
 	}
 	switch {
-	case q.claims.has(stream, m.seq) || taken[m.seq]:
+	case q.claims.has(stream, m.seq) || elsewhere.of(stream, m.seq) != "":
 		return StateActive
 	case d.Held:
 		return StateHeld

@@ -47,7 +47,7 @@ func (q *Queue) eachOfID(ctx context.Context, id string, each func(stored) error
 		came = time.Time{} // none of ours: everything is looked at
 	}
 	if ok {
-		if found, ok := q.lookup(ctx, message, came); ok {
+		if found, ok := q.lookup(ctx, message, came, opLookup); ok {
 			return q.eachLooked(ctx, found, each)
 		}
 	}
@@ -61,13 +61,20 @@ func (q *Queue) eachOfID(ctx context.Context, id string, each func(stored) error
 type looked struct {
 	Ready []uint64 `json:"ready,omitempty"`
 	Wait  []uint64 `json:"wait,omitempty"`
+	Event []uint64 `json:"event,omitempty"` // of the journal: many deliveries share a record
 }
+
+// What can be looked for in the files: where a message waits, and what became of it.
+const (
+	opLookup = "lookup" // in READY and WAIT
+	opFate   = "fate"   // in EVENT
+)
 
 // lookup finds the records of a message in the files of this machine or another's. ok:
 // somebody has looked.
-func (q *Queue) lookup(ctx context.Context, message string, came time.Time) (l looked, ok bool) {
+func (q *Queue) lookup(ctx context.Context, message string, came time.Time, op string) (l looked, ok bool) {
 	if q.o.Lookup != nil {
-		l, err := q.lookHere(ctx, message, came)
+		l, err := q.lookHere(ctx, message, came, op)
 		if err == nil {
 			return l, true
 		}
@@ -81,7 +88,7 @@ func (q *Queue) lookup(ctx context.Context, message string, came time.Time) (l l
 		return l, false
 	}
 	// The first who has looked is enough; the others have copies of the same.
-	answers, _, err := q.askAll(ctx, rs, question{Op: "lookup", ID: message}, lookupWait, func(a map[string]report) bool {
+	answers, _, err := q.askAll(ctx, rs, question{Op: op, ID: message}, lookupWait, func(a map[string]report) bool {
 		for _, r := range a {
 			if r.Looked != nil {
 				return true
@@ -104,10 +111,20 @@ func (q *Queue) lookup(ctx context.Context, message string, came time.Time) (l l
 const lookupWait = 10 * time.Second
 
 // lookHere finds the records of a message in this machine's files.
-func (q *Queue) lookHere(ctx context.Context, message string, came time.Time) (l looked, err error) {
+func (q *Queue) lookHere(ctx context.Context, message string, came time.Time, op string) (l looked, err error) {
 	name := []byte(message)
-	for stream, list := range map[string]*[]uint64{streamReady: &l.Ready, streamWait: &l.Wait} {
-		err := q.o.Lookup(ctx, stream, came.Add(-idSlack), name, func(seq uint64) error {
+	type in struct {
+		stream string
+		list   *[]uint64
+		head   int
+	}
+	streams := []in{{streamReady, &l.Ready, nameWithin}, {streamWait, &l.Wait, nameWithin}}
+	if op == opFate {
+		streams = []in{{streamEvent, &l.Event, 0}}
+	}
+	for _, x := range streams {
+		list := x.list
+		err := q.o.Lookup(ctx, x.stream, came.Add(-idSlack), name, x.head, func(seq uint64) error {
 			if *list = append(*list, seq); len(*list) > mostLooked {
 				return errEnough // a message that quotes many others at its very start
 			}
@@ -120,6 +137,10 @@ func (q *Queue) lookHere(ctx context.Context, message string, came time.Time) (l
 	}
 	return l, nil
 }
+
+// nameWithin is how far into a record its message's name is: in the headers, or right
+// behind them.
+const nameWithin = 512
 
 // mostLooked bounds what is looked at of what was found: a message has a record for
 // each destination, and those that have been replaced are in the files for a while.

@@ -53,10 +53,14 @@ type Options struct {
 	// Bounce ends a job with a failure notice to its sender, for an operator's order
 	// that this node carries out. nil: this node refuses to bounce.
 	Bounce func(ctx context.Context, j *Job, reply mail.Reply) error
-	// Lookup finds the records of a stream that begin with a name and were stored after
-	// since, in the files that lie on this machine: what it gives may be gone by then. nil:
+	// Answer answers other nodes' questions that are not the queue's own, see AskNodes; nil
+	// for one it does not know. It must not take long.
+	Answer func(ctx context.Context, what string, body []byte) []byte
+	// Lookup finds the records of a stream that have a name in them, within the first head
+	// octets (0: anywhere), and were stored after since, in the files that lie on this
+	// machine: what it gives may be gone by then. nil:
 	// they are elsewhere, and another node, or JetStream, is asked.
-	Lookup func(ctx context.Context, stream string, since time.Time, name []byte, found func(seq uint64) error) error
+	Lookup func(ctx context.Context, stream string, since time.Time, name []byte, head int, found func(seq uint64) error) error
 }
 
 // InProcess opens connections to an embedded server through memory.

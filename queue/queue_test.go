@@ -38,8 +38,8 @@ func (n *node) start() {
 	}
 	o := n.opts
 	o.Server, o.StreamsDir = n.nats, cluster.StreamsDir(n.dir)
-	o.Lookup = func(ctx context.Context, stream string, since time.Time, name []byte, found func(uint64) error) error {
-		return cluster.Lookup(ctx, o.StreamsDir, stream, since, name, found)
+	o.Lookup = func(ctx context.Context, stream string, since time.Time, name []byte, head int, found func(uint64) error) error {
+		return cluster.Lookup(ctx, o.StreamsDir, stream, since, name, head, found)
 	}
 	if testing.Verbose() {
 		o.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))

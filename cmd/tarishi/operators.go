@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -31,6 +32,11 @@ func (o operatorLimits) Live(ctx context.Context, max int) ([]admin.LiveLimit, i
 	if err != nil {
 		return nil, 0, err
 	}
+	return liveLimits(a), a.Total, nil
+}
+
+// liveLimits is how the leader says that limits stand, with its clock's times by ours.
+func liveLimits(a scheduler.LiveAnswer) []admin.LiveLimit {
 	now := time.Now()
 	out := make([]admin.LiveLimit, len(a.Live))
 	for i, l := range a.Live {
@@ -42,7 +48,7 @@ func (o operatorLimits) Live(ctx context.Context, max int) ([]admin.LiveLimit, i
 			out[i].Next = now.Add(time.Duration(l.Next - a.Now))
 		}
 	}
-	return out, a.Total, nil
+	return out
 }
 
 func (o operatorLimits) Change(ctx context.Context, c shaping.Change) (uint64, error) {
@@ -92,11 +98,10 @@ func (o operatorLimits) MX(ctx context.Context, d mail.Domain) ([]string, error)
 
 // operatorNodes is the nodes as the admin port sees them.
 type operatorNodes struct {
-	k   *council
-	op  *scheduler.Operator
-	q   *store
-	out *deliverer.Deliverer
-	c   *daemon.Config
+	k  *council
+	op *scheduler.Operator
+	q  *store
+	c  *daemon.Config
 }
 
 func (o operatorNodes) Nodes(ctx context.Context) (admin.NodesView, error) {
@@ -115,10 +120,6 @@ func (o operatorNodes) Nodes(ctx context.Context) (admin.NodesView, error) {
 	}
 	here := line(o.k.node())
 	here.Roles, here.Release = o.c.Roles, version()
-	if o.out != nil {
-		n := o.out.Stats().ConnectionsOpen
-		here.Connections = &n
-	}
 	o.raft(ctx, &v, line)
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
@@ -133,6 +134,7 @@ func (o operatorNodes) Nodes(ctx context.Context) (admin.NodesView, error) {
 			})
 		}
 	}
+	o.nodes(ctx, &v, line)
 	o.streams(&v)
 	for _, l := range lines {
 		v.Nodes = append(v.Nodes, *l)
@@ -188,6 +190,23 @@ func (o operatorNodes) raft(ctx context.Context, v *admin.NodesView, line func(s
 		if m.State == "missing" {
 			l.Error = m.Why
 		}
+	}
+}
+
+// nodes fills in what each node says of itself.
+func (o operatorNodes) nodes(ctx context.Context, v *admin.NodesView, line func(string) *admin.NodeLine) {
+	answers, err := o.q.AskNodes(ctx, askNode, nil)
+	if err != nil {
+		v.Reasons = append(v.Reasons, "the nodes could not be asked: "+err.Error())
+		return
+	}
+	for _, a := range answers {
+		var n nodeAnswer
+		if a.Body == nil || json.Unmarshal(a.Body, &n) != nil {
+			continue // what is wrong with it the others tell
+		}
+		l := line(a.Node)
+		l.Roles, l.Release, l.Connections, l.Permits = n.Roles, n.Release, n.Connections, n.Permits
 	}
 }
 

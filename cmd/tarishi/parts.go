@@ -113,13 +113,13 @@ func verifiedName(ctx context.Context, r *dns.Resolver, ip netip.Addr) string {
 }
 
 // stats gathers what the parts count.
-func stats(q *queue.Queue, server *smtp.Server, in *ingress.Handler, out *deliverer.Deliverer) admin.Stats {
-	s := q.Stats()
+func stats(q *queue.Queue, server *smtp.Server, in *ingress.Handler, out *deliverer.Deliverer, s *session) admin.Stats {
+	n := q.Stats()
 	v := admin.Stats{Queue: &admin.QueueStats{
-		Ready: s.Ready, Waiting: s.Waiting - s.Held, Held: s.Held, Active: s.Active,
-		Bytes: uint64(s.Bytes), MaxBytes: uint64(s.MaxBytes), Barriers: uint64(s.Barriers), Stored: uint64(s.Accepted),
-		JournalRecords: uint64(s.JournalRecords), JournalEntries: uint64(s.JournalEntries),
-		BarrierSizes: (*admin.Histogram)(&s.BarrierSizes), BarrierSeconds: (*admin.Histogram)(&s.BarrierSeconds),
+		Ready: n.Ready, Waiting: n.Waiting - n.Held, Held: n.Held, Active: n.Active,
+		Bytes: uint64(n.Bytes), MaxBytes: uint64(n.MaxBytes), Barriers: uint64(n.Barriers), Stored: uint64(n.Accepted),
+		JournalRecords: uint64(n.JournalRecords), JournalEntries: uint64(n.JournalEntries),
+		BarrierSizes: (*admin.Histogram)(&n.BarrierSizes), BarrierSeconds: (*admin.Histogram)(&n.BarrierSeconds),
 	}}
 	if in != nil {
 		i, w := in.Stats(), server.Stats()
@@ -139,8 +139,23 @@ func stats(q *queue.Queue, server *smtp.Server, in *ingress.Handler, out *delive
 		for _, c := range d.Classes {
 			v.Delivery.Classes = append(v.Delivery.Classes, admin.BounceClass(c))
 		}
+		v.Permits = permitStats(d)
+		if s.client != nil {
+			v.Permits.LostSession = s.client.Stats().Lost
+		}
+	}
+	if s.k.server != nil {
+		l := s.k.server.Stats()
+		v.Limits = &admin.LeaderStats{Leading: l.Leading, Term: l.Term, Sessions: l.Sessions, Granted: l.Granted, Started: l.Started, Late: l.Late}
 	}
 	return v
+}
+
+func permitStats(d deliverer.Snapshot) *admin.PermitStats {
+	return &admin.PermitStats{
+		Live: d.Live, Taken: d.PermitsTaken, Used: d.PermitsUsed, Returned: d.PermitsReturned, Expired: d.PermitsExpired,
+		Refused: d.PermitsRefused, LateStarts: d.LateStarts, Slots: d.SlotsHeld, LeasesCut: d.LeasesCut,
+	}
 }
 
 // quiet drops the line of each attempt and keeps everything else.

@@ -55,7 +55,7 @@ func delivererConfig(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, l
 		return conf, err
 	}
 	return deliverer.Config{
-		Replies:  meaning, Suppressions: newSuppressions(c, q),
+		Replies: meaning, Suppressions: newSuppressions(c, q),
 		Hostname: d.Helo, Queue: outQueue{q}, Store: q, Hosts: mailHosts{resolver, self}, Routes: table, Rules: rules,
 		Source: source,
 		Retry:  shaping.Retry{Schedule: c.Retry.Schedule, Expire: c.Retry.Expire, Jitter: c.Retry.Jitter},

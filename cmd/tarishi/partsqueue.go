@@ -3,15 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/tarishi/tarishi/admin"
-	"github.com/tarishi/tarishi/deliverer"
 	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/queue"
 )
@@ -156,26 +153,4 @@ func (a adminQueue) Open(ctx context.Context, id string) (io.ReadCloser, error) 
 		err = admin.ErrNotFound
 	}
 	return r, err
-}
-
-// bouncer writes the failure notices of operators' actions, once there is a deliverer:
-// the queue, which carries them out, is opened before it.
-type bouncer struct {
-	out atomic.Pointer[deliverer.Deliverer]
-}
-
-func (b *bouncer) bounce(ctx context.Context, j *queue.Job, reply mail.Reply) error {
-	out := b.out.Load()
-	if out == nil {
-		return fmt.Errorf("no deliverer runs here yet, and nobody else writes notices")
-	}
-	return out.Bounce(ctx, outJob{j}, reply)
-}
-
-// deadline is when somebody must look at what waits, as the deliverer sees it.
-func (b *bouncer) deadline(d *mail.Delivery) time.Time {
-	if out := b.out.Load(); out != nil {
-		return out.Deadline(d)
-	}
-	return d.Expires
 }

@@ -129,10 +129,10 @@ func printLanes(w io.Writer, l admin.Lanes, width int) {
 	if len(l.Lanes) == 0 {
 		return
 	}
-	t := table{head: []string{"~DESTINATION", ">QUEUED", ">HELD", ">SENDING", "OLDEST", "NEXT TRY", "CLASS", "LAST REPLY"}}
+	t := table{head: []string{"~DESTINATION", ">QUEUED", ">HELD", ">SENDING", "OLDEST", "NEXT TRY", "LAST REPLY"}}
 	for _, x := range l.Lanes {
 		t.add(x.Destination, count(x.Count), count(x.Held), count(x.Active),
-			ago(l.Now, x.Oldest), until(l.Now, x.NextDue), x.Bounce, x.LastReply.String())
+			ago(l.Now, x.Oldest), until(l.Now, x.NextDue), lastReply(x.Bounce, x.LastReply))
 	}
 	t.write(w, width)
 }
@@ -157,12 +157,20 @@ func totals(l admin.Lanes) string {
 
 // printDeliveries prints one row per delivery.
 func printDeliveries(w io.Writer, m admin.Messages, width int) {
-	t := table{head: []string{"ID", "STATE", "ARRIVED", ">SIZE", ">TRIES", "NEXT TRY", "~SENDER", "~RECIPIENTS", "CLASS", "LAST REPLY"}}
+	t := table{head: []string{"ID", "STATE", "ARRIVED", ">SIZE", ">TRIES", "NEXT TRY", "~SENDER", "~RECIPIENTS", "LAST REPLY"}}
 	for _, d := range m.Messages {
 		t.add(d.ID, d.State, ago(m.Now, d.Received), size(d.Size), count(d.Attempts), nextTry(m, d),
-			d.Sender, recipients(d.Recipients), d.Bounce, d.LastReply.String())
+			d.Sender, recipients(d.Recipients), lastReply(d.Bounce, d.LastReply))
 	}
 	t.write(w, width)
+}
+
+// lastReply is a reply behind its bounce class.
+func lastReply(class string, r *admin.Reply) string {
+	if class == "" {
+		return r.String()
+	}
+	return "[" + class + "] " + r.String()
 }
 
 // nextTry is when d will be attempted, in words.

@@ -77,7 +77,7 @@ func adminNode(t *testing.T) (url string, q *admintest.Queue) {
 // command runs the command line in this process, as main does.
 func command(in any, out any, args ...string) (code int) {
 	root := &cobra.Command{Use: "tarishi", SilenceErrors: true, SilenceUsage: true}
-	root.AddCommand(queueCommand(), limitsCommand(), nodesCommand(), clusterCommand(), statusCommand(), topCommand())
+	root.AddCommand(queueCommand(), limitsCommand(), reactionsCommand(), nodesCommand(), clusterCommand(), statusCommand(), topCommand())
 	root.SetArgs(args)
 	switch f := in.(type) {
 	case *os.File:
@@ -115,7 +115,7 @@ func dialogue(args ...string) string {
 		}
 		shown = append(shown, args[i])
 	}
-	return fmt.Sprintf("$ tarishi %s\n%s(exit %d)\n", strings.Join(shown, " "), out.String(), code)
+	return fmt.Sprintf("$ tarishi %s\n%s(exit %d)\n", strings.Join(shown, " "), strings.ReplaceAll(out.String(), author(), "ann@desk"), code)
 }
 
 func TestQueueCommands(t *testing.T) {

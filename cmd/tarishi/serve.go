@@ -87,12 +87,12 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 	// The session with the scheduler, the queue and the deliverer ask one another;
 	// what is made later is asked for when it is there.
 	var out *deliverer.Deliverer
-	var notices bouncer
+	back := &backQueue{c: c}
 	var q *store
 	s := newSession(c, k, log)
 	q, err = openStore(ctx, c, k, folder, accept, storeNeeds{
 		mayWork: s.holds,
-		bounce:  notices.bounce, deadline: notices.deadline,
+		bounce:  back.bounce, deadline: back.deadline, answer: back.answer,
 	}, log)
 	if stoppedEarly(ctx, err) {
 		return nil
@@ -125,7 +125,7 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 		if out, err = deliverer.New(conf); err != nil {
 			return err
 		}
-		notices.out.Store(out)
+		back.out.Store(out)
 		s.attach(q.Queue, out)
 	}
 
@@ -156,10 +156,11 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 		board = admin.New(admin.Config{
 			Version: version(), Node: c.Hostname, Roles: c.Roles, Started: started,
 			Hosts: []string{c.SMTP.Hostname}, Queue: adminQueue{q.Queue},
-			Stats:    func() admin.Stats { return stats(q.Queue, server, policy, out) },
+			Stats:    func() admin.Stats { return stats(q.Queue, server, policy, out, s) },
 			Limits:   operatorLimits{op, resolver, c},
 			Defaults: &admin.Defaults{Connections: c.Delivery.Connections, PerConnection: c.Delivery.PerConnection},
-			Cluster:  operatorNodes{k, op, q, out, c},
+			Cluster:  operatorNodes{k, op, q, c},
+			Whys:     whys{q.Queue, operatorLimits{op, resolver, c}},
 			Checks: []admin.Check{
 				{Name: "queue", Ask: func(context.Context) error { return q.Room() }},
 				{Name: "scheduler", Ask: func(context.Context) error { return k.voting() }},

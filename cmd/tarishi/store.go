@@ -33,6 +33,7 @@ type store struct {
 type storeNeeds struct {
 	mayWork  func(p uint32, epoch uint64) bool
 	bounce   func(context.Context, *queue.Job, mail.Reply) error
+	answer   func(ctx context.Context, what string, body []byte) []byte
 	deadline func(*mail.Delivery) time.Time
 }
 
@@ -89,7 +90,7 @@ func openShared(ctx context.Context, c *daemon.Config, k *council, folder *daemo
 	if err != nil {
 		return nil, err
 	}
-	o.MayWork, o.Bounce, o.Deadline = needs.mayWork, needs.bounce, needs.deadline
+	o.MayWork, o.Bounce, o.Deadline, o.Answer = needs.mayWork, needs.bounce, needs.deadline, needs.answer
 	s := &store{log: log, shared: true}
 	if len(o.URLs) == 0 {
 		if s.nats, err = startMember(ctx, c, k, folder, log); err != nil {
@@ -114,9 +115,9 @@ func openShared(ctx context.Context, c *daemon.Config, k *council, folder *daemo
 }
 
 // lookupIn finds records in the files of the streams that lie in a folder.
-func lookupIn(streams string) func(context.Context, string, time.Time, []byte, func(uint64) error) error {
-	return func(ctx context.Context, stream string, since time.Time, name []byte, found func(uint64) error) error {
-		return cluster.Lookup(ctx, streams, stream, since, name, found)
+func lookupIn(streams string) func(context.Context, string, time.Time, []byte, int, func(uint64) error) error {
+	return func(ctx context.Context, stream string, since time.Time, name []byte, head int, found func(uint64) error) error {
+		return cluster.Lookup(ctx, streams, stream, since, name, head, found)
 	}
 }
 
@@ -239,7 +240,7 @@ func openQueue(ctx context.Context, c *daemon.Config, folder *daemon.Folder, nee
 		q, err := queue.Open(ctx, queue.Options{
 			Server: nats, StreamsDir: cluster.StreamsDir(dir), Node: c.Hostname,
 			MaxBytes: size, MaxInline: int(c.Queue.MaxInline), NoBarrier: always, Bounce: needs.bounce, Deadline: needs.deadline,
-			Lookup: lookupIn(cluster.StreamsDir(dir)), Log: log,
+			Answer: needs.answer, Lookup: lookupIn(cluster.StreamsDir(dir)), Log: log,
 		})
 		if err == nil {
 			if err := nats.KeepMeta(); err != nil {
