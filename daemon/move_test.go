@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -24,10 +25,35 @@ func TestMoveFolder(t *testing.T) {
 	if _, err := OpenFolder(dir, Cluster); err == nil || !strings.Contains(err.Error(), "tarishi migrate --from "+dir) {
 		t.Fatal(err)
 	}
+	// The cluster did not want it: the node goes on.
+	f, m, err := OpenFolderToMove(dir, "one")
+	if err != nil || m != MoveNotBegun {
+		t.Fatal(m, err)
+	}
+	f.Close()
+	if f, err = OpenFolder(dir, Standalone); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if f, _, err = OpenFolderToMove(dir, "one"); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.MarkMoving("one"), f.UnmarkMoving()); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if f, err = OpenFolder(dir, Standalone); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+
 	for range 2 { // begun, and begun again after a crash
-		f, done, err := OpenFolderToMove(dir, "one")
-		if err != nil || done {
-			t.Fatal(done, err)
+		f, m, err := OpenFolderToMove(dir, "one")
+		if err != nil || m == Moved {
+			t.Fatal(m, err)
+		}
+		if err := f.MarkMoving("one"); err != nil {
+			t.Fatal(err)
 		}
 		f.Close()
 		for _, m := range []Mode{Standalone, Cluster} {
@@ -52,9 +78,9 @@ func TestMoveFolder(t *testing.T) {
 			t.Fatal(m, err)
 		}
 	}
-	f, done, err := OpenFolderToMove(dir, "one")
-	if err != nil || !done {
-		t.Fatal(done, err)
+	f, m, err = OpenFolderToMove(dir, "one")
+	if err != nil || m != Moved {
+		t.Fatal(m, err)
 	}
 	f.Close()
 

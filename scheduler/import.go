@@ -1,8 +1,9 @@
 package scheduler
 
 import (
-	"errors"
 	"fmt"
+
+	"github.com/tarishi/tarishi/shaping"
 )
 
 // takeOver makes the state of a single node that has stopped the state of this
@@ -16,8 +17,10 @@ import (
 // must begin another.
 func (f *FSM) takeOver(c *Command) error {
 	if len(f.byName) > 0 || len(f.book.Set) > 0 || len(f.book.Suspensions) > 0 || len(f.book.Reactions) > 0 {
-		return errors.New("this cluster has limits set at run time, or has sent mail to limited destinations; " +
-			"a one-node state can only be taken over by a cluster that has not")
+		return &shaping.RefusedError{
+			What: "this cluster has limits set at run time, or has sent mail to limited destinations",
+			Mend: "only a cluster that has not can take over the limits and windows of one node; its mail alone can be moved into any (--mail-only)",
+		}
 	}
 	old, err := Restore(f.p, c.Snapshot)
 	if err != nil {
@@ -30,7 +33,10 @@ func (f *FSM) takeOver(c *Command) error {
 	}
 	book.Version = max(f.book.Version, old.book.Version) + 1
 	if err := f.setBook(&book); err != nil {
-		return fmt.Errorf("the limits set at run time on the one node do not fit this cluster's configuration file: %w", err)
+		return &shaping.RefusedError{
+			What: fmt.Sprintf("the limits set at run time on the one node do not fit this cluster's configuration file: %v", err),
+			Mend: "add to the file what they name, or move the mail alone (--mail-only)",
+		}
 	}
 	shift := down(c.Clock, Microsecond) - old.clock
 	for _, h := range old.order {

@@ -48,16 +48,35 @@ func TestGrowIntoCluster(t *testing.T) {
 			"hostname: n%d.example\ndata: %s\nsmtp: {listen: [\"127.0.0.1:0\"]}\nadmin: {listen: \"127.0.0.1:0\"}\ncluster: {node: n%d, peers: [%s]}\n%s",
 			i+1, filepath.Join(t.TempDir(), "new"), i+1, ports, routes)))
 	}
+	// A cluster that is not there, or has a life of its own, leaves the folder as it was.
+	notMoved := func(why string, patience time.Duration) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		err := migrate(ctx, nodes[1].conf, old, false, false, new(bytes.Buffer))
+		if err == nil || !strings.Contains(err.Error(), why) || !strings.Contains(err.Error(), "nothing was changed") {
+			t.Fatalf("%v, want %q", err, why)
+		}
+		f, err := daemon.OpenFolder(old, daemon.Standalone)
+		if err != nil {
+			t.Fatal("the node cannot go on:", err)
+		}
+		f.Close()
+	}
+	notMoved("cannot be reached", time.Second)
 	var wg sync.WaitGroup
 	for _, n := range nodes {
 		wg.Go(func() { n.start(t) })
 	}
 	wg.Wait()
+	nodes[0].set(t, shaping.Rule{To: "other.test", Messages: []shaping.Window{{Max: most, Length: window}}})
+	notMoved("limits set at run time", time.Minute)
+	nodes[0].unset(t, "other.test")
 
 	var said bytes.Buffer
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if err := migrate(ctx, nodes[1].conf, old, false, &said); err != nil {
+	if err := migrate(ctx, nodes[1].conf, old, false, false, &said); err != nil {
 		t.Fatalf("%v\n%s", err, said.String())
 	}
 	if !strings.Contains(said.String(), "Moved 10 deliveries") {
@@ -152,6 +171,14 @@ func (s *served) stop(t *testing.T) {
 func (s *served) set(t *testing.T, r shaping.Rule) {
 	t.Helper()
 	p, err := s.admin.ChangeLimits(t.Context(), admin.SetLimit, admin.LimitOrder{Rule: &r, Author: "test"}, func(admin.LimitProgress) {})
+	if err != nil || p.Error != "" {
+		t.Fatal(p, err)
+	}
+}
+
+func (s *served) unset(t *testing.T, to string) {
+	t.Helper()
+	p, err := s.admin.ChangeLimits(t.Context(), admin.UnsetLimit, admin.LimitOrder{To: to, Author: "test"}, func(admin.LimitProgress) {})
 	if err != nil || p.Error != "" {
 		t.Fatal(p, err)
 	}

@@ -18,11 +18,12 @@ import (
 	"github.com/tarishi/tarishi/daemon"
 	"github.com/tarishi/tarishi/queue"
 	"github.com/tarishi/tarishi/scheduler"
+	"github.com/tarishi/tarishi/shaping"
 )
 
 func migrateCommand() *cobra.Command {
 	var from, file string
-	var accept bool
+	var accept, mailOnly bool
 	c := &cobra.Command{
 		Use:   "migrate --from FOLDER --config FILE",
 		Short: "Move what a node on its own keeps into a cluster that runs",
@@ -31,7 +32,8 @@ doubts of a node on its own into a cluster that runs. FILE is the configuration
 of one of the cluster's nodes.
 
 Stop the node first. Before anything is copied its folder is marked, so that no
-node opens it any more; at the end it is spent. What was broken off, by whatever,
+node opens it any more; at the end it is spent. A cluster that cannot be reached, or
+does not take it, leaves the folder as it was. What was broken off, by whatever,
 goes on with the same command. Start the cluster with new data folders, and move
 the old one into it before the cluster has sent mail to limited destinations.`,
 		Example: `  tarishi migrate --from ./tarishi-data --config node1.yaml`,
@@ -49,11 +51,12 @@ the old one into it before the cluster has sent mail to limited destinations.`,
 			}
 			ctx, stop := daemon.Signals(c.Context(), os.Exit)
 			defer stop()
-			return migrate(ctx, conf, from, accept, c.OutOrStdout())
+			return migrate(ctx, conf, from, accept, mailOnly, c.OutOrStdout())
 		},
 	}
 	c.Flags().StringVar(&from, "from", "", "data `folder` of the node on its own")
 	c.Flags().StringVar(&file, "config", "", "configuration `file` of a node of the cluster")
+	c.Flags().BoolVar(&mailOnly, "mail-only", false, "leave the limits set at run time and the history of the windows behind; for a cluster that has its own")
 	c.Flags().BoolVar(&accept, "accept-damage", false, "go on with a damaged queue, without what cannot be read")
 	return operator(c)
 }
@@ -68,14 +71,14 @@ const migrationName = "migration.json"
 
 // migrate moves the content of the folder. Limits and windows come first: mail must
 // not get ahead of them.
-func migrate(ctx context.Context, c *daemon.Config, from string, accept bool, out io.Writer) (err error) {
+func migrate(ctx context.Context, c *daemon.Config, from string, accept, mailOnly bool, out io.Writer) (err error) {
 	log := c.Log.Logger(os.Stderr)
-	folder, done, err := daemon.OpenFolderToMove(from, c.Cluster.Name)
+	folder, begun, err := daemon.OpenFolderToMove(from, c.Cluster.Name)
 	if err != nil {
 		return partly("%w", err)
 	}
 	defer func() { err = errors.Join(err, folder.Close()) }()
-	if done {
+	if begun == daemon.Moved {
 		fmt.Fprintf(out, "Everything in %s is in cluster %s already; the folder can be removed.\n", from, c.Cluster.Name)
 		return nil
 	}
@@ -89,9 +92,30 @@ func migrate(ctx context.Context, c *daemon.Config, from string, accept bool, ou
 		return err
 	}
 	defer func() { err = errors.Join(err, k.close()) }()
+	if begun == daemon.MoveNotBegun {
+		if err := reachable(ctx, k, log); err != nil {
+			return partly("the cluster cannot be reached, and nothing was changed in %s: %w", from, err)
+		}
+		if err := folder.MarkMoving(c.Cluster.Name); err != nil {
+			return partly("%w", err)
+		}
+	}
 	if !m.Limits {
-		if err := moveLimits(ctx, folder, k, log, out); err != nil {
-			return partly("the limits and the history of the windows were not moved: %w", err)
+		if mailOnly {
+			log.Warn("the limits set at run time and the history of the windows stay behind: the cluster does not know what this node has sent in the last hour")
+		} else if err := moveLimits(ctx, folder, k, log, out); err != nil {
+			var refused *shaping.RefusedError
+			if !errors.As(err, &refused) {
+				return partly("the limits and the history of the windows were not moved; the same command tries again: %w", err)
+			}
+			if begun != daemon.MoveNotBegun {
+				return partly("the limits and the history of the windows were not moved: %w", err) // an earlier run may have
+			}
+			// Nothing of the folder is in the cluster, and nothing will be.
+			if e := folder.UnmarkMoving(); e != nil {
+				return partly("%w", errors.Join(err, e))
+			}
+			return partly("the limits and the history of the windows were not moved, and nothing was changed in %s: %w", from, err)
 		}
 		m.Limits = true
 		if err := m.save(folder); err != nil {
@@ -110,6 +134,14 @@ func migrate(ctx context.Context, c *daemon.Config, from string, accept bool, ou
 	fmt.Fprintf(out, "Moved %d deliveries (%d messages ready, %d records waiting, %s) into cluster %s. The folder %s is spent and can be removed.\n",
 		m.Queue.Deliveries, m.Queue.Messages, m.Queue.Waiting, size(m.Queue.Octets), c.Cluster.Name, from)
 	return nil
+}
+
+// reachable asks the cluster for anything at all.
+func reachable(ctx context.Context, k *council, log *slog.Logger) error {
+	ask, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	_, err := scheduler.NewOperator(k.reach, log).Book(ask)
+	return err
 }
 
 // openDialer opens a way to the schedulers for a process that is no node.
