@@ -30,9 +30,10 @@ func (q *Queue) streamState(ctx context.Context, stream, filter string) (streamS
 	var out streamState
 	for offset := 0; ; {
 		var page struct {
-			State streamState         `json:"state"`
-			Total int                 `json:"total"`
-			Error *jetstream.APIError `json:"error"`
+			State  streamState         `json:"state"`
+			Total  int                 `json:"total"`
+			Places *streamPlaces       `json:"cluster"`
+			Error  *jetstream.APIError `json:"error"`
 		}
 		body := []byte{}
 		if filter != "" {
@@ -41,6 +42,9 @@ func (q *Queue) streamState(ctx context.Context, stream, filter string) (streamS
 		err := q.ask(ctx, "$JS.API.STREAM.INFO."+stream, body, &page)
 		if err == nil && page.Error != nil {
 			err = page.Error
+		}
+		if err == nil {
+			err = page.Places.fault()
 		}
 		if err != nil {
 			return out, fmt.Errorf("%w: asking for the state of %s: %w", ErrUnavailable, stream, err)

@@ -31,17 +31,31 @@ func (q *Queue) publish(ctx context.Context, subject string, h nats.Header, data
 	}
 	ctx, cancel := context.WithTimeout(ctx, q.o.Patience)
 	defer cancel()
+	began := time.Now()
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		seq, err := q.publishOnce(ctx, subject, h, data)
-		if err == nil || errors.Is(err, ErrFull) || ctx.Err() != nil {
+		if err == nil || errors.Is(err, ErrFull) {
 			return seq, err
+		}
+		q.suspect.Store(true)
+		if ctx.Err() != nil {
+			return seq, q.gaveUp(began, err)
 		}
 		select {
 		case <-ctx.Done():
-			return 0, err
+			return 0, q.gaveUp(began, err)
 		case <-time.After(pause):
 		}
 	}
+}
+
+// gaveUp passes on why something was not stored. After all our patience nobody else need
+// wait as long: the queue takes no mail until it is found well again.
+func (q *Queue) gaveUp(began time.Time, err error) error {
+	if time.Since(began) >= q.o.Patience {
+		q.setRoom(err)
+	}
+	return err
 }
 
 func (q *Queue) publishOnce(ctx context.Context, subject string, h nats.Header, data []byte) (uint64, error) {

@@ -57,7 +57,7 @@ type Queue struct {
 	journal   *journal
 	settler   *settler
 	removals  *removals
-	lastEvent uint64     // EVENT's last sequence at start
+	lastEvent uint64 // EVENT's last sequence at start
 	suppress  *SuppressionList
 	recent    *recovered // what the last run left; nil after a clean stop
 	known     known      // how far WAIT and READY have come
@@ -65,6 +65,7 @@ type Queue struct {
 	actions   *actions   // of operators
 
 	room     atomic.Pointer[error]
+	suspect  atomic.Bool            // something could not be stored since room was last found out
 	measured time.Time              // when room was last found out; guarded by one goroutine's use
 	lastAck  atomic.Pointer[string] // where the last acknowledgement of READY went
 	stats    counters

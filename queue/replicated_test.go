@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -263,4 +264,18 @@ func TestReplicated(t *testing.T) {
 		})
 	})
 	stop()
+
+	// The last server still answers for the streams, from the replicas it has.
+	t.Run("the majority stops", func(t *testing.T) {
+		ms[1].kill()
+		r.nats[1].Stop()
+		r.nats[1] = nil
+		eventually(t, "no mail is taken", func() bool { return errors.Is(ms[0].measure(t.Context()), ErrUnavailable) })
+		for range 3 {
+			if err := ms[0].measure(t.Context()); err == nil {
+				t.Error("one server of three takes mail")
+			}
+		}
+		ms[0].kill()
+	})
 }

@@ -85,8 +85,9 @@ func (q *Queue) watchRoom(ctx context.Context) {
 			moved, still = now, 0
 		}
 		// Twice after the last move, whose removal may have taken a moment; and each
-		// second while mail is refused, so that it is taken again as soon as it can be.
-		if still < 2 || still%idleLooks == 0 || q.Room() != nil {
+		// second while something is wrong, so that mail is refused, and taken again, as
+		// soon as it must and can be.
+		if still < 2 || still%idleLooks == 0 || q.Room() != nil || q.suspect.Load() {
 			_ = q.checkRoom(ctx) // the result is in q.room
 		}
 	}
@@ -98,13 +99,20 @@ func (q *Queue) checkRoom(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	q.suspect.Store(err != nil)
 	if q.team != nil && errors.Is(err, ErrUnavailable) && time.Since(q.measured) < q.o.Patience {
 		return nil // a stream changes its leader: a client waits that long, and so do we
 	}
 	if err == nil || errors.Is(err, ErrFull) {
 		q.measured = time.Now()
 	}
-	old := q.room.Load()
+	q.setRoom(err)
+	return nil
+}
+
+// setRoom sets what Room answers, and says so when it changes.
+func (q *Queue) setRoom(err error) {
+	old := q.room.Swap(&err)
 	if was := old != nil && *old != nil; was != (err != nil) {
 		if err != nil {
 			q.log.Error("the queue takes no more mail", "reason", err)
@@ -112,13 +120,14 @@ func (q *Queue) checkRoom(ctx context.Context) error {
 			q.log.Info("the queue takes mail again")
 		}
 	}
-	q.room.Store(&err)
-	return nil
 }
 
 func (q *Queue) measure(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	if !q.put.IsConnected() {
+		return fmt.Errorf("%w: no connection to the queue's servers", ErrUnavailable)
+	}
 	var total uint64
 	for _, name := range []string{streamReady, streamWait, streamBody} {
 		st, err := q.streamState(ctx, name, "")
