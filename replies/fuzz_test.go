@@ -35,10 +35,11 @@ func FuzzLook(f *testing.F) {
 		if v.Class == "" {
 			return
 		}
+		words := replies.TextOf(r)
 		// The rule that decided must be the first of all whose text is there and that
 		// fits alone.
 		for i := range rules {
-			if !texts[i].MatchString(replies.Words(text)) {
+			if rules[i].When.Text != "" && !texts[i].MatchString(words) {
 				continue
 			}
 			if rules[i].Name == v.Rule {

@@ -157,18 +157,18 @@ func TestWords(t *testing.T) {
 
 // anyReply is what a stranger may send.
 func anyReply(t *rapid.T) replies.Reply {
-	texts := []string{"user unknown", "mailbox full", "blocked using zen.spamhaus.org", "[TSS04]", "(S3150)", "policy", "no such user", "disabled", "é", " "}
+	texts := []string{"user unknown", "no such user", "account disabled", "mailbox full", "blocked using zen.spamhaus.org", "[TSS04]", "(S3150)", "policy", "é", " "}
 	var b strings.Builder
 	for range rapid.IntRange(0, 4).Draw(t, "parts") {
 		b.WriteString(rapid.OneOf(rapid.SampledFrom(texts), rapid.String()).Draw(t, "part") + " ")
 	}
-	code := rapid.IntRange(200, 599).Draw(t, "code")
+	code := rapid.OneOf(rapid.SampledFrom([]int{550, 554, 450}), rapid.IntRange(200, 599)).Draw(t, "code")
 	e := mail.EnhancedCode{uint16(code / 100), uint16(rapid.IntRange(0, 7).Draw(t, "subject")), uint16(rapid.IntRange(0, 30).Draw(t, "detail"))}
 	if rapid.Bool().Draw(t, "plain") {
 		e = mail.EnhancedCode{}
 	}
 	return replies.Reply{
-		Reply: mail.Reply{Code: code, Enhanced: e, Text: b.String()}, Ours: rapid.Bool().Draw(t, "ours"),
+		Reply: mail.Reply{Code: code, Enhanced: e, Text: b.String()}, Ours: rapid.IntRange(0, 4).Draw(t, "ours") == 0,
 		Phase:       rapid.SampledFrom(append([]replies.Phase{""}, replies.Phases...)).Draw(t, "phase"),
 		Destination: shaping.Destination{Key: "name:" + rapid.SampledFrom([]string{"google", "yahoo", "outlook", "orange", "x"}).Draw(t, "name")},
 	}
