@@ -39,6 +39,8 @@ type Config struct {
 	Cluster  Cluster   // nil: likewise
 	Whys     Whys      // nil: likewise
 
+	Suppressions Suppressions // nil: this node has no such list
+
 	Stats  func() Stats // nil: no counters. Called for every scrape and status: must be cheap
 	Checks []Check      // all must pass for /readyz
 
@@ -120,6 +122,7 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("/v1/limits", s.guarded(get(s.withLimits(s.listLimits))))
 	mux.Handle("/v1/limits/explain", s.guarded(get(s.withLimits(s.explainLimits))))
 	mux.Handle("/v1/limits/history", s.guarded(get(s.withLimits(s.limitHistory))))
+	mux.Handle("/v1/limits/plan", s.guarded(post(s.withLimits(s.planLimits))))
 	mux.Handle("/v1/limits/diff", s.guarded(post(s.withLimits(s.diffLimits))))
 	for v := range limitKeys {
 		if v != diffVerb {
@@ -134,11 +137,15 @@ func (s *Server) routes() http.Handler {
 			s.changeReactions(w, r, v)
 		}))))
 	}
+	mux.Handle("/v1/suppress", s.guarded(get(s.withSuppressions(s.listSuppressions))))
+	mux.Handle("/v1/suppress/check", s.guarded(get(s.withSuppressions(s.checkSuppression))))
+	mux.Handle("/v1/suppress/add", s.guarded(post(s.withSuppressions(s.addSuppressions))))
+	mux.Handle("/v1/suppress/rm", s.guarded(post(s.withSuppressions(s.removeSuppressions))))
 	mux.Handle("/v1/nodes", s.guarded(get(s.withCluster(s.listNodes))))
 	mux.Handle("/v1/nodes/remove", s.guarded(post(s.withCluster(s.removeNode))))
 	mux.Handle("/v1/nodes/transfer", s.guarded(post(s.withCluster(s.transfer))))
 	mux.Handle("/v1/", s.guarded(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fail(w, http.StatusNotFound, fmt.Sprintf("there is no %s here; the API begins at /v1/status, /v1/queue, /v1/limits and /v1/nodes", r.URL.Path))
+		fail(w, http.StatusNotFound, fmt.Sprintf("there is no %s here; the API begins at /v1/status, /v1/queue, /v1/limits, /v1/suppress and /v1/nodes", r.URL.Path))
 	})))
 	// What a developer asks for when a node is slow: `go tool pprof http://…/debug/pprof/profile`.
 	mux.Handle("/debug/pprof/", s.guarded(get(pprof.Index)))

@@ -50,6 +50,17 @@ func (c *Client) DiffLimits(ctx context.Context, rules []shaping.Rule) (v LimitD
 	return v, err
 }
 
+// PlanLimits tells what an apply of rules would do to what waits.
+func (c *Client) PlanLimits(ctx context.Context, rules []shaping.Rule) (v LimitPlan, err error) {
+	if rules == nil {
+		rules = []shaping.Rule{} // none is an answer; a missing list is a mistake
+	}
+	err = c.write(ctx, "/v1/limits/plan", struct {
+		Rules []shaping.Rule `json:"rules"`
+	}{rules}, &v)
+	return v, err
+}
+
 // ChangeLimits gives an order and calls each (which may be nil) with every line but
 // the last, which it returns. Once a line has come the change is made, whatever err.
 func (c *Client) ChangeLimits(ctx context.Context, v LimitVerb, o LimitOrder, each func(LimitProgress)) (LimitProgress, error) {

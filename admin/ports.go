@@ -16,8 +16,8 @@ type Queue interface {
 	Lanes(ctx context.Context, max int) (Overview, error)
 	// Summary is the whole queue in a few numbers.
 	Summary(ctx context.Context) (Summary, error)
-	// Domains lists the destinations that have anything waiting.
-	Domains(ctx context.Context) ([]mail.Domain, error)
+	// Lines counts what waits, held mail not among it, by line.
+	Lines(ctx context.Context) (map[mail.Line]int64, error)
 	// Find lists a page of the matching deliveries. ErrPage: its After is none.
 	Find(ctx context.Context, f Filter, p Page) (Found, error)
 	// Doubts lists attempts that were cut off between the final dot and its reply:

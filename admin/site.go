@@ -52,15 +52,19 @@ func (s *Server) site(ctx context.Context, f *Filter) error {
 			return fmt.Errorf("the MX of %s could not be looked up: %w", f.Site, err)
 		}
 	}
-	domains, err := s.c.Queue.Domains(ctx)
+	lines, err := s.c.Queue.Lines(ctx)
 	if err != nil {
 		return err
+	}
+	domains := map[mail.Domain]bool{}
+	for l := range lines {
+		domains[l.Destination] = true
 	}
 	var mu sync.Mutex
 	f.Destinations = []mail.Domain{}
 	var g errgroup.Group
 	g.SetLimit(siteLookups)
-	for _, d := range domains {
+	for d := range domains {
 		g.Go(func() error {
 			got, err := s.destinationOf(ctx, t, d)
 			if ctx.Err() != nil {

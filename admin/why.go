@@ -214,7 +214,7 @@ func (f *WhyFacts) limits() (out []reason) {
 		if l.Window == "" {
 			what, cause = fmt.Sprintf("%s %d", word(l.Field), l.Max), WhySlots
 		}
-		says := fmt.Sprintf("the limit %s to %s (%s) is used up: %d of %d", what, l.From.To, l.From, l.Used+l.InFlight, l.Max)
+		says := fmt.Sprintf("the limit %s of %s is used up: %d of %d", what, l.From, l.Used+l.InFlight, l.Max)
 		if l.Used+l.InFlight < l.Max {
 			says += ", the rest being kept for class high"
 		}
@@ -280,6 +280,9 @@ func (f *WhyFacts) Why() WhyDelivery {
 		f.nothing(&out)
 	}
 	f.expect(&out, until, rs)
+	if !d.Expires.IsZero() && out.Expected.After(d.Expires) {
+		out.Reckoned += "; it expires before that, and its sender is told"
+	}
 	return out
 }
 

@@ -58,7 +58,7 @@ func TestWhy(t *testing.T) {
 			f.Live = []LiveLimit{hourly}
 			f.Place = &WhyPlace{Line: line, Before: 300, Due: 200, Of: 1000}
 			f.Bounds.Counters = []shaping.Bound{{Unit: shaping.Messages, Windows: []shaping.Window{{Max: 100, Length: time.Hour}}}}
-		}, WhyWindow, "the limit messages 100/1h to google (google (file)) is used up: 100 of 100, room again at 2026-11-25 12:12:00Z", in(2 * time.Hour), "200 go before it, at messages 100/1h"},
+		}, WhyWindow, "the limit messages 100/1h of google (file) is used up: 100 of 100, room again at 2026-11-25 12:12:00Z", in(2 * time.Hour), "200 go before it, at messages 100/1h"},
 		"window, shared by weight": {func(f *WhyFacts) {
 			f.Live = []LiveLimit{hourly}
 			f.Place = &WhyPlace{Line: line, Due: 100, Of: 1000, Others: map[mail.Line]int64{{Destination: "d.test"}: 50}}

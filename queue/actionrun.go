@@ -339,7 +339,7 @@ func (q *Queue) expect(ctx context.Context, f Filter) (int64, error) {
 	if !m.whole() {
 		return 0, nil
 	}
-	by, err := q.countLines(ctx)
+	by, err := q.Lines(ctx)
 	if err != nil {
 		return 0, err
 	}

@@ -114,17 +114,6 @@ func (q *Queue) lanesNow(ctx context.Context) (map[mail.Domain]*LaneInfo, error)
 	return by, err
 }
 
-// Destinations counts what waits by destination.
-func (q *Queue) Destinations(ctx context.Context) (map[mail.Domain]int64, error) {
-	by := map[mail.Domain]int64{}
-	err := q.eachSlot(ctx, func(s slotName, count, _ int64) {
-		if count > 0 {
-			by[s.line.Destination] += count
-		}
-	})
-	return by, err
-}
-
 // sortReady adds what is in READY, as long as that is not too much.
 func (q *Queue) sortReady(ctx context.Context, o *Overview, by map[mail.Domain]*LaneInfo, elsewhere hands) error {
 	in := &readyReader{q: q, next: 1}

@@ -70,8 +70,8 @@ type LineCount struct {
 	NextDue       time.Time // of what waits; zero: nothing does
 }
 
-// countLines counts what waits by line.
-func (q *Queue) countLines(ctx context.Context) (map[mail.Line]LineCount, error) {
+// Lines counts what waits by line.
+func (q *Queue) Lines(ctx context.Context) (map[mail.Line]LineCount, error) {
 	by := map[mail.Line]LineCount{}
 	err := q.eachSlot(ctx, func(s slotName, count, _ int64) {
 		c := by[s.line]

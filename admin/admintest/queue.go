@@ -143,13 +143,15 @@ func (q *Queue) Summary(ctx context.Context) (admin.Summary, error) {
 	return s, err
 }
 
-// Domains implements admin.Queue.
-func (q *Queue) Domains(ctx context.Context) (out []mail.Domain, err error) {
-	o, err := q.Lanes(ctx, len(q.Snapshot()))
-	for _, l := range o.Lanes {
-		out = append(out, l.Destination)
+// Lines implements admin.Queue. What is ready counts as well.
+func (q *Queue) Lines(context.Context) (map[mail.Line]int64, error) {
+	out := map[mail.Line]int64{}
+	for _, e := range q.Snapshot() {
+		if !e.Held {
+			out[e.Line()]++
+		}
 	}
-	return out, err
+	return out, q.Err
 }
 
 // Doubts implements admin.Queue.

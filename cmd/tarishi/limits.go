@@ -35,6 +35,7 @@ everywhere; 2 the command line or the change is wrong; 3 no node answers.`,
   tarishi limits set "*" --per tenant --recipients 10000/1d
   tarishi limits unset google --field messages
   tarishi limits suspend example.org --for 2h --reason "they asked for it"
+  tarishi limits plan -f new.yaml
   tarishi limits history
   tarishi limits rollback 12`,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -46,7 +47,7 @@ everywhere; 2 the command line or the change is wrong; 3 no node answers.`,
 	}
 	n.flags(c)
 	c.AddCommand(limitsLs(n), limitsExplain(n), limitsHistory(n),
-		limitsSet(n), limitsUnset(n), limitsApply(n), limitsDiff(n), limitsSuspend(n), limitsResume(n), limitsRollback(n))
+		limitsPlan(n), limitsSet(n), limitsUnset(n), limitsApply(n), limitsDiff(n), limitsSuspend(n), limitsResume(n), limitsRollback(n))
 	return operator(c)
 }
 

@@ -64,7 +64,7 @@ func TestLimitsCommands(t *testing.T) {
 			{"suspend", "*.example.org"},
 			{"resume", "google"},
 			{"resume", "google"},
-			{"diff", "-f", good}, {"diff", "-f", good, "--json"},
+			{"diff", "-f", good}, {"diff", "-f", good, "--json"}, {"plan", "-f", good},
 			{"apply", "-f", good, "--base", "2"},
 			{"apply", "-f", good},
 			{"diff", "-f", good},

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/tarishi/tarishi/admin"
@@ -49,9 +47,13 @@ func (a adminQueue) Summary(ctx context.Context) (admin.Summary, error) {
 	return v, err
 }
 
-func (a adminQueue) Domains(ctx context.Context) ([]mail.Domain, error) {
-	by, err := a.q.Destinations(ctx)
-	return slices.Sorted(maps.Keys(by)), err
+func (a adminQueue) Lines(ctx context.Context) (map[mail.Line]int64, error) {
+	by, err := a.q.Lines(ctx)
+	out := make(map[mail.Line]int64, len(by))
+	for l, c := range by {
+		out[l] = c.Waiting
+	}
+	return out, err
 }
 
 func (a adminQueue) Find(ctx context.Context, f admin.Filter, p admin.Page) (admin.Found, error) {
