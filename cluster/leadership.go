@@ -95,6 +95,20 @@ func (r *Raft) Leader() (node, addr string) {
 	return nodeOf(string(id)), plainAddr(a)
 }
 
+// Leaderless is for how long this node has known of no leader, to within Timing.Probe; 0:
+// it knows one, or it is one node on its own.
+func (r *Raft) Leaderless() time.Duration {
+	if node, _ := r.Leader(); node != "" || !r.clustered() {
+		return 0
+	}
+	return max(time.Since(*r.led.Load()), 1)
+}
+
+func (r *Raft) sawLeader() {
+	now := time.Now()
+	r.led.Store(&now)
+}
+
 // Transfer hands leadership to another node, as before a stop. It is nothing to do for
 // a node that does not lead, or has nobody to hand it to.
 func (r *Raft) Transfer(ctx context.Context) error {

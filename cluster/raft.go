@@ -86,7 +86,8 @@ type Raft struct {
 	wire   raft.Transport
 	notify chan bool
 	events chan Leadership
-	leads  atomic.Uint64 // the term this node leads in; 0: none
+	leads  atomic.Uint64             // the term this node leads in; 0: none
+	led    atomic.Pointer[time.Time] // when a leader was last known, or this process began
 	asked  asked
 	probes *prober // nil: one node on its own
 	fatal  sync.Once
@@ -115,6 +116,7 @@ func StartRaft(ctx context.Context, o RaftOptions) (*Raft, error) {
 	}
 	r := &Raft{o: o, log: o.Log, notify: make(chan bool), events: make(chan Leadership, 2), started: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r.sawLeader()
 	if err := r.checkOptions(); err != nil {
 		r.cancel()
 		return nil, err

@@ -13,7 +13,7 @@ import (
 func (r *Raft) mind() {
 	t := time.NewTicker(r.o.Timing.Probe)
 	defer t.Stop()
-	leaderless, reported, led := time.Now(), time.Now(), ""
+	reported, led := time.Now(), ""
 	for {
 		select {
 		case <-t.C:
@@ -24,13 +24,13 @@ func (r *Raft) mind() {
 		r.probes.follow(r.everybody())
 		node, _ := r.Leader()
 		if node != "" {
-			leaderless = time.Now()
+			r.sawLeader()
 		}
 		if node != led && node != "" {
 			r.log.Info("the scheduler's leader", "node", node, "term", r.raft.CurrentTerm())
 			led = node
 		}
-		if time.Since(leaderless) >= 3*r.o.Timing.Heartbeat && time.Since(reported) >= r.o.Timing.Report {
+		if r.Leaderless() >= 3*r.o.Timing.Heartbeat && time.Since(reported) >= r.o.Timing.Report {
 			r.log.Warn("the scheduler has no leader; no limits can be spent or changed until it has", "reason", r.lacking())
 			reported = time.Now()
 		}

@@ -217,4 +217,10 @@ func TestRemove(t *testing.T) {
 		return len(l.raft.servers()) == 2
 	})
 	propose(t, 2, l, other)
+
+	if d := l.raft.Leaderless() + other.raft.Leaderless(); d > fast.Probe*10 {
+		t.Errorf("no leader for %v, say those who have one", d)
+	}
+	l.stop()
+	eventually(t, "the last one knows of no leader", func() bool { return other.raft.Leaderless() > 3*fast.Heartbeat })
 }

@@ -114,14 +114,6 @@ func (k *council) join(ctx context.Context, folder *daemon.Folder) error {
 	return nil
 }
 
-// voting is an error while this node keeps no full copy of what is agreed on.
-func (k *council) voting() error {
-	if k.raft == nil || k.raft.Voting() {
-		return nil
-	}
-	return errors.New("this node has no vote among the schedulers yet: do not stop another one")
-}
-
 // node is this node's name among the nodes.
 func (k *council) node() string {
 	if k.c.Cluster.Node != "" {

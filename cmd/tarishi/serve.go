@@ -163,7 +163,7 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 			Whys:     whys{q.Queue, operatorLimits{op, resolver, c}},
 			Checks: []admin.Check{
 				{Name: "queue", Ask: func(context.Context) error { return q.Room() }},
-				{Name: "scheduler", Ask: func(context.Context) error { return k.voting() }},
+				{Name: "scheduler", Ask: func(context.Context) error { return schedulerReady(k, s) }},
 				{Name: "running", Ask: func(context.Context) error {
 					if draining.Load() {
 						return errors.New("draining: this node is about to stop")
