@@ -199,6 +199,11 @@ func (d *Deliverer) place(q *line, h held, now time.Time) (back parked, goes boo
 		// What has waited is let go untouched, unless its sender is to be told something.
 		return parked{held: h, release: h.aged && !d.overAge(h.env, now) && !d.owesDelay(h.env, now)}, true
 	}
+	if !h.aged && q.asking && q.purse.limited() {
+		// More waits than may go, and it has waited for longer: were the new mail to go
+		// first, the old would never have its turn while new mail comes.
+		return parked{held: h}, true
+	}
 	if !h.aged && (q.len()-q.aged >= d.share(q, now) || !d.stays(q, now)) {
 		return parked{held: h}, true
 	}
