@@ -20,7 +20,7 @@ func main() {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(serveCommand(), configCommand(), authCommand(), queueCommand(), whyCommand(), limitsCommand(), reactionsCommand(), rulesCommand(), nodesCommand(), clusterCommand(), migrateCommand(), statusCommand(), topCommand(), benchCommand())
+	root.AddCommand(serveCommand(), configCommand(), authCommand(), queueCommand(), whyCommand(), limitsCommand(), reactionsCommand(), rulesCommand(), suppressCommand(), nodesCommand(), clusterCommand(), migrateCommand(), statusCommand(), topCommand(), benchCommand())
 	if err := root.Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "tarishi:", err)
 		os.Exit(exitCode(err))

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tarishi/tarishi/admin"
 	"github.com/tarishi/tarishi/daemon"
 	"github.com/tarishi/tarishi/deliverer"
 	"github.com/tarishi/tarishi/ingress"
@@ -90,4 +91,36 @@ func oneLine(s string, most int) string {
 		s = strings.ToValidUTF8(s[:most], "") + "..."
 	}
 	return s
+}
+
+// operatorSuppressions is the list as the admin port sees it.
+type operatorSuppressions struct{ list *queue.SuppressionList }
+
+func (s operatorSuppressions) Canonical(a mail.Address) string { return queue.CanonicalAddress(a) }
+func (s operatorSuppressions) Count() (int, bool)              { return s.list.Len() }
+
+func (s operatorSuppressions) Add(ctx context.Context, list []admin.Suppression) error {
+	in := make([]queue.Suppression, len(list))
+	for i, e := range list {
+		in[i] = queue.Suppression(e)
+	}
+	return s.list.Add(ctx, in...)
+}
+
+func (s operatorSuppressions) Remove(ctx context.Context, canonical, tenant string) (bool, error) {
+	return s.list.Remove(ctx, canonical, tenant)
+}
+
+func (s operatorSuppressions) Check(ctx context.Context, a mail.Address, tenant string) (admin.Suppression, bool, error) {
+	e, found, err := s.list.Look(ctx, a, tenant)
+	return admin.Suppression(e), found, err
+}
+
+func (s operatorSuppressions) Page(ctx context.Context, f admin.SuppressionFilter, after uint64, most int) ([]admin.Suppression, uint64, error) {
+	list, next, err := s.list.Page(ctx, queue.SuppressionQuery(f), after, most)
+	out := make([]admin.Suppression, len(list))
+	for i, e := range list {
+		out[i] = admin.Suppression(e)
+	}
+	return out, next, err
 }

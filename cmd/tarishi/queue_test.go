@@ -77,7 +77,7 @@ func adminNode(t *testing.T) (url string, q *admintest.Queue) {
 // command runs the command line in this process, as main does.
 func command(in any, out any, args ...string) (code int) {
 	root := &cobra.Command{Use: "tarishi", SilenceErrors: true, SilenceUsage: true}
-	root.AddCommand(queueCommand(), limitsCommand(), reactionsCommand(), nodesCommand(), clusterCommand(), statusCommand(), topCommand())
+	root.AddCommand(queueCommand(), limitsCommand(), reactionsCommand(), suppressCommand(), nodesCommand(), clusterCommand(), statusCommand(), topCommand())
 	root.SetArgs(args)
 	switch f := in.(type) {
 	case *os.File:
