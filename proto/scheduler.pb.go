@@ -1002,7 +1002,8 @@ type LeaderFrame struct {
 	Redirect      *Redirect              `protobuf:"bytes,16,opt,name=redirect,proto3" json:"redirect,omitempty"`
 	Gone          bool                   `protobuf:"varint,17,opt,name=gone,proto3" json:"gone,omitempty"` // the session it said hello with is over; it must begin a new one
 	Reply         *OperatorReply         `protobuf:"bytes,18,opt,name=reply,proto3" json:"reply,omitempty"`
-	Again         bool                   `protobuf:"varint,19,opt,name=again,proto3" json:"again,omitempty"` // what the node wants was dropped meanwhile; it is to say it again
+	Again         bool                   `protobuf:"varint,19,opt,name=again,proto3" json:"again,omitempty"`               // what the node wants was dropped meanwhile; it is to say it again
+	LedCt         int64                  `protobuf:"fixed64,20,opt,name=led_ct,json=ledCt,proto3" json:"led_ct,omitempty"` // the stamp of the newest entry that the log has taken from this leader
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1168,6 +1169,13 @@ func (x *LeaderFrame) GetAgain() bool {
 		return x.Again
 	}
 	return false
+}
+
+func (x *LeaderFrame) GetLedCt() int64 {
+	if x != nil {
+		return x.LedCt
+	}
+	return 0
 }
 
 type SessionRules struct {
@@ -1482,7 +1490,7 @@ func (x *Redirect) GetWhy() string {
 // OperatorCall asks the leader something on behalf of a person.
 type OperatorCall struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	What          string                 `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"` // change, wait, book, live, sessions
+	What          string                 `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"` // change, wait, book, live, why, sessions
 	Json          []byte                 `protobuf:"bytes,2,opt,name=json,proto3" json:"json,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1705,7 +1713,7 @@ const file_proto_scheduler_proto_rawDesc = "" +
 	"\x05at_ct\x18\x04 \x01(\x03R\x04atCt\x12\x1a\n" +
 	"\breturned\x18\x05 \x01(\rR\breturned\x12/\n" +
 	"\x13returned_recipients\x18\x06 \x01(\rR\x12returnedRecipients\x12\x12\n" +
-	"\x04late\x18\a \x01(\rR\x04late\"\x9c\x05\n" +
+	"\x04late\x18\a \x01(\rR\x04late\"\xb3\x05\n" +
 	"\vLeaderFrame\x12+\n" +
 	"\x05lanes\x18\x01 \x01(\v2\x15.tarishi.v1.LaneTableR\x05lanes\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x17\n" +
@@ -1726,7 +1734,8 @@ const file_proto_scheduler_proto_rawDesc = "" +
 	"\bredirect\x18\x10 \x01(\v2\x14.tarishi.v1.RedirectR\bredirect\x12\x12\n" +
 	"\x04gone\x18\x11 \x01(\bR\x04gone\x12/\n" +
 	"\x05reply\x18\x12 \x01(\v2\x19.tarishi.v1.OperatorReplyR\x05reply\x12\x14\n" +
-	"\x05again\x18\x13 \x01(\bR\x05again\"<\n" +
+	"\x05again\x18\x13 \x01(\bR\x05again\x12\x15\n" +
+	"\x06led_ct\x18\x14 \x01(\x10R\x05ledCt\"<\n" +
 	"\fSessionRules\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x12\n" +
 	"\x04book\x18\x02 \x01(\fR\x04book\"\x8c\x01\n" +

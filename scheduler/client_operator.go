@@ -85,6 +85,11 @@ func (o *Operator) Live(ctx context.Context, q LiveQuery) (LiveAnswer, error) {
 	return one[LiveAnswer](ctx, o, callLive, q)
 }
 
+// Why is what holds the mail of one destination, tenant and class.
+func (o *Operator) Why(ctx context.Context, q LaneQuery) (LaneAnswer, error) {
+	return one[LaneAnswer](ctx, o, callWhy, q)
+}
+
 // Sessions lists the deliverers' sessions.
 func (o *Operator) Sessions(ctx context.Context) ([]SessionStatus, error) {
 	return one[[]SessionStatus](ctx, o, callSessions, struct{}{})

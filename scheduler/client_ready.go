@@ -42,10 +42,8 @@ func (h *Holdings) Usable(l Lane, x int64) (n int, wait int64) {
 		case h.begun(g, x):
 			n += g.left
 		default:
-			if v := h.clocks[g.Term]; v != nil {
-				if at := v.after(h.p, g.NotBefore); wait == 0 || at < wait {
-					wait = at
-				}
+			if at := h.begins(g, x); at > 0 && (wait == 0 || at < wait) {
+				wait = at
 			}
 		}
 	}

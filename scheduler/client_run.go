@@ -238,7 +238,7 @@ func (r *runner) got(f received) {
 func (r *runner) hello(f received) {
 	s, c := r.s, r.c
 	s.term = f.f.term
-	h, err := c.hello(s.begun, f.f.session, s.term, f.x)
+	h, err := c.hello(s.begun, f.f, f.x)
 	if err != nil {
 		r.hangUp(err)
 		return

@@ -40,7 +40,7 @@ func bareDesk(t *testing.T) *desk {
 	d.Client = NewClient(ClientOptions{Node: "d1", Params: DefaultParams(), Clock: func() int64 { return d.x }, Wall: func() int64 { return d.wall },
 		News:   func(l Lane) { d.news = append(d.news, l) },
 		OnPart: func(gained bool, p Part) { d.part = append(d.part, partNews{gained, p}) }})
-	h, err := d.hello(0, 7, 1, d.x)
+	h, err := d.hello(0, &leaderFrame{session: 7, term: 1, echo: d.x, stamp: d.stamp()}, d.x)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,6 +69,9 @@ func (d *desk) answerTo(sent int64, f *leaderFrame) {
 	f.session, f.term, f.echo = 7, 1, sent
 	if f.stamp == 0 {
 		f.stamp = d.stamp()
+	}
+	if f.led == 0 {
+		f.led = f.stamp
 	}
 	if f.lease == 0 {
 		f.lease = f.stamp + 30*Second
@@ -231,17 +234,17 @@ func TestOldLeadersAreIgnored(t *testing.T) {
 	l := laneTo("a.test")
 	h := d.Lane(l)
 	h.Want(4, 4, 1)
-	if _, err := d.hello(7, 7, 2, d.x); err != nil {
+	if _, err := d.hello(7, &leaderFrame{session: 7, term: 2}, d.x); err != nil {
 		t.Fatal(err)
 	}
 	d.grant(l, 1, 0, time.Second) // of term 1
 	if n, _ := h.Ready(); n != 0 {
 		t.Error("a grant of an older term was taken")
 	}
-	if _, err := d.hello(7, 7, 1, d.x); !errors.Is(err, errOldTerm) {
+	if _, err := d.hello(7, &leaderFrame{session: 7, term: 1}, d.x); !errors.Is(err, errOldTerm) {
 		t.Errorf("hello to an older leader: %v", err)
 	}
-	if _, err := d.hello(7, 8, 3, d.x); !errors.Is(err, errGone) {
+	if _, err := d.hello(7, &leaderFrame{session: 8, term: 3}, d.x); !errors.Is(err, errGone) {
 		t.Errorf("hello to a leader that thinks we are another: %v", err)
 	}
 }

@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// hello claims what the session holds from the leader of a term. begun is the
-// session the stream was opened with, id the one the leader answered with.
-func (c *Client) hello(begun, id SessionID, term uint64, x int64) (*helloFrame, error) {
+// hello claims what the session holds from the leader of a term. begun is the session
+// the stream was opened with, f what the leader has answered.
+func (c *Client) hello(begun SessionID, f *leaderFrame, x int64) (*helloFrame, error) {
+	id, term := f.session, f.term
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -22,6 +23,7 @@ func (c *Client) hello(begun, id SessionID, term uint64, x int64) (*helloFrame, 
 	if !ok {
 		return nil, errOldTerm
 	}
+	c.h.Met(term, f.echo, f.stamp, x)
 	out := &helloFrame{Hello: h}
 	if r := c.rules.Load(); r != nil {
 		out.sum = r.book.sum
@@ -74,7 +76,7 @@ func (c *Client) work(f *leaderFrame, conn uint64, x int64) (behind Time, err er
 			c.ackAt = x // nobody can have looked at older ones
 		}
 	}
-	behind = c.h.Answer(f.term, conn, f.echo, f.stamp, x, f.lease, f.ack)
+	behind = c.h.Answer(f.term, conn, f.echo, f.stamp, x, f.lease, f.ack, f.led)
 	c.answered = max(c.answered, f.echo)
 	if f.again {
 		c.retell()

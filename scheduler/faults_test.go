@@ -30,7 +30,7 @@ func mixFor(seed int64) string {
 	if seed%2 == 0 {
 		return "storm"
 	}
-	return []string{"elections", "restarts", "freezes", "lags", "cuts", "crowds"}[seed/2%6]
+	return []string{"elections", "restarts", "freezes", "lags", "cuts", "crowds", "thaws"}[seed/2%7]
 }
 
 // Whatever fails, no window holds more starts than it allows, no limit of connections

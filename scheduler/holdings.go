@@ -88,22 +88,29 @@ func (h *Holdings) forgetReports() {
 	}
 }
 
-// Answer works in one answer of the leader: the request was sent at q, and the answer,
-// stamped by the leader's clock, came at x; the session may work until lease. acked
-// is the Seq of the last beat that the leader has worked in. behind is
-// Interval.Observe's.
-func (h *Holdings) Answer(term, conn uint64, q int64, stamp Time, x int64, lease Time, acked uint64) (behind Time) {
+// Met works in what the leader of a term has said before Hello; as in Answer.
+func (h *Holdings) Met(term uint64, q int64, stamp Time, x int64) (behind Time) {
 	v := h.clocks[term]
 	if v == nil {
 		v = new(Interval)
 		h.clocks[term] = v
 	}
-	behind = v.Observe(h.p, q, stamp, x)
+	return v.Observe(h.p, q, stamp, x)
+}
+
+// Answer works in one answer of the leader: the request was sent at q, and the answer,
+// stamped by the leader's clock, came at x; the session may work until lease. acked
+// is the Seq of the last beat that the leader has worked in, and committed Leader.Led.
+// behind is Interval.Observe's.
+func (h *Holdings) Answer(term, conn uint64, q int64, stamp Time, x int64, lease Time, acked uint64, committed Time) (behind Time) {
+	behind = h.Met(term, q, stamp, x)
+	v := h.clocks[term]
+	v.Prove(h.p, committed)
 	if conn != h.conn || term != h.term {
 		return behind
 	}
 	// A leader that has not promised anything yet counts with the older lease.
-	if lease > 1 && (term > h.leaseTerm || lease > h.lease) {
+	if lease > 1 && v.proven && (term > h.leaseTerm || lease > h.lease) {
 		h.leaseTerm, h.lease, h.leaseAt, h.leaseFrom = term, lease, x, stamp
 	}
 	h.acked = max(h.acked, acked)

@@ -16,7 +16,7 @@ func holder(t testing.TB) *Holdings {
 	if _, ok := h.Hello(3, 1); !ok {
 		t.Fatal("no Hello")
 	}
-	h.Answer(3, 1, 0, 0, 0, 30*Second, 0)
+	h.Answer(3, 1, 0, 0, 0, 30*Second, 0, never)
 	return h
 }
 
@@ -80,11 +80,11 @@ func TestOnlyTheNewestConnectionIsHeard(t *testing.T) {
 		t.Error("it turns back to a leader of before")
 	}
 	// Until the new leader promises something, the old lease stands.
-	h.Answer(4, 2, 0, 0, 0, 1, 0)
+	h.Answer(4, 2, 0, 0, 0, 1, 0, never)
 	if ok, _ := h.Live(10 * sec); !ok {
 		t.Error("its lease is gone")
 	}
-	h.Answer(4, 2, 0, 0, 0, 20*Second, 0)
+	h.Answer(4, 2, 0, 0, 0, 20*Second, 0, never)
 	if ok, _ := h.Live(21 * sec); ok {
 		t.Error("the old lease outlives the new one")
 	}
@@ -115,7 +115,7 @@ func TestLeaseEndsEverything(t *testing.T) {
 	// Said until it is heard.
 	b = Beat{}
 	h.Report(&b, 30*sec)
-	h.Answer(3, 1, 0, 30*Second, 30*sec, 60*Second, b.Seq-1)
+	h.Answer(3, 1, 0, 30*Second, 30*sec, 60*Second, b.Seq-1, never)
 	if len(b.Closed) != 1 {
 		t.Errorf("said once: %+v", b)
 	}
@@ -131,7 +131,7 @@ func TestPermitsAreAccountedFor(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := NewHoldings(DefaultParams(), 1)
 		h.Hello(1, 1)
-		h.Answer(1, 1, 0, 0, 0, Hour, 0)
+		h.Answer(1, 1, 0, 0, 0, Hour, 0, never)
 		now := int64(0)
 		given, started := map[GrantID]int{}, map[GrantID]int{}
 		budget, named := map[GrantID]int{}, map[GrantID]int{}
@@ -177,7 +177,7 @@ func TestPermitsAreAccountedFor(t *testing.T) {
 				for _, u := range b.Uses {
 					final[u.Grant] = u
 				}
-				h.Answer(1, 1, now, Time(now), now, Hour, b.Seq)
+				h.Answer(1, 1, now, Time(now), now, Hour, b.Seq, never)
 			},
 			"": func(t *rapid.T) {
 				for id, n := range given {
@@ -206,10 +206,33 @@ func TestPermitsAreAccountedFor(t *testing.T) {
 				t.Fatalf("grant %d of %d with %d, %d started with %d: %+v", id, n, budget[id], started[id], named[id], u)
 			}
 		}
-		h.Answer(1, 1, now, Time(now), now, Hour, b.Seq)
+		h.Answer(1, 1, now, Time(now), now, Hour, b.Seq, never)
 		h.Report(&b, now)
 		if len(h.grants)+len(h.lanes) > 0 {
 			t.Fatalf("%d grants and %d lanes are kept", len(h.grants), len(h.lanes))
 		}
 	})
+}
+
+// A leader whose machine stood still may have been replaced meanwhile, and its clock is
+// behind. Whoever hears of it only then has nothing to tell that by: so nothing is used,
+// and no lease is taken, before the log has an entry that it stamped after that.
+func TestNothingIsBelievedOfALeaderWithoutProof(t *testing.T) {
+	h := NewHoldings(DefaultParams(), 7)
+	if _, ok := h.Hello(3, 1); !ok {
+		t.Fatal("no Hello")
+	}
+	h.Met(3, 0, 10*Second, ms)
+	h.Answer(3, 1, 2*ms, 10*Second+2*Millisecond, 3*ms, 40*Second, 0, 9*Second)
+	h.Order(3, 1, grant(1, 1, 1, 10*Second, 11*Second))
+	if ok, _ := h.Live(4 * ms); ok {
+		t.Error("it lives by a lease that may be over")
+	}
+	if x, _ := h.Take(to("a.test"), 1, 4*ms); x != nil {
+		t.Error("it uses a permit that may be over")
+	}
+	h.Answer(3, 1, 40*ms, 10*Second+40*Millisecond, 41*ms, 40*Second, 0, 10*Second+20*Millisecond)
+	if x, _ := h.Take(to("a.test"), 1, 42*ms); x == nil {
+		t.Error("there is proof, and it does not use the permit")
+	}
 }

@@ -4,10 +4,17 @@ package scheduler
 // It is made of answers: a request was sent when the local clock read q, the answer
 // carries the leader's stamp, and it was received at r. The best of the answers
 // count. The zero value knows nothing; Known tells.
+//
+// A clock that has stood still, as that of a machine that was stopped whole, is told by
+// answers of before. Where the first answer came after that, there is none, and the
+// leader may have been replaced meanwhile: so nothing is believed before the log has
+// taken an entry of its that it stamped after the first answer. Then it led until then.
 type Interval struct {
 	lower, upper     Time  // the stamps of the best answers
 	lowerAt, upperAt int64 // r of the one, q of the other
+	first            Time  // the stamp of the first answer
 	known            bool
+	proven           bool
 }
 
 // Known tells whether there was an answer.
@@ -21,7 +28,7 @@ func (v *Interval) Observe(p Params, q int64, stamp Time, r int64) (behind Time)
 		q = r
 	}
 	if !v.known {
-		*v = Interval{stamp, stamp, r, q, true}
+		*v = Interval{lower: stamp, upper: stamp, lowerAt: r, upperAt: q, first: stamp, known: true}
 		return 0
 	}
 	if stamp > v.Lower(p, r) {
@@ -35,6 +42,13 @@ func (v *Interval) Observe(p Params, q int64, stamp Time, r int64) (behind Time)
 		v.upper, v.upperAt = stamp, q
 	}
 	return behind
+}
+
+// Prove works in that the log has taken an entry which the leader stamped with committed.
+func (v *Interval) Prove(p Params, committed Time) {
+	if v.known && committed >= v.first || p.broken == noProof {
+		v.proven = true
+	}
 }
 
 // Lower is what the leader's clock reads at least when the local one reads x.

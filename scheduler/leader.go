@@ -61,6 +61,7 @@ type Leader struct {
 	flights  []flight   // entries under way, oldest first
 	seq      uint64
 	written  Time // when the last entry was built
+	led      Time // when the last one that was committed was
 	checked  Time // when idle reservations were last looked for
 	leavers  []SessionID
 	sessions map[SessionID]*session
@@ -102,6 +103,10 @@ func NewLeader(p Params, f *FSM, term uint64, now Time) *Leader {
 	}
 	return l
 }
+
+// Led is when, by its clock, it certainly led: when it stamped the newest entry that the
+// log has taken. Every answer to a session carries it.
+func (l *Leader) Led() Time { return l.led }
 
 // Term is the leader's. Every order is of it.
 func (l *Leader) Term() uint64 { return l.term }

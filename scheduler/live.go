@@ -1,9 +1,6 @@
 package scheduler
 
-import (
-	"github.com/tarishi/tarishi/mail"
-	"github.com/tarishi/tarishi/shaping"
-)
+import "github.com/tarishi/tarishi/mail"
 
 // Live lists the windows and connection limits that are in use, in no order: there may
 // be many, and everything waits for it.
@@ -32,35 +29,16 @@ func (l *Leader) Live(now Time) []Live {
 			continue
 		}
 		c.advance(now, c.keep)
-		unit, _, _, _ := shaping.SplitCounter(c.name)
 		for i := range c.windows {
-			w := &c.windows[i]
-			x := Live{
-				Counter: c.name, Unit: unit, Max: int(w.max), Kept: int(w.kept), Length: w.length, From: *c.from,
-				Used: int(max(0, w.count-c.out)), InFlight: int(c.out), Waiting: waiting[c],
-			}
-			one := counter{ledger: ledger{cells: c.cells, windows: c.windows[i : i+1]}}
-			if c.common != nil {
-				one.common = &ledger{cells: c.common.cells, windows: c.common.windows[i : i+1]}
-			}
-			if t := l.earliest(&one, mail.Normal, now, 1); t > now {
-				x.Next = t
-			}
+			x := l.stands(c, i, mail.Normal, now)
+			x.Waiting = waiting[c]
 			out = append(out, x)
 		}
 	}
 	for _, c := range l.slots.counters {
-		if c.max < 0 || c.taken() == 0 && len(c.waiting) == 0 {
-			continue
+		if c.max >= 0 && (c.taken() > 0 || len(c.waiting) > 0) {
+			out = append(out, c.live())
 		}
-		x := Live{Counter: c.name, Unit: shaping.Connections, Max: c.max, Used: len(c.held), InFlight: c.resting + c.unheard, From: c.from}
-		for _, w := range c.waiting {
-			x.Waiting += w.n - w.held
-		}
-		if !c.room() {
-			x.Next = never
-		}
-		out = append(out, x)
 	}
 	return out
 }

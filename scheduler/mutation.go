@@ -25,5 +25,6 @@ const (
 	forceEarly    // a change is answered before cut-off sessions have lapsed
 	lostHistory   // a change of the rules forgets the past
 	partsAtOnce   // a revoked partition goes to another before it is let go of
+	noProof       // a session believes a clock that it has no proof of
 	noReserve     // mail of any class uses what is kept for class high
 )

@@ -51,7 +51,19 @@ func (h *Holdings) expired(g *holding, x int64) bool {
 // begun tells whether the grant has begun for certain.
 func (h *Holdings) begun(g *holding, x int64) bool {
 	v := h.clocks[g.Term]
-	return v != nil && v.Known() && (h.p.broken == noNotBefore || v.Lower(h.p, x) >= g.NotBefore)
+	return v != nil && v.proven && (h.p.broken == noNotBefore || v.Lower(h.p, x) >= g.NotBefore)
+}
+
+// begins is when to look again whether a grant has begun; 0: that is not known.
+func (h *Holdings) begins(g *holding, x int64) int64 {
+	switch v := h.clocks[g.Term]; {
+	case v == nil:
+		return 0
+	case !v.proven:
+		return max(v.after(h.p, g.NotBefore), x+int64(5*Millisecond))
+	default:
+		return v.after(h.p, g.NotBefore)
+	}
 }
 
 // Take takes one permit of a lane, with so many recipients. When there is none that
@@ -75,10 +87,8 @@ func (h *Holdings) Take(l Lane, recipients int, x int64) (t *Ticket, wait int64)
 			continue
 		}
 		if !h.begun(g, x) {
-			if v := h.clocks[g.Term]; v != nil {
-				if at := v.after(h.p, g.NotBefore); wait == 0 || at < wait {
-					wait = at
-				}
+			if at := h.begins(g, x); at > 0 && (wait == 0 || at < wait) {
+				wait = at
 			}
 			continue
 		}

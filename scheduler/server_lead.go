@@ -275,7 +275,7 @@ func (r *reign) cycle(events []frameFrom) time.Duration {
 		r.end(fmt.Errorf("%w: its clock has stood still", errAbdicate))
 	}
 	for n := range touched {
-		n.lease = r.leader.Lease(n.id)
+		n.lease, n.led = r.leader.Lease(n.id), r.leader.Led()
 	}
 	close(r.force)
 	r.force = make(chan struct{})

@@ -19,6 +19,7 @@ const (
 	callWait     = "wait"     // waitCall: for a change made before
 	callBook     = "book"     // shaping.Book
 	callLive     = "live"     // LiveQuery; []Live
+	callWhy      = "why"      // LaneQuery; LaneAnswer
 	callSessions = "sessions" // []SessionStatus
 	callImport   = "import"   // nothing
 )
@@ -155,6 +156,12 @@ func (r *reign) answer(ctx context.Context, c *callFrame, say func(any, bool) er
 			return malformed("a query: %v", err)
 		}
 		return say(r.live(q), true)
+	case callWhy:
+		var q LaneQuery
+		if err := json.Unmarshal(c.json, &q); err != nil {
+			return malformed("a query: %v", err)
+		}
+		return say(r.why(q), true)
 	case callSessions:
 		if err := r.s.raft.Barrier(ctx); err != nil {
 			return err
@@ -266,6 +273,17 @@ func (r *reign) statuses(of []SessionID) []SessionStatus {
 		out = append(out, x)
 	}
 	return out
+}
+
+// why tells what holds a lane.
+func (r *reign) why(q LaneQuery) LaneAnswer {
+	st := r.s.state
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if r.leader == nil {
+		return LaneAnswer{Holds: -1, Live: []Live{}}
+	}
+	return r.leader.Why(r.now(), q)
 }
 
 // live lists windows and limits of connections.

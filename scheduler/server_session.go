@@ -27,6 +27,7 @@ type sessionStream struct {
 	idled   bool // its lease left it no time for anything: what it wanted was dropped
 	behind  Time
 	lease   Time
+	led     Time
 
 	mu      sync.Mutex // between the reign and the goroutine that writes
 	next    leaderFrame
@@ -191,7 +192,7 @@ func (n *sessionStream) flush(rules *ruleBook) {
 	if rules != nil && n.sum != rules.sum && !n.next.gone {
 		n.next.rules, n.sum = rules, rules.sum
 	}
-	n.next.lease = n.lease
+	n.next.lease, n.next.led = n.lease, n.led
 	n.due = true
 	n.mu.Unlock()
 	select {

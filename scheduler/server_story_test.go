@@ -181,6 +181,10 @@ func TestOperator(t *testing.T) {
 		if err != nil || a.Total != 1 || a.Live[0].InFlight != 5 || a.Live[0].Waiting != 4 || a.Live[0].Max != 5 {
 			t.Errorf("live: %+v, %v", a, err)
 		}
+		why, err := op.Why(ctx, LaneQuery{Dest: dest("a.test")})
+		if err != nil || why.Wanted != 4 || why.Holds != 0 || why.Live[0].Next <= why.Now || why.Part != 1 {
+			t.Errorf("why: %+v, %v", why, err)
+		}
 		// Nobody leads: the call waits, and says so in the end.
 		w.raft.part(w.servers[0].node, true)
 		short, cancel := context.WithTimeout(w.ctx, 3*time.Second)

@@ -55,6 +55,7 @@ func (l *Leader) Hello(now Time, h Hello) bool {
 	l.claimSlots(s, h.Slots, now)
 	l.claimParts(s, h.Parts)
 	s.old, s.heard, s.beat = false, true, now
+	l.hungry = true             // an entry shows it that this leader is one, see Interval
 	s.drains = len(h.Parts) > 0 // its first beat says so; a Turn before that must not take them away
 	l.renew(s, now)
 	return true

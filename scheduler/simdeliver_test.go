@@ -121,6 +121,9 @@ func (d *deliverer) connect() {
 		c.back += 200*ms + s.soon(2*sec)
 	}
 	d.conn, d.heard = c, s.now
+	if s.r.Intn(2) == 0 { // it knows the clock from asking for the term, or from the first beat on
+		d.h.Met(l.Term(), d.local(), n.cluster(), d.local())
+	}
 	h := d.h
 	c.toLeader(func() {
 		s.trace("d%d session %d hello to node %d term %d claims %v %v", d.name, hello.Session, n.id, hello.Term, hello.Slots, hello.Parts)
@@ -167,11 +170,11 @@ func (d *deliverer) speak() {
 			c.l.Beat(c.n.cluster(), b)
 		}
 		l.Beat(c.n.cluster(), b)
-		stamp, lease, term := c.n.cluster(), l.Lease(b.Session), l.Term()
+		stamp, lease, term, led := c.n.cluster(), l.Lease(b.Session), l.Term(), l.Led()
 		book, table := c.n.fsm.Book(), c.n.fsm.Table()
 		c.toDeliverer(func() {
 			if h == d.h {
-				d.answer(c, q, term, stamp, lease, b.Seq, book.Version, table)
+				d.answer(c, q, term, stamp, lease, led, b.Seq, book.Version, table)
 			}
 		})
 	})
@@ -205,8 +208,8 @@ func (d *deliverer) speakOfConnections(x *mailLane, b *Beat, q int64) {
 	}
 }
 
-func (d *deliverer) answer(c *conn, q int64, term uint64, stamp, lease Time, seq uint64, version uint64, table *shaping.Table) {
-	d.h.Answer(term, c.num, q, stamp, d.local(), lease, seq)
+func (d *deliverer) answer(c *conn, q int64, term uint64, stamp, lease, led Time, seq uint64, version uint64, table *shaping.Table) {
+	d.h.Answer(term, c.num, q, stamp, d.local(), lease, seq, led)
 	if c != d.conn || c.broken {
 		return
 	}

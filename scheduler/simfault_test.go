@@ -11,6 +11,7 @@ type mix struct {
 	slowRaft                                               int64 // an entry takes as long, sometimes
 	patience                                               int64 // of deliverers with a silent leader
 	election                                               int64 // begins so much later, at most
+	unaware                                                int64 // a leader whose machine stood still hears so late, at most, that there is another
 	hears                                                  bool  // a deliverer that hears the leader late goes on hearing it
 }
 
@@ -27,6 +28,8 @@ var mixes = map[string]mix{
 	"restarts": {least: 6 * sec, most: 16 * sec, die: 10, cutOff: 10, allDown: 20, transfer: 30, rest: 10, patience: sec, election: 2 * sec},
 	// Leaders whose machines, and clocks, stand still.
 	"freezes": {least: 4 * sec, most: 12 * sec, freeze: 50, die: 3, unreach: 4, patience: 4 * sec, election: 2 * sec},
+	// Leaders that are replaced while they stand still and do not know, and deliverers that meet them.
+	"thaws": {least: 5 * sec, most: 9 * sec, freeze: 30, transfer: 20, unreach: 20, unaware: sec, patience: 4 * sec, election: 2 * sec},
 	// Answers that come late, and new terms to come late from.
 	"lags": {least: sec, most: 4 * sec, drag: 40, transfer: 20, die: 5, killed: 10, patience: 4 * sec, election: 2 * sec, hears: true},
 	// Deliverers that nobody reaches, while limits change.
@@ -172,7 +175,11 @@ func (s *sim) freeze() {
 		n.clock.off -= int64(n.clock.rate * float64(d))
 		n.frozen = false
 		s.count.Freezes++
-		s.in(30*ms, func() { // the first answer of a follower tells it
+		late := 30 * ms // the first answer of a follower tells it
+		if s.mix.unaware > 0 {
+			late += s.soon(s.mix.unaware)
+		}
+		s.in(late, func() {
 			if n.run != run {
 				return
 			}

@@ -192,6 +192,9 @@ func (s *sim) begin(n *node, raftTerm uint64) {
 		if r.(uint64) == 1 {
 			s.setUp(n, raftTerm)
 		}
+		if s.mix.unaware > 0 && r.(uint64) > 1 { // before all have met it
+			s.in(100*ms+s.soon(sec), s.freeze)
+		}
 		s.lead(n)
 	}, again)
 }

@@ -20,6 +20,7 @@ const (
 // flight is an entry under way, and the counters it speaks of.
 type flight struct {
 	command *Command
+	at      Time
 	records []flightRec
 	slots   []*slotShare
 }
@@ -44,7 +45,7 @@ func (l *Leader) Tick(now Time) *Command {
 	}
 	l.seq++
 	c := &Command{Type: Tick, Clock: down(now, Microsecond), Term: l.term, Seq: l.seq}
-	f := flight{command: c}
+	f := flight{command: c, at: now}
 	if now-l.demand < Second {
 		l.horizonSent = down(now+l.p.Horizon, Microsecond)
 	}
@@ -201,6 +202,7 @@ func (l *Leader) Committed(now Time, c *Command) {
 	f := l.flights[0]
 	l.flights[0] = flight{}
 	l.flights = l.flights[1:]
+	l.led = f.at
 	l.leased()
 	if c.Horizon > l.horizon {
 		l.horizon = c.Horizon

@@ -46,6 +46,7 @@ type leaderFrame struct {
 	term     uint64
 	session  SessionID
 	lease    Time
+	led      Time   // see Leader.Led
 	ack      uint64 // highest beat worked in
 	rules    *ruleBook
 	orders   []Order

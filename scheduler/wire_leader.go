@@ -9,7 +9,7 @@ import (
 func encodeLeader(f *leaderFrame, lanes *laneWriter) pb.Message {
 	lanes.begin(len(f.orders))
 	m := &proto.LeaderFrame{Number: f.number, EchoNs: f.echo, StampCt: int64(f.stamp), Term: f.term,
-		Session: uint64(f.session), LeaseCt: int64(f.lease), Ack: f.ack, Gone: f.gone, Again: f.again}
+		Session: uint64(f.session), LeaseCt: int64(f.lease), LedCt: int64(f.led), Ack: f.ack, Gone: f.gone, Again: f.again}
 	if f.rules != nil {
 		m.Rules = &proto.SessionRules{Version: f.rules.version, Book: f.rules.encoded}
 	}
@@ -54,7 +54,7 @@ func decodeLeader(b []byte, lanes *laneReader) (*leaderFrame, error) {
 		return nil, err
 	}
 	f := &leaderFrame{number: m.Number, echo: m.EchoNs, stamp: Time(m.StampCt), term: m.Term,
-		session: SessionID(m.Session), lease: Time(m.LeaseCt), ack: m.Ack, gone: m.Gone, again: m.Again}
+		session: SessionID(m.Session), lease: Time(m.LeaseCt), led: Time(m.LedCt), ack: m.Ack, gone: m.Gone, again: m.Again}
 	var err error
 	if m.Rules != nil {
 		if f.rules, err = parseRuleBook(m.Rules.Version, m.Rules.Book); err != nil {

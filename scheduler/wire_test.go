@@ -71,7 +71,7 @@ func genNode(t *rapid.T) *nodeFrame {
 // genLeader makes orders in the order in which they are decoded.
 func genLeader(t *rapid.T) *leaderFrame {
 	f := &leaderFrame{number: id(t), echo: rapid.Int64().Draw(t, "echo"), stamp: genTime(t), term: id(t), session: SessionID(id(t)),
-		lease: genTime(t), ack: id(t), gone: rapid.Bool().Draw(t, "gone"), again: rapid.Bool().Draw(t, "again")}
+		lease: genTime(t), led: genTime(t), ack: id(t), gone: rapid.Bool().Draw(t, "gone"), again: rapid.Bool().Draw(t, "again")}
 	for range rapid.IntRange(0, 3).Draw(t, "grants") {
 		from := genTime(t)
 		f.orders = append(f.orders, Order{Grant: &Grant{ID: GrantID(id(t)), Term: f.term, Lane: genLane(t), N: num(t), Recipients: num(t),
