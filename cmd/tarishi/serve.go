@@ -156,15 +156,16 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 		board = admin.New(admin.Config{
 			Version: version(), Node: c.Hostname, Roles: c.Roles, Started: started,
 			Hosts: []string{c.SMTP.Hostname}, Queue: adminQueue{q.Queue},
-			Stats:        func() admin.Stats { return stats(q.Queue, server, policy, out, s) },
-			Limits:       operatorLimits{op, resolver, c},
-			Defaults:     &admin.Defaults{Connections: c.Delivery.Connections, PerConnection: c.Delivery.PerConnection},
-			Cluster:      operatorNodes{k, op, q, c},
+			Stats:    func() admin.Stats { return stats(q.Queue, server, policy, out, s) },
+			Limits:   operatorLimits{op, resolver, c},
+			Defaults: &admin.Defaults{Connections: c.Delivery.Connections, PerConnection: c.Delivery.PerConnection},
+			Cluster:  operatorNodes{k, op, q, c},
+			Whys:     whys{q.Queue, operatorLimits{op, resolver, c}},
+
 			Suppressions: operatorSuppressions{q.Suppressions()},
-			Whys:         whys{q.Queue, operatorLimits{op, resolver, c}},
 			Checks: []admin.Check{
 				{Name: "queue", Ask: func(context.Context) error { return q.Room() }},
-				{Name: "scheduler", Ask: func(context.Context) error { return k.voting() }},
+				{Name: "scheduler", Ask: func(context.Context) error { return schedulerReady(k, s) }},
 				{Name: "running", Ask: func(context.Context) error {
 					if draining.Load() {
 						return errors.New("draining: this node is about to stop")
