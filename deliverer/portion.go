@@ -118,7 +118,7 @@ func (d *Deliverer) makeRoom(now time.Time, back []parked) []parked {
 		return back // nothing moves, and not for want of room
 	}
 	if d.starving && d.fetchable() == 0 && now.Sub(d.starved) >= tick {
-		back = d.takeOut(false, max(d.kept(), 1), back)
+		back = d.takeOut(false, max(2*d.kept(), 1), back)
 		d.cramped = now
 	}
 	if now.Sub(d.missed) <= tick {
