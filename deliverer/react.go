@@ -44,7 +44,11 @@ func (c *carrier) react(v *replies.Verdict, r mail.Reply, host string) {
 		case c.d.c.Reactor == nil || c.path == nil || c.path.account == nil:
 		case do.Per&shaping.Tenant != 0 && !whose:
 		default:
-			n := shaping.Notice{Rule: h.Rule, Threshold: h.Threshold, Remedy: do, To: c.path.to, Tenant: tenant, Count: 1, Sample: host + ": " + r.String()}
+			to := c.path.to
+			if h.To != "" && h.To == to.Name {
+				to = shaping.Destination{Key: "name:" + h.To} // whose hosts they are has said it, not the domain
+			}
+			n := shaping.Notice{Rule: h.Rule, Threshold: h.Threshold, Remedy: do, To: to, Tenant: tenant, Count: 1, Sample: host + ": " + r.String()}
 			if c.d.c.Reactor.Noticed(n) {
 				c.obey(&n)
 			}

@@ -101,9 +101,8 @@ func (t *Table) Explain(domain string, mx []string, source, tenant string) (Expl
 // explainReactions names the reactions, and their limits beside those of the rules:
 // both hold.
 func (t *Table) explainReactions(e *Explanation) {
-	e.Reactions = slices.Clone(t.reacted[e.Destination.Key])
-	for i := range e.Reactions {
-		r := &e.Reactions[i]
+	for r := range t.reactions(e.Destination) {
+		e.Reactions = append(e.Reactions, *r)
 		if !r.matches(e.Source, e.Tenant) {
 			continue
 		}

@@ -1,13 +1,14 @@
 package shaping
 
-import "slices"
+import (
+	"iter"
+	"slices"
+)
 
 // lower applies the reactions to what the rules allow. A counter keeps its name, and
 // so its past: a window is exact through every step down and up again.
 func (t *Table) lower(b *Bounds, d Destination, source, tenant string) {
-	list := t.reacted[d.Key]
-	for i := range list {
-		r := &list[i]
+	for r := range t.reactions(d) {
 		p := r.Remedy.Per
 		b.Tenants = b.Tenants || p&Tenant != 0
 		if !r.matches(source, tenant) {
@@ -22,6 +23,25 @@ func (t *Table) lower(b *Bounds, d Destination, source, tenant string) {
 			// An operator's stands before it; of several the one that lasts longest.
 			if s := b.Suspended; s == nil || s.byReaction && s.Until.Before(r.Until) {
 				b.Suspended = r.suspension()
+			}
+		}
+	}
+}
+
+// reactions are those to d. One to a named destination is also one to a domain of it
+// that counts by itself: whoever keeps both hosts has said it.
+func (t *Table) reactions(d Destination) iter.Seq[*Reaction] {
+	return func(yield func(*Reaction) bool) {
+		keys := [2]string{d.Key}
+		if d.Name != "" && d.Key != "name:"+d.Name {
+			keys[1] = "name:" + d.Name
+		}
+		for _, k := range keys {
+			list := t.reacted[k]
+			for i := range list {
+				if !yield(&list[i]) {
+					return
+				}
 			}
 		}
 	}

@@ -137,6 +137,10 @@ func TestReactionsOfOtherKinds(t *testing.T) {
 	if x := tab.Bounds(google, "", "other"); !x.Tenants || x.Free() {
 		t.Error("that one of the tenants is held plays no part for others: nobody would ask for each apart")
 	}
+	// A domain of it that counts by itself is at the same hosts.
+	if x := tab.Bounds(Destination{Key: "domain:gmail.com", Name: "google"}, "192.0.2.1", ""); x.Suspended == nil || len(x.Slots) != 1 || x.Slots[0].Counter != "connections domain:gmail.com" {
+		t.Errorf("%+v", x)
+	}
 	if got := b.NextReaction(); !got.Equal(noon.Add(time.Hour)) {
 		t.Errorf("the next is at %v", got)
 	}
