@@ -40,6 +40,13 @@ type Message struct {
 	HoldRequest string
 }
 
+// AtOnce is m without a time or hours to wait for.
+func (m *Message) AtOnce() *Message {
+	c := *m
+	c.SendAt, c.Hours = time.Time{}, ""
+	return &c
+}
+
 // Recipient is one forward-path with the DSN options its client asked for (RFC 3461).
 type Recipient struct {
 	Address

@@ -179,6 +179,12 @@ func (q *Queue) apply(ctx context.Context, a *Action, j *Job) (changed bool, err
 		if d.Held || d.Due.IsZero() {
 			break
 		}
+		// Nor what its client wants sent later. Who names the message means it.
+		if a.Filter.ID != "" {
+			d.Message = d.Message.AtOnce()
+		} else if d.Message.SendAt.After(time.Now()) {
+			break
+		}
 		d.Due, d.Operator = time.Time{}, a.note()
 		j.wait(d, nil)
 		return true, nil
