@@ -70,6 +70,7 @@ type Change struct {
 	To           string           `json:"to,omitempty"`
 	Per          *Per             `json:"per,omitempty"`
 	Fields       []Field          `json:"fields,omitempty"`
+	Shadow       bool             `json:"shadow,omitempty"` // OpUnset: of the rules in shadow
 	Rules        []Rule           `json:"rules,omitempty"`
 	Until        time.Time        `json:"until,omitzero"`
 	Version      *uint64          `json:"version,omitempty"`

@@ -112,7 +112,7 @@ func (b *Book) unset(c Change) (*Book, string, error) {
 	to, found := canonicalTo(c.To), false
 	var rules []Rule
 	for _, r := range b.Set {
-		if r.To != to || c.Per != nil && *c.Per != r.Per {
+		if r.To != to || r.Shadow != c.Shadow || c.Per != nil && *c.Per != r.Per {
 			rules = append(rules, r)
 			continue
 		}
@@ -148,6 +148,9 @@ func (b *Book) notSet(c Change, to string) error {
 	}
 	if c.Per != nil && *c.Per != 0 {
 		what += " per " + c.Per.String()
+	}
+	if c.Shadow {
+		what += " in shadow"
 	}
 	what += " was set at run time"
 	for _, r := range b.Set {

@@ -32,17 +32,13 @@ type RuleFault struct {
 // named destinations.
 func Check(groups map[string]Group, rules []Rule) []RuleFault {
 	var out []RuleFault
-	type place struct {
-		to  string
-		per Per
-	}
-	first := map[place]int{}
+	first := map[rulePlace]int{}
 	for i := range rules {
 		r := &rules[i]
 		for _, e := range checkRule(groups, r) {
 			out = append(out, RuleFault{i, e})
 		}
-		at := place{canonicalTo(r.To), r.Per}
+		at := r.place()
 		if j, twice := first[at]; twice {
 			out = append(out, RuleFault{i, &RefusedError{"to", fmt.Sprintf("%q per %s has a limit already (number %d)", r.To, r.Per, j+1), "put all its fields into one"}})
 			continue
@@ -103,6 +99,13 @@ func checkRule(groups map[string]Group, r *Rule) []*RefusedError {
 		for _, f := range Fields[2:] {
 			if r.Gives(f) {
 				bad(f, refuse("", "cannot count per tenant: tenants share connections", "limit messages or recipients per tenant, and connections per source or for the cluster"))
+			}
+		}
+	}
+	if r.Shadow {
+		for _, f := range Fields[3:] {
+			if r.Gives(f) {
+				bad(f, refuse("", "cannot be tried in shadow: what is not held is not counted", "try messages, recipients or new_connections"))
 			}
 		}
 	}

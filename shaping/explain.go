@@ -93,6 +93,9 @@ func (t *Table) Explain(domain string, mx []string, source, tenant string) (Expl
 				e.Values = append(e.Values, t.value(f, Per(p), r, rules, &e))
 			}
 		}
+		for _, s := range t.shadow(nil, e.Destination, Per(p), source, tenant) {
+			e.Notes = append(e.Notes, fmt.Sprintf("%s %s of %s counts in shadow and holds nothing", s.Unit, FormatWindows(s.Windows), s.From))
+		}
 	}
 	t.explainReactions(&e)
 	return e, nil

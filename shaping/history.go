@@ -53,11 +53,22 @@ func (d Difference) Per() Per {
 	return d.Before.Per
 }
 
+// Shadow tells whether its rule is in shadow.
+func (d Difference) Shadow() bool {
+	if d.After != nil {
+		return d.After.Shadow
+	}
+	return d.Before.Shadow
+}
+
 // String is the difference in words: "google: messages 1000/1h (was 500/1h); connections gone (was 5)".
 func (d Difference) String() string {
 	head := d.To()
 	if p := d.Per(); p != 0 {
 		head += " per " + p.String()
+	}
+	if d.Shadow() {
+		head += " in shadow"
 	}
 	var items []string
 	for _, f := range Fields {
@@ -100,15 +111,22 @@ func inWords(ds []Difference) string {
 
 // rulePlace is where a rule stands: there is one rule for each in a layer.
 type rulePlace struct {
-	to  string
-	per Per
+	to     string
+	per    Per
+	shadow bool
 }
 
-func (r *Rule) place() rulePlace { return rulePlace{canonicalTo(r.To), r.Per} }
+func (r *Rule) place() rulePlace { return rulePlace{canonicalTo(r.To), r.Per, r.Shadow} }
 
 func (p rulePlace) compare(q rulePlace) int {
 	if c := strings.Compare(p.to, q.to); c != 0 {
 		return c
+	}
+	if p.shadow != q.shadow {
+		if q.shadow {
+			return -1
+		}
+		return 1
 	}
 	return int(p.per) - int(q.per)
 }

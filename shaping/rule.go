@@ -93,6 +93,9 @@ func (p *Per) UnmarshalJSON(b []byte) error {
 // nothing: the next less specific rule that gives it decides. A window of 0 and 0
 // connections suspend.
 //
+// A rule in shadow stands beside the others, as if they were not there: each is the
+// most specific of its own kind, and the same To and Per may have one of each.
+//
 // A Rule is a value: whoever holds one does not change what it points to.
 type Rule struct {
 	To             string   `json:"to"`           // a domain, a named destination, "*.example.net" or "*"
@@ -102,7 +105,8 @@ type Rule struct {
 	NewConnections []Window `json:"new_connections,omitempty"`
 	Connections    *int     `json:"connections,omitempty"`
 	PerConnection  *int     `json:"per_connection,omitempty"`
-	Note           string   `json:"note,omitempty"` // why, for people
+	Shadow         bool     `json:"shadow,omitempty"` // counts what it would hold, and holds nothing
+	Note           string   `json:"note,omitempty"`   // why, for people
 }
 
 // Windows returns the windows of a field; nil when the rule does not give it, or
@@ -178,6 +182,9 @@ func (r Rule) String() string {
 	b.WriteString(r.To)
 	if r.Per != 0 {
 		b.WriteString(" per " + r.Per.String())
+	}
+	if r.Shadow {
+		b.WriteString(" in shadow")
 	}
 	sep := ": "
 	for _, f := range Fields {

@@ -34,12 +34,13 @@ type Bounds struct {
 	Slots         []SlotBound // so do these
 	PerConnection int         // 0: no rule says
 	Suspended     *Suspension // nothing may be sent; nil: it may
+	Shadows       []Bound     // none of these does: they are counted alone
 	Tenants       bool        // a reaction concerns one tenant: what bounds the others is not the same
 }
 
 // Free tells whether no rule bounds it, so that nothing need be asked for.
 func (b *Bounds) Free() bool {
-	return len(b.Counters) == 0 && len(b.Slots) == 0 && b.Suspended == nil && !b.Tenants
+	return len(b.Counters) == 0 && len(b.Shadows) == 0 && len(b.Slots) == 0 && b.Suspended == nil && !b.Tenants
 }
 
 // Bound is the windows of one counter. The counter's past belongs to its name, so
@@ -62,15 +63,17 @@ type SlotBound struct {
 // Table is a Book made ready for questions. It is not changed once made, so any
 // number of goroutines may ask.
 type Table struct {
-	version uint64
-	members Patterns[member]    // domains that named destinations list
-	hosts   Patterns[member]    // MX hosts they have
-	own     Patterns[string]    // domains that count by themselves; under the To that makes them
-	scopes  [4]toMap[[]layered] // the rules, by Per
-	paused  toMap[*Suspension]  // what is suspended
-	groups  map[string]Group
-	shares  Shares
-	reacted map[string][]Reaction // by the destination's key
+	version  uint64
+	members  Patterns[member]    // domains that named destinations list
+	hosts    Patterns[member]    // MX hosts they have
+	own      Patterns[string]    // domains that count by themselves; under the To that makes them
+	scopes   [4]toMap[[]layered] // the rules, by Per
+	shadows  [4]toMap[[]layered] // those in shadow
+	shadowed bool                // there are any
+	paused   toMap[*Suspension]  // what is suspended
+	groups   map[string]Group
+	shares   Shares
+	reacted  map[string][]Reaction // by the destination's key
 }
 
 // member is a pattern of a named destination.
@@ -141,7 +144,7 @@ func (b *Book) Table() (*Table, error) {
 		}
 	}
 	own := map[string]bool{}
-	var by [4]map[string][]layered
+	var by, shadows [4]map[string][]layered
 	for _, l := range []struct {
 		layer Layer
 		rules []Rule
@@ -149,17 +152,25 @@ func (b *Book) Table() (*Table, error) {
 		for i := range l.rules {
 			r := l.rules[i].clone()
 			r.To = canonicalTo(r.To)
-			p := r.Per & (Source | Tenant)
-			if by[p] == nil {
-				by[p] = map[string][]layered{}
+			into := &by[r.Per&(Source|Tenant)]
+			if r.Shadow {
+				into, t.shadowed = &shadows[r.Per&(Source|Tenant)], true
 			}
-			by[p][r.To] = append(by[p][r.To], layered{&r, l.layer})
+			if *into == nil {
+				*into = map[string][]layered{}
+			}
+			(*into)[r.To] = append((*into)[r.To], layered{&r, l.layer})
 			own[r.To] = true
 		}
 	}
 	for p := range by {
 		for to, rules := range by[p] {
 			if err := t.scopes[p].put(b.Destinations, to, rules); err != nil {
+				return nil, err
+			}
+		}
+		for to, rules := range shadows[p] {
+			if err := t.shadows[p].put(b.Destinations, to, rules); err != nil {
 				return nil, err
 			}
 		}
@@ -200,6 +211,9 @@ func (t *Table) Bounds(d Destination, source, tenant string) Bounds {
 	var b Bounds
 	t.paused.each(d, func(s *Suspension) bool { b.Suspended = s; return false })
 	for p := range t.scopes {
+		if t.shadowed {
+			b.Shadows = t.shadow(b.Shadows, d, Per(p), source, tenant)
+		}
 		rules := t.rulesFor(d, Per(p))
 		for _, f := range Fields {
 			r, ok := first(rules, f)
@@ -226,9 +240,23 @@ func (t *Table) Bounds(d Destination, source, tenant string) Bounds {
 }
 
 // rulesFor lists the rules of one scope that hold for d, the most specific first.
-func (t *Table) rulesFor(d Destination, p Per) []layered {
+func (t *Table) rulesFor(d Destination, p Per) []layered { return all(&t.scopes[p], d) }
+
+// shadow adds the bounds of the rules in shadow of one scope.
+func (t *Table) shadow(to []Bound, d Destination, p Per, source, tenant string) []Bound {
+	rules := all(&t.shadows[p], d)
+	for _, f := range Fields[:3] {
+		if r, ok := first(rules, f); ok {
+			to = append(to, Bound{counter(f, d, p, source, tenant), f, r.Windows(f), r.ref()})
+		}
+	}
+	return to
+}
+
+// all lists what each finds, rule by rule.
+func all(m *toMap[[]layered], d Destination) []layered {
 	var out []layered
-	t.scopes[p].each(d, func(ls []layered) bool { out = append(out, ls...); return true })
+	m.each(d, func(ls []layered) bool { out = append(out, ls...); return true })
 	return out
 }
 
