@@ -12,11 +12,11 @@ import (
 // Reactor is told of replies that a rule wants something done about for the whole
 // destination. It must not block. Safe for concurrent use.
 type Reactor interface {
-	// Noticed says that a destination has answered so. A transaction, or an address
+	// Sighted says that a destination has answered so. A transaction, or an address
 	// that does not let us in, says each rule once at most, however many recipients it
 	// was about. The Source is the Reactor's to fill in. enough: what this process has
 	// seen is enough by itself, and the rules will change in a moment.
-	Noticed(n shaping.Notice) (enough bool)
+	Sighted(n shaping.Sighting) (enough bool)
 }
 
 const (
@@ -48,8 +48,8 @@ func (c *carrier) react(v *replies.Verdict, r mail.Reply, host string) {
 			if h.To != "" && h.To == to.Name {
 				to = shaping.Destination{Key: "name:" + h.To} // whose hosts they are has said it, not the domain
 			}
-			n := shaping.Notice{Rule: h.Rule, Threshold: h.Threshold, Remedy: do, To: to, Tenant: tenant, Count: 1, Sample: host + ": " + r.String()}
-			if c.d.c.Reactor.Noticed(n) {
+			n := shaping.Sighting{Rule: h.Rule, Threshold: h.Threshold, Remedy: do, To: to, Tenant: tenant, Count: 1, Sample: host + ": " + r.String()}
+			if c.d.c.Reactor.Sighted(n) {
 				c.obey(&n)
 			}
 		}
@@ -57,7 +57,7 @@ func (c *carrier) react(v *replies.Verdict, r mail.Reply, host string) {
 }
 
 // obey keeps to a reaction that is on its way.
-func (c *carrier) obey(n *shaping.Notice) {
+func (c *carrier) obey(n *shaping.Sighting) {
 	d, now := c.d, time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -33,11 +33,11 @@ func (s *story) ruled(code, text string, do ...string) {
 // hearer is a Reactor that keeps what it hears.
 type hearer struct {
 	mu     sync.Mutex
-	heard  []shaping.Notice
+	heard  []shaping.Sighting
 	enough bool
 }
 
-func (h *hearer) Noticed(n shaping.Notice) bool {
+func (h *hearer) Sighted(n shaping.Sighting) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.heard = append(h.heard, n)

@@ -547,8 +547,8 @@ type NodeBeat struct {
 	Parts         bool                   `protobuf:"varint,7,opt,name=parts,proto3" json:"parts,omitempty"` // it drains WAIT and wants its share of partitions
 	PartsGone     []*PartClaim           `protobuf:"bytes,8,rep,name=parts_gone,json=partsGone,proto3" json:"parts_gone,omitempty"`
 	Draining      bool                   `protobuf:"varint,9,opt,name=draining,proto3" json:"draining,omitempty"`
-	Busy          bool                   `protobuf:"varint,10,opt,name=busy,proto3" json:"busy,omitempty"`      // it has mail that waits for the leader, or permits in hand
-	Notices       []*ReplyNotice         `protobuf:"bytes,11,rep,name=notices,proto3" json:"notices,omitempty"` // since the last beat; they may be lost
+	Busy          bool                   `protobuf:"varint,10,opt,name=busy,proto3" json:"busy,omitempty"`          // it has mail that waits for the leader, or permits in hand
+	Sightings     []*ReplySighting       `protobuf:"bytes,11,rep,name=sightings,proto3" json:"sightings,omitempty"` // since the last beat; they may be lost
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -653,15 +653,15 @@ func (x *NodeBeat) GetBusy() bool {
 	return false
 }
 
-func (x *NodeBeat) GetNotices() []*ReplyNotice {
+func (x *NodeBeat) GetSightings() []*ReplySighting {
 	if x != nil {
-		return x.Notices
+		return x.Sightings
 	}
 	return nil
 }
 
-// ReplyNotice says how often a rule's reply has come from a destination.
-type ReplyNotice struct {
+// ReplySighting says how often a rule's reply has come from a destination.
+type ReplySighting struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Rule          string                 `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
 	Threshold     string                 `protobuf:"bytes,2,opt,name=threshold,proto3" json:"threshold,omitempty"`     // "3 in 10m"; empty: one is enough
@@ -676,20 +676,20 @@ type ReplyNotice struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ReplyNotice) Reset() {
-	*x = ReplyNotice{}
+func (x *ReplySighting) Reset() {
+	*x = ReplySighting{}
 	mi := &file_proto_scheduler_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ReplyNotice) String() string {
+func (x *ReplySighting) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ReplyNotice) ProtoMessage() {}
+func (*ReplySighting) ProtoMessage() {}
 
-func (x *ReplyNotice) ProtoReflect() protoreflect.Message {
+func (x *ReplySighting) ProtoReflect() protoreflect.Message {
 	mi := &file_proto_scheduler_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -701,68 +701,68 @@ func (x *ReplyNotice) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ReplyNotice.ProtoReflect.Descriptor instead.
-func (*ReplyNotice) Descriptor() ([]byte, []int) {
+// Deprecated: Use ReplySighting.ProtoReflect.Descriptor instead.
+func (*ReplySighting) Descriptor() ([]byte, []int) {
 	return file_proto_scheduler_proto_rawDescGZIP(), []int{8}
 }
 
-func (x *ReplyNotice) GetRule() string {
+func (x *ReplySighting) GetRule() string {
 	if x != nil {
 		return x.Rule
 	}
 	return ""
 }
 
-func (x *ReplyNotice) GetThreshold() string {
+func (x *ReplySighting) GetThreshold() string {
 	if x != nil {
 		return x.Threshold
 	}
 	return ""
 }
 
-func (x *ReplyNotice) GetRemedy() string {
+func (x *ReplySighting) GetRemedy() string {
 	if x != nil {
 		return x.Remedy
 	}
 	return ""
 }
 
-func (x *ReplyNotice) GetDestination() string {
+func (x *ReplySighting) GetDestination() string {
 	if x != nil {
 		return x.Destination
 	}
 	return ""
 }
 
-func (x *ReplyNotice) GetName() string {
+func (x *ReplySighting) GetName() string {
 	if x != nil {
 		return x.Name
 	}
 	return ""
 }
 
-func (x *ReplyNotice) GetSource() string {
+func (x *ReplySighting) GetSource() string {
 	if x != nil {
 		return x.Source
 	}
 	return ""
 }
 
-func (x *ReplyNotice) GetTenant() string {
+func (x *ReplySighting) GetTenant() string {
 	if x != nil {
 		return x.Tenant
 	}
 	return ""
 }
 
-func (x *ReplyNotice) GetCount() uint32 {
+func (x *ReplySighting) GetCount() uint32 {
 	if x != nil {
 		return x.Count
 	}
 	return 0
 }
 
-func (x *ReplyNotice) GetSample() string {
+func (x *ReplySighting) GetSample() string {
 	if x != nil {
 		return x.Sample
 	}
@@ -1668,7 +1668,7 @@ const file_proto_scheduler_proto_rawDesc = "" +
 	"\x04lane\x18\x02 \x01(\rR\x04lane\"5\n" +
 	"\tPartClaim\x12\x12\n" +
 	"\x04part\x18\x01 \x01(\rR\x04part\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\x86\x03\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\x8c\x03\n" +
 	"\bNodeBeat\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x14\n" +
 	"\x05rules\x18\x02 \x01(\x04R\x05rules\x12&\n" +
@@ -1682,9 +1682,9 @@ const file_proto_scheduler_proto_rawDesc = "" +
 	"parts_gone\x18\b \x03(\v2\x15.tarishi.v1.PartClaimR\tpartsGone\x12\x1a\n" +
 	"\bdraining\x18\t \x01(\bR\bdraining\x12\x12\n" +
 	"\x04busy\x18\n" +
-	" \x01(\bR\x04busy\x121\n" +
-	"\anotices\x18\v \x03(\v2\x17.tarishi.v1.ReplyNoticeR\anotices\"\xeb\x01\n" +
-	"\vReplyNotice\x12\x12\n" +
+	" \x01(\bR\x04busy\x127\n" +
+	"\tsightings\x18\v \x03(\v2\x19.tarishi.v1.ReplySightingR\tsightings\"\xed\x01\n" +
+	"\rReplySighting\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x1c\n" +
 	"\tthreshold\x18\x02 \x01(\tR\tthreshold\x12\x16\n" +
 	"\x06remedy\x18\x03 \x01(\tR\x06remedy\x12 \n" +
@@ -1794,7 +1794,7 @@ var file_proto_scheduler_proto_goTypes = []any{
 	(*SlotClaim)(nil),     // 5: tarishi.v1.SlotClaim
 	(*PartClaim)(nil),     // 6: tarishi.v1.PartClaim
 	(*NodeBeat)(nil),      // 7: tarishi.v1.NodeBeat
-	(*ReplyNotice)(nil),   // 8: tarishi.v1.ReplyNotice
+	(*ReplySighting)(nil), // 8: tarishi.v1.ReplySighting
 	(*Want)(nil),          // 9: tarishi.v1.Want
 	(*SlotWant)(nil),      // 10: tarishi.v1.SlotWant
 	(*Use)(nil),           // 11: tarishi.v1.Use
@@ -1820,7 +1820,7 @@ var file_proto_scheduler_proto_depIdxs = []int32{
 	11, // 9: tarishi.v1.NodeBeat.uses:type_name -> tarishi.v1.Use
 	10, // 10: tarishi.v1.NodeBeat.slot_wants:type_name -> tarishi.v1.SlotWant
 	6,  // 11: tarishi.v1.NodeBeat.parts_gone:type_name -> tarishi.v1.PartClaim
-	8,  // 12: tarishi.v1.NodeBeat.notices:type_name -> tarishi.v1.ReplyNotice
+	8,  // 12: tarishi.v1.NodeBeat.sightings:type_name -> tarishi.v1.ReplySighting
 	1,  // 13: tarishi.v1.LeaderFrame.lanes:type_name -> tarishi.v1.LaneTable
 	13, // 14: tarishi.v1.LeaderFrame.rules:type_name -> tarishi.v1.SessionRules
 	14, // 15: tarishi.v1.LeaderFrame.grants:type_name -> tarishi.v1.Grant

@@ -49,7 +49,7 @@ type Client struct {
 	parts []atomic.Uint64              // epoch of each partition held; 0: not held
 	kick  chan struct{}
 
-	notices notices
+	sightings sightings
 
 	mu       sync.Mutex
 	h        *Holdings // nil: no session

@@ -20,7 +20,7 @@ func (c *Client) compose(x int64) *nodeFrame {
 		return f
 	}
 	b.Version = c.version(x)
-	f.notices = c.notices.take()
+	f.sightings = c.sightings.take()
 	inHand := 0
 	keep := c.active[:0]
 	for i, ln := range c.active {

@@ -29,8 +29,8 @@ type reactor struct {
 	overflow int   // triggers that were dropped since
 }
 
-// noticed counts what a node has seen. The caller holds State.mu.
-func (r *reign) noticed(ns []shaping.Notice) {
+// sighted counts what a node has seen. The caller holds State.mu.
+func (r *reign) sighted(ns []shaping.Sighting) {
 	if len(ns) == 0 {
 		return
 	}

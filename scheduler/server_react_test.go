@@ -10,9 +10,9 @@ import (
 	"github.com/tarishi/tarishi/shaping"
 )
 
-func someNotice(t *testing.T, threshold, remedy string, n int) shaping.Notice {
+func someSighting(t *testing.T, threshold, remedy string, n int) shaping.Sighting {
 	t.Helper()
-	x := shaping.Notice{Rule: "a/rate", To: dest("a.test"), Source: "192.0.2.1", Tenant: "acme", Count: n, Sample: "421 4.7.28\r\n unusual rate"}
+	x := shaping.Sighting{Rule: "a/rate", To: dest("a.test"), Source: "192.0.2.1", Tenant: "acme", Count: n, Sample: "421 4.7.28\r\n unusual rate"}
 	if err := x.Threshold.UnmarshalText([]byte(threshold)); err != nil {
 		t.Fatal(err)
 	}
@@ -42,14 +42,14 @@ func TestReactionOfTheWholeCluster(t *testing.T) {
 			w.run.Go(func() { c.send(w.ctx, laneTo("a.test"), 10) })
 		}
 		time.Sleep(20 * time.Second)
-		n := someNotice(t, "3 in 10m", "slow 0.1 recover 30%/1m", 1)
-		a.Notice(n)
-		a.Notice(n)
+		n := someSighting(t, "3 in 10m", "slow 0.1 recover 30%/1m", 1)
+		a.Sighted(n)
+		a.Sighted(n)
 		time.Sleep(time.Minute)
 		if r := w.book().Reactions; len(r) != 0 {
 			t.Fatalf("a reaction to two of three replies: %+v", r)
 		}
-		b.Notice(n)
+		b.Sighted(n)
 		var r shaping.Reaction
 		w.eventually(3*time.Second, "the reaction", func() bool {
 			rs := w.book().Reactions
@@ -107,19 +107,19 @@ func TestBurstOfReplies(t *testing.T) {
 		w.set(shaping.Rule{To: "a.test", Messages: perWindow(100, 10*time.Second)})
 		c := w.client("d1")
 		time.Sleep(5 * time.Second)
-		n := someNotice(t, "", "slow 0.5", 1)
+		n := someSighting(t, "", "slow 0.5", 1)
 		bad := n
 		bad.Rule, bad.To = "b", shaping.Destination{Key: "nonsense"}
 		for range 200 {
-			c.Notice(n)
+			c.Sighted(n)
 			time.Sleep(20 * time.Millisecond)
 		}
 		if rs := w.book().Reactions; len(rs) != 1 || rs[0].Left != 500_000 || rs[0].Times != 1 {
 			t.Fatalf("after a burst: %+v", rs)
 		}
-		c.Notice(bad)
+		c.Sighted(bad)
 		time.Sleep(10 * time.Second)
-		c.Notice(n)
+		c.Sighted(n)
 		w.eventually(5*time.Second, "the second cut", func() bool { return w.book().Reactions[0].Left == 250_000 })
 		if rs := w.book().Reactions; len(rs) != 1 {
 			t.Errorf("%+v", rs)
@@ -134,22 +134,22 @@ func TestBurstOfReplies(t *testing.T) {
 	})
 }
 
-// Notices travel; those that the reader does not understand are left out, and are no
+// Sightings travel; those that the reader does not understand are left out, and are no
 // end of the stream.
-func TestNoticesTravel(t *testing.T) {
-	n := someNotice(t, "3 in 10m", "slow 0.5 per source,tenant", 7)
+func TestSightingsTravel(t *testing.T) {
+	n := someSighting(t, "3 in 10m", "slow 0.5 per source,tenant", 7)
 	n.Sample = "421 4.7.28 unusual rate"
-	enc := encodeNotices([]shaping.Notice{n, n})
+	enc := encodeSightings([]shaping.Sighting{n, n})
 	enc[0].Remedy = "charm for 1h"
-	if got := decodeNotices(enc); len(got) != 1 || !reflect.DeepEqual(got[0], n) {
+	if got := decodeSightings(enc); len(got) != 1 || !reflect.DeepEqual(got[0], n) {
 		t.Errorf("got %+v\nwant %+v", got, n)
 	}
-	b, err := pb.Marshal(encodeNode(&nodeFrame{beat: &Beat{Seq: 1}, notices: []shaping.Notice{n}}, &laneWriter{}))
+	b, err := pb.Marshal(encodeNode(&nodeFrame{beat: &Beat{Seq: 1}, sightings: []shaping.Sighting{n}}, &laneWriter{}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	f, err := decodeNode(b, &laneReader{})
-	if err != nil || len(f.notices) != 1 || !reflect.DeepEqual(f.notices[0], n) {
+	if err != nil || len(f.sightings) != 1 || !reflect.DeepEqual(f.sightings[0], n) {
 		t.Errorf("%+v, %v", f, err)
 	}
 }

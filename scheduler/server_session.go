@@ -66,7 +66,7 @@ func (r *reign) handle(e frameFrom, now Time) {
 		n.busy, n.behind = f.busy, Time(f.behind)
 		n.discount(b.Wants, f.seen)
 		r.leader.Beat(now, b)
-		r.noticed(f.notices)
+		r.sighted(f.sightings)
 		if r.leader.Lease(n.id) == 0 { // it is over here, whatever it believes
 			n.mu.Lock()
 			n.next.gone = true

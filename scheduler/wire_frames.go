@@ -22,7 +22,7 @@ type nodeFrame struct {
 	bye    bool
 	call   *callFrame
 
-	notices []shaping.Notice // with beat: replies seen since the last one
+	sightings []shaping.Sighting // with beat: replies seen since the last one
 }
 
 // openFrame is the first word of a node. The leader answers it with its term, which the

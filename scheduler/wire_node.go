@@ -39,7 +39,7 @@ func encodeNode(f *nodeFrame, lanes *laneWriter) pb.Message {
 		lanes.begin(len(b.Wants) + len(b.Slots))
 		m.Beat = encodeBeat(b, lanes)
 		m.Beat.Busy = f.busy
-		m.Beat.Notices = encodeNotices(f.notices)
+		m.Beat.Sightings = encodeSightings(f.sightings)
 	default:
 		lanes.begin(0)
 	}
@@ -116,7 +116,7 @@ func decodeNode(b []byte, lanes *laneReader) (*nodeFrame, error) {
 	}
 	if m.Beat != nil {
 		f.busy = m.Beat.Busy
-		f.notices = decodeNotices(m.Beat.Notices)
+		f.sightings = decodeSightings(m.Beat.Sightings)
 		if f.beat, err = decodeBeat(m.Beat, lanes); err != nil {
 			return nil, err
 		}

@@ -2,8 +2,8 @@ package shaping
 
 import "time"
 
-// Notice says that replies have come for which a rule asks for a remedy.
-type Notice struct {
+// Sighting says that replies have come for which a rule asks for a remedy.
+type Sighting struct {
 	Rule      string
 	Threshold Threshold
 	Remedy    Remedy
@@ -14,13 +14,13 @@ type Notice struct {
 	Sample    string // one of them
 }
 
-// Trigger is what the notice asks for once its threshold is met.
-func (n *Notice) Trigger() Trigger {
+// Trigger is what the sighting asks for once its threshold is met.
+func (n *Sighting) Trigger() Trigger {
 	return Trigger{Rule: n.Rule, Cause: Cause(n.Sample), To: n.To, Source: n.Source, Tenant: n.Tenant, Remedy: n.Remedy}
 }
 
-// Place is what notices are counted for together, and what there is one reaction for.
-func (n *Notice) Place() Place {
+// Place is what sightings are counted for together, and what there is one reaction for.
+func (n *Sighting) Place() Place {
 	r := Reaction{Rule: n.Rule, To: n.To, Remedy: n.Remedy}
 	if n.Remedy.Per&Source != 0 {
 		r.Source = n.Source
@@ -31,9 +31,9 @@ func (n *Notice) Place() Place {
 	return r.place()
 }
 
-// Settling tells whether a reaction to just that is too young for another notice to
+// Settling tells whether a reaction to just that is too young for another sighting to
 // mean anything: it is about what was sent before.
-func (t *Table) Settling(n *Notice, now time.Time) bool {
+func (t *Table) Settling(n *Sighting, now time.Time) bool {
 	p := n.Place()
 	for _, r := range t.reacted[n.To.Key] {
 		if r.place() == p && r.Settling(now) {
@@ -43,7 +43,7 @@ func (t *Table) Settling(n *Notice, now time.Time) bool {
 	return false
 }
 
-// Tally counts notices against their thresholds: so many within any stretch of time,
+// Tally counts sightings against their thresholds: so many within any stretch of time,
 // to within a sixty-fourth of it. The zero value is empty; not for concurrent use.
 type Tally struct {
 	of    map[Place]*tallied
@@ -56,7 +56,7 @@ type tallied struct {
 	cells  []tallyCell
 }
 
-// tallyCell is n notices, the last of them at.
+// tallyCell is n sightings, the last of them at.
 type tallyCell struct {
 	at time.Time
 	n  int
@@ -66,9 +66,9 @@ type tallyCell struct {
 // reaction it would have brought comes later, when others are forgotten.
 const maxTally = 10_000
 
-// Add counts a notice, and tells whether its threshold is met. If so counting begins
+// Add counts a sighting, and tells whether its threshold is met. If so counting begins
 // anew.
-func (t *Tally) Add(n *Notice, now time.Time) bool {
+func (t *Tally) Add(n *Sighting, now time.Time) bool {
 	if n.Threshold.Count <= 1 || n.Count >= n.Threshold.Count {
 		delete(t.of, n.Place())
 		return n.Count > 0

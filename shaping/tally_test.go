@@ -8,8 +8,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-func notice(threshold string, count int) *Notice {
-	n := &Notice{Rule: "r", Remedy: remedy("suspend per source for 1h"), To: google, Source: "192.0.2.1", Count: count}
+func sighting(threshold string, count int) *Sighting {
+	n := &Sighting{Rule: "r", Remedy: remedy("suspend per source for 1h"), To: google, Source: "192.0.2.1", Count: count}
 	if threshold != "" {
 		n.Threshold, _ = ParseThreshold(threshold)
 	}
@@ -19,20 +19,20 @@ func notice(threshold string, count int) *Notice {
 func TestTally(t *testing.T) {
 	type step struct {
 		after time.Duration
-		n     *Notice
+		n     *Sighting
 		met   bool
 	}
-	other := notice("3 in 10m", 2)
+	other := sighting("3 in 10m", 2)
 	other.Source = "192.0.2.2"
 	for name, steps := range map[string][]step{
-		"none is needed":     {{0, notice("", 1), true}, {0, notice("", 1), true}, {0, notice("", 0), false}},
-		"at once":            {{0, notice("3 in 10m", 3), true}},
-		"one after another":  {{0, notice("3 in 10m", 1), false}, {time.Minute, notice("3 in 10m", 1), false}, {time.Minute, notice("3 in 10m", 1), true}},
-		"then anew":          {{0, notice("2 in 10m", 2), true}, {time.Minute, notice("2 in 10m", 1), false}, {time.Minute, notice("2 in 10m", 1), true}},
-		"too old":            {{0, notice("3 in 10m", 2), false}, {10 * time.Minute, notice("3 in 10m", 1), false}, {time.Second, notice("3 in 10m", 2), true}},
-		"not quite too old":  {{0, notice("3 in 10m", 2), false}, {10*time.Minute - time.Second, notice("3 in 10m", 1), true}},
-		"of another source":  {{0, notice("3 in 10m", 2), false}, {time.Second, other, false}},
-		"close to one other": {{0, notice("4 in 10m", 1), false}, {time.Second, notice("4 in 10m", 1), false}, {time.Second, notice("4 in 10m", 2), true}},
+		"none is needed":     {{0, sighting("", 1), true}, {0, sighting("", 1), true}, {0, sighting("", 0), false}},
+		"at once":            {{0, sighting("3 in 10m", 3), true}},
+		"one after another":  {{0, sighting("3 in 10m", 1), false}, {time.Minute, sighting("3 in 10m", 1), false}, {time.Minute, sighting("3 in 10m", 1), true}},
+		"then anew":          {{0, sighting("2 in 10m", 2), true}, {time.Minute, sighting("2 in 10m", 1), false}, {time.Minute, sighting("2 in 10m", 1), true}},
+		"too old":            {{0, sighting("3 in 10m", 2), false}, {10 * time.Minute, sighting("3 in 10m", 1), false}, {time.Second, sighting("3 in 10m", 2), true}},
+		"not quite too old":  {{0, sighting("3 in 10m", 2), false}, {10*time.Minute - time.Second, sighting("3 in 10m", 1), true}},
+		"of another source":  {{0, sighting("3 in 10m", 2), false}, {time.Second, other, false}},
+		"close to one other": {{0, sighting("4 in 10m", 1), false}, {time.Second, sighting("4 in 10m", 1), false}, {time.Second, sighting("4 in 10m", 2), true}},
 	} {
 		var tally Tally
 		now := noon
@@ -53,7 +53,7 @@ func TestTallySlides(t *testing.T) {
 		var tally Tally
 		var past []time.Time
 		now := noon
-		for range rapid.IntRange(1, 60).Draw(t, "notices") {
+		for range rapid.IntRange(1, 60).Draw(t, "sightings") {
 			now = now.Add(time.Duration(rapid.Int64Range(0, int64(within)/4).Draw(t, "pause")))
 			past = append(past, now)
 			in := func(d time.Duration) (n int) {
@@ -64,7 +64,7 @@ func TestTallySlides(t *testing.T) {
 				}
 				return n
 			}
-			met := tally.Add(notice(fmt.Sprintf("%d in %s", count, FormatLength(within)), 1), now)
+			met := tally.Add(sighting(fmt.Sprintf("%d in %s", count, FormatLength(within)), 1), now)
 			if met && in(within) < count || !met && in(within-within/64) >= count {
 				t.Fatalf("met: %v; %d came within %v", met, in(within), within)
 			}
@@ -77,7 +77,7 @@ func TestTallySlides(t *testing.T) {
 
 func TestTallyIsBounded(t *testing.T) {
 	var tally Tally
-	n := notice("3 in 10m", 1)
+	n := sighting("3 in 10m", 1)
 	for i := range maxTally + 10 {
 		n.Source = fmt.Sprint(i)
 		tally.Add(n, noon)
@@ -89,7 +89,7 @@ func TestTallyIsBounded(t *testing.T) {
 	if tally.Add(n, noon.Add(11*time.Minute)); len(tally.of) != 1 {
 		t.Errorf("%d are kept after all the others are over", len(tally.of))
 	}
-	n = notice("1000 in 7d", 1)
+	n = sighting("1000 in 7d", 1)
 	for i := range 5000 {
 		tally.Add(n, noon.Add(time.Duration(i)*time.Minute))
 	}

@@ -111,10 +111,10 @@ func (s schedule) lane(to shaping.Destination, tenant string, class mail.Class, 
 	return s.c.Lane(scheduler.Lane{Dest: to, Source: s.source, Tenant: tenant, Class: class, Kind: k})
 }
 
-// Noticed passes on what replies ask for.
-func (s schedule) Noticed(n shaping.Notice) (enough bool) {
+// Sighted passes on what replies ask for.
+func (s schedule) Sighted(n shaping.Sighting) (enough bool) {
 	n.Source = s.source
-	return s.c.Notice(n)
+	return s.c.Sighted(n)
 }
 
 type permits struct {
