@@ -210,6 +210,9 @@ func (n *notice) status(b *bytes.Buffer, utf8 bool) {
 		fmt.Fprintf(b, "Received-From-MTA: dns; %s\r\n", plain(n.about.Helo, utf8))
 	}
 	fmt.Fprintf(b, "Arrival-Date: %s\r\n", n.about.Received.Format(time.RFC1123Z))
+	if r := n.about.HoldRequest; r != "" { // RFC 4865 §5
+		fmt.Fprintf(b, "Future-Release-Request: %s\r\n", plain(r, false))
+	}
 	for i := range n.verdicts {
 		v := &n.verdicts[i]
 		b.WriteString("\r\n")

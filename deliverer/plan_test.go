@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/smtp/smtptest"
 )
 
@@ -14,6 +15,7 @@ func TestSendAt(t *testing.T) {
 	tell(t, func(s *story) {
 		sink := &smtptest.Sink{}
 		defer sink.Close()
+		sink.On("RCPT", "<no@", smtptest.Answer{Reply: "550 5.1.1 No such user"})
 		s.mx("there.test", 1)
 		s.sink(1, sink)
 		s.start()
@@ -22,6 +24,8 @@ func TestSendAt(t *testing.T) {
 		at := began.Add(30 * time.Hour)
 		j.env.Message.SendAt, j.env.Due = at, at
 		j.env.Expires = at.Add(time.Hour)
+		j.env.Message.HoldRequest = "for;108000"
+		j.env.Recipients = append(j.env.Recipients, mail.Recipient{Address: mail.NewAddress("no@there.test")})
 		s.q.add(j)
 		s.after(29 * time.Hour)
 		if n := s.dials(addr(1)); n != 0 {
@@ -34,9 +38,16 @@ func TestSendAt(t *testing.T) {
 		s.stop()
 		s.start()
 		s.after(2 * time.Hour)
-		es := s.expect(j.env.ID(), "done: u delivered 250")
+		es := s.expect(j.env.ID(), "done: u delivered 250 no failed 550")
 		if late := es[0].attempt.Started.Sub(at); late < 0 || late > time.Second {
 			t.Errorf("sent %s after its time", late)
+		}
+		ns := s.q.stored()
+		if len(ns) != 1 {
+			t.Fatalf("%d notices", len(ns))
+		}
+		if r := parseReport(t, ns[0].body); r.per.Get("Future-Release-Request") != "for;108000" {
+			t.Errorf("the notice does not repeat what was asked for:\n%s", ns[0].body)
 		}
 		if n := len(s.q.history(j.env.ID())); n > 3 {
 			t.Errorf("it was stored anew %d times", n)
