@@ -69,7 +69,7 @@ func (s *actions) inHand(ctx context.Context) hands {
 // when a node takes it.
 func (q *Queue) countOrdered(ctx context.Context, x *acting, inHand hands) (r Result, err error) {
 	m := newMatcher(x.Filter)
-	err = q.scanReady(ctx, func(s stored) error {
+	err = q.eachReady(ctx, m, func(s stored) error {
 		if s.seq > x.upTo {
 			return errEnough // it came later
 		}

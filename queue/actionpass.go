@@ -97,9 +97,17 @@ func (p *pass) over(ctx context.Context, from uint64) error {
 			}
 		}
 	}
-	if p.x.Verb == Remove && p.m.whole() {
+	var found looked
+	byID := false
+	if p.m.ID != "" {
+		found, byID = q.recordsOf(ctx, p.m.message)
+	}
+	switch {
+	case byID:
+		err = q.eachLooked(ctx, looked{Wait: found.Wait}, func(m stored) error { return p.one(ctx, m, 0) })
+	case p.x.Verb == Remove && p.m.whole():
 		err = p.removeAll(ctx)
-	} else {
+	default:
 		err = p.walk(ctx, from)
 	}
 	if err != nil {
@@ -269,7 +277,7 @@ func (p *pass) flush(ctx context.Context) error {
 
 // overReady does the action to what lies in READY of a node alone.
 func (p *pass) overReady(ctx context.Context) error {
-	err := p.q.scanReady(ctx, func(m stored) error {
+	err := p.q.eachReady(ctx, p.m, func(m stored) error {
 		if m.seq > p.x.upTo || p.q.meantIn(m, p.meant) == 0 {
 			return nil
 		}
@@ -331,7 +339,7 @@ type Selection struct {
 
 // selectRecord claims a record and gives the deliveries that are meant to fn, which
 // must end them. ends is how many claims had ended when the record was read, at the
-// latest. A message's other deliveries in a record of READY move to WAIT, due at once.
+// latest; 0: not known. A message's other deliveries in a record of READY move to WAIT, due at once.
 func (q *Queue) selectRecord(ctx context.Context, m stored, meant func(*mail.Delivery) bool, ends uint64, fn func(*Job) error) (sel Selection, err error) {
 	r, what := q.claimFor(m)
 	switch what {
@@ -343,7 +351,7 @@ func (q *Queue) selectRecord(ctx context.Context, m stored, meant func(*mail.Del
 	}
 	// What we read may be old by now: somebody may have ended it since. A node alone
 	// knows, unless very much has ended meanwhile.
-	if q.team != nil || q.claims.ends()-ends >= goneSize {
+	if q.team != nil || q.claims.ends()-ends >= goneSize || ends == 0 {
 		there, err := q.exists(ctx, r)
 		if err != nil || !there {
 			q.giveBack(r)

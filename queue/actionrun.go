@@ -71,6 +71,14 @@ func (s *actions) load(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	s.mu.Lock()
+	first := s.last == 0
+	s.mu.Unlock()
+	if first {
+		if err := s.loadOld(ctx); err != nil {
+			return err
+		}
+	}
 	for {
 		s.mu.Lock()
 		next := s.last + 1
@@ -82,33 +90,64 @@ func (s *actions) load(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%w: reading operators' actions: %w", ErrUnavailable, err)
 		}
+		s.take([]stored{m})
+	}
+}
+
+// loadOld reads what a week has left, in batches. What it misses, load finds.
+func (s *actions) loadOld(ctx context.Context) error {
+	in := s.q.newStreamReader(streamEvent, 1, subjectAction+".>")
+	defer in.close()
+	var all []stored
+	for {
+		ms, err := in.read(ctx, readMax)
+		if err != nil {
+			return err
+		}
+		if len(ms) == 0 {
+			s.take(all)
+			return nil
+		}
+		all = append(all, ms...)
+	}
+}
+
+// take notes some records, and begins to work on those actions that are open then.
+func (s *actions) take(ms []stored) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var fresh []*acting
+	for _, m := range ms {
+		s.last = m.seq
 		r, err := readActionRecord(m)
 		if err != nil {
 			// One that cannot be read must not keep the others from being carried out.
 			s.q.log.Error("an operator's action cannot be read and is passed over", "error", err)
+			continue
 		}
-		s.mu.Lock()
-		s.last = m.seq
-		if err == nil {
-			s.noteLocked(strings.TrimPrefix(m.subject, subjectAction+"."), m.seq, r)
+		if x := s.noteLocked(strings.TrimPrefix(m.subject, subjectAction+"."), m.seq, r); x != nil {
+			fresh = append(fresh, x)
 		}
-		s.mu.Unlock()
+	}
+	for _, x := range fresh {
+		if x.open() {
+			s.startLocked(x)
+		}
 	}
 }
 
-// noteLocked takes in one record.
-func (s *actions) noteLocked(id string, seq uint64, r actionRecord) {
+// noteLocked takes in one record. It returns an action that is new.
+func (s *actions) noteLocked(id string, seq uint64, r actionRecord) *acting {
 	x := s.known[id]
 	if r.Kind == actBegin && r.Action != nil && x == nil {
 		x = newActing(seq, r)
 		s.known[id] = x
 		s.ends[id] = make(chan struct{})
 		s.standing.add(s.q, x)
-		s.startLocked(x)
-		return
+		return x
 	}
 	if x == nil {
-		return // the journal has forgotten its beginning
+		return nil // the journal has forgotten its beginning
 	}
 	was := x.open()
 	x.note(r)
@@ -127,6 +166,7 @@ func (s *actions) noteLocked(id string, seq uint64, r actionRecord) {
 	if w := s.wakes[id]; w != nil {
 		nudge(w)
 	}
+	return nil
 }
 
 // startLocked lets a goroutine work on an action until it has ended.

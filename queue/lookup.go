@@ -46,15 +46,32 @@ func (q *Queue) eachOfID(ctx context.Context, id string, each func(stored) error
 	if !ok {
 		came = time.Time{} // none of ours: everything is looked at
 	}
-	if ok {
-		if found, ok := q.lookup(ctx, message, came, opLookup); ok {
-			return q.eachLooked(ctx, found, each)
-		}
+	if found, ok := q.recordsOf(ctx, message); ok {
+		return q.eachLooked(ctx, found, each)
 	}
 	if err := q.readyOfID(ctx, came, each); err != nil {
 		return err
 	}
 	return q.waitOfID(ctx, message, came, each)
+}
+
+// recordsOf finds where the records of a message may lie. ok: somebody has looked.
+func (q *Queue) recordsOf(ctx context.Context, message string) (l looked, ok bool) {
+	came, ok := mail.IDTime(message)
+	if !ok {
+		return l, false // none of ours
+	}
+	return q.lookup(ctx, message, came, opLookup)
+}
+
+// eachReady gives the records of READY in which a matcher's deliveries may be.
+func (q *Queue) eachReady(ctx context.Context, m *matcher, each func(stored) error) error {
+	if m.ID != "" {
+		if l, ok := q.recordsOf(ctx, m.message); ok {
+			return q.eachLooked(ctx, looked{Ready: l.Ready}, each)
+		}
+	}
+	return q.scanReady(ctx, each)
 }
 
 // looked is where the records of a message may lie.
