@@ -23,6 +23,7 @@ type account struct {
 	weights  int     // of the purses that have something to spend on
 	lightest int     // of these
 
+	rate   rate      // of starts
 	passed int       // starts of higher classes since bulk mail had one
 	bulkAt time.Time // when that was
 

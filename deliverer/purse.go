@@ -167,7 +167,8 @@ func (p *purse) able(now time.Time) int {
 	if least := p.account.lightest; least > 0 {
 		some = min(max(p.weight/least, 1), 8)
 	}
-	return some + p.part(p.account.idle) + p.rate.recent(now)/4
+	a := p.account
+	return some + (a.idle+a.rate.recent(now)/4)*p.weight/max(a.weights, p.weight)
 }
 
 const (
@@ -195,6 +196,7 @@ func (a *account) bulkMay(now time.Time) bool {
 
 // pass notes a start of a class.
 func (a *account) pass(c mail.Class, now time.Time) {
+	a.rate.add(now)
 	a.passed++
 	if c == mail.Bulk {
 		a.passed, a.bulkAt = 0, now
