@@ -37,6 +37,7 @@ type binding struct {
 	version  uint64
 	lane     *lane
 	counters []*counter
+	trials   []*trial
 	shut     string // why nothing may be sent; empty: it may
 }
 
@@ -92,6 +93,11 @@ func (l *Leader) bind(ln *lane, now Time) {
 		// Lanes that share a small window take small turns.
 		for k := range c.windows {
 			ln.quantum = int32(min(int64(ln.quantum), max(1, c.windows[k].max/16)))
+		}
+	}
+	for i := range bounds.Shadows {
+		if x := &bounds.Shadows[i]; (x.Unit == shaping.NewConnections) == (ln.Kind == Connection) {
+			b.trials = append(b.trials, l.trialFor(x, now))
 		}
 	}
 	// So do tenants of little weight, where there are others of more.

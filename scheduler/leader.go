@@ -38,6 +38,9 @@ type Leader struct {
 	swept     int
 	sweptPast int
 
+	trials  map[string]*trial // counters of limits in shadow
+	triedAt Time              // when those to be forgotten were last looked for
+
 	refs map[shaping.RuleRef]*shaping.RuleRef
 
 	forgetting map[uint64]bool // counters of the log: an entry that forgets them is under way
@@ -87,7 +90,7 @@ type effect struct {
 func NewLeader(p Params, f *FSM, term uint64, now Time) *Leader {
 	l := &Leader{
 		p: p, f: f, term: term, start: now, table: f.table, version: f.book.Version, heaviest: int32(f.table.Shares().Heaviest()),
-		seed: maphash.MakeSeed(), lanes: map[uint64]*lane{}, counters: map[string]*counter{}, sessions: map[SessionID]*session{},
+		seed: maphash.MakeSeed(), lanes: map[uint64]*lane{}, counters: map[string]*counter{}, trials: map[string]*trial{}, sessions: map[SessionID]*session{},
 		refs: map[shaping.RuleRef]*shaping.RuleRef{}, forgetting: map[uint64]bool{}, nextCounter: f.lastCounter, leaseSent: f.lease,
 		// In this term's name, so that no id is ever given twice.
 		nextGrant: GrantID(term << 40), nextSlot: SlotID(term << 40), nextEpoch: term << 32,

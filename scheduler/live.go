@@ -35,6 +35,9 @@ func (l *Leader) Live(now Time) []Live {
 			out = append(out, x)
 		}
 	}
+	for _, x := range l.trials {
+		out = append(out, x.live(now)...)
+	}
 	for _, c := range l.slots.counters {
 		if c.max >= 0 && (c.taken() > 0 || len(c.waiting) > 0) {
 			out = append(out, c.live())

@@ -72,6 +72,7 @@ func (l *Leader) use(u *Use, now Time) {
 		g.returnedT = max(g.returnedT, g.recipients-g.startedTo)
 	}
 	l.starts += int64(g.started - was.started)
+	g.bind.tried(now, int64(g.started-was.started), int64(g.startedTo-was.startedTo))
 	g.late = raise(g.late, u.Late, g.n)
 	l.late += int64(g.late - was.late)
 	// It began after the grant did. An instant well ahead of us is nonsense, and would
@@ -141,6 +142,7 @@ func (l *Leader) expire(now Time) {
 			if g.end+settleAfter > now {
 				return
 			}
+			g.bind.tried(now, int64(g.n-g.started-g.returned), int64(g.recipients-g.startedTo-g.returnedT))
 			for _, c := range g.bind.counters {
 				left := int64(g.n - g.started - g.returned)
 				if c.weighs {

@@ -20,6 +20,7 @@ func (l *Leader) sweep(c *Command, now Time) {
 			l.swept++
 		}
 	}
+	l.forgetTrials(now)
 	past := l.f.order
 	for n := min(sweepMost, len(past)); n > 0; n-- {
 		if l.sweptPast >= len(past) {

@@ -154,6 +154,12 @@ type Live struct {
 	Waiting  int  // wanted by sessions and not granted
 	Next     Time // when room appears for others than class high; 0: there is room
 	From     shaping.RuleRef
+
+	// Of a limit in shadow, which holds nothing:
+	Shadow  bool
+	Since   Time // it has counted from then on
+	Started int  // so many starts since
+	Held    int  // of which it would have held so many; Used are those of the others that are in the window
 }
 
 // SessionInfo is one session of the replicated state.
