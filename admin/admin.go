@@ -161,22 +161,26 @@ const drainTime = 5 * time.Second
 // Serve answers on l until ctx ends, then lets requests under way finish for up
 // to five seconds. It returns nil after such an end, else why it stopped. It closes l.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	return serve(ctx, l, s.handler, s.c.Log)
+}
+
+func serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
 	if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
-		s.c.Log.Warn("admin port is reachable from other hosts and asks for no password: let only operators through the firewall",
+		log.Warn("admin port is reachable from other hosts and asks for no password: let only operators through the firewall",
 			"listen", a.String())
 	}
 	// A request's context must end with ctx, or a long action would outlive the drain.
 	base, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	hs := &http.Server{
-		Handler:           s.handler,
+		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      writeTime, // streams move it on, see extend
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    16 << 10,
 		BaseContext:       func(net.Listener) context.Context { return base },
-		ErrorLog:          slog.NewLogLogger(s.c.Log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- hs.Serve(l) }()

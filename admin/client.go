@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -41,6 +42,10 @@ type UnreachableError struct {
 }
 
 func (e *UnreachableError) Error() string {
+	var t net.Error
+	if errors.As(e.Err, &t) && t.Timeout() && strings.Contains(e.Err.Error(), "awaiting response headers") {
+		return fmt.Sprintf("the node at %s took the question and has not answered in time; see its /readyz and its log (%v)", e.URL, e.Err)
+	}
 	return fmt.Sprintf("no Tarishi answers at %s; is `tarishi serve` running? (%v)", e.URL, e.Err)
 }
 

@@ -152,6 +152,9 @@ func (r *Raft) form(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if r.o.Waits != nil {
+			r.o.Waits("this node takes no part in the cluster yet: " + s.why)
+		}
 		if every := r.o.Timing.Report; time.Since(reported) >= every || s.why != said && time.Since(reported) >= every/5 {
 			r.log.Warn("this node takes no part in the cluster yet", "node", r.self.Node, "reason", s.why)
 			reported, said = time.Now(), s.why

@@ -31,6 +31,9 @@ type RaftOptions struct {
 	// nothing but the end of its process makes room for another.
 	Fatal func(error)
 
+	// Waits is told why the node takes no part yet, as often as that changes. nil: nobody.
+	Waits func(why string)
+
 	Timing  Timing
 	Release string       // shown to the other nodes
 	Log     *slog.Logger // nil: silent

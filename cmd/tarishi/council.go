@@ -32,7 +32,8 @@ type council struct {
 	server    *scheduler.Server  // with raft
 	reach     scheduler.Peers
 
-	end func() // of the server
+	waits *note  // what a node that is starting waits for
+	end   func() // of the server
 	wg  sync.WaitGroup
 }
 
@@ -41,7 +42,7 @@ const lastWords = 5 * time.Second
 
 // openCouncil opens port P, if there are other nodes. Nothing is agreed on yet.
 func openCouncil(c *daemon.Config, log *slog.Logger) (*council, error) {
-	k := &council{c: c, log: log, clock: scheduler.BootTime, rates: scheduler.Rates}
+	k := &council{c: c, log: log, clock: scheduler.BootTime, rates: scheduler.Rates, waits: &note{}}
 	if !c.Clustered() {
 		return k, nil
 	}
@@ -89,6 +90,7 @@ func (k *council) join(ctx context.Context, folder *daemon.Folder) error {
 		k.transport.Handle('C', func(conn net.Conn, _ string) { k.server.Serve(conn) })
 	}
 	o := cluster.RaftOptions{
+		Waits: k.waits.set,
 		Dir: cluster.RaftDir(folder.Path), FSM: k.server.State(), Fatal: k.fatal, Release: version(), Log: k.log,
 	}
 	if k.transport != nil {

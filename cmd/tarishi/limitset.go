@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -178,6 +179,10 @@ func readRules(c *cobra.Command, file string) ([]shaping.Rule, error) {
 	}
 	if len(src) > maxRulesFile {
 		return nil, usageError("%s is larger than %s", name, size(int64(maxRulesFile)))
+	}
+	if len(bytes.TrimSpace(src)) == 0 {
+		// A file that was cut off is one, too, and would take everything back.
+		return nil, usageError("%s is empty; write [] for no limits at all", name)
 	}
 	rules, err := daemon.ParseRules(name, src)
 	if err != nil {

@@ -25,10 +25,35 @@ type operatorLimits struct {
 	c     *daemon.Config
 }
 
-func (o operatorLimits) Book(ctx context.Context) (*shaping.Book, error) { return o.op.Book(ctx) }
+// leaderPatience is how long an operator's question waits for somebody to lead: an
+// election takes two seconds, and a lost majority any time.
+const leaderPatience = 8 * time.Second
+
+// ledBy bounds a question to the leader, and says what is missing when it has no answer.
+func ledBy(ctx context.Context, ask func(context.Context) error) error {
+	limit, cancel := context.WithTimeout(ctx, leaderPatience)
+	defer cancel()
+	err := ask(limit)
+	if err != nil && limit.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("no scheduler leads, or none can be reached, for %v by now: a majority of the nodes with that role must run (%w)", leaderPatience, err)
+	}
+	return err
+}
+
+func (o operatorLimits) Book(ctx context.Context) (b *shaping.Book, err error) {
+	err = ledBy(ctx, func(ctx context.Context) error {
+		b, err = o.op.Book(ctx)
+		return err
+	})
+	return b, err
+}
 
 func (o operatorLimits) Live(ctx context.Context, max int) ([]admin.LiveLimit, int, error) {
-	a, err := o.op.Live(ctx, scheduler.LiveQuery{Limit: max})
+	var a scheduler.LiveAnswer
+	err := ledBy(ctx, func(ctx context.Context) (err error) {
+		a, err = o.op.Live(ctx, scheduler.LiveQuery{Limit: max})
+		return err
+	})
 	if err != nil {
 		return nil, 0, err
 	}
@@ -52,6 +77,10 @@ func liveLimits(a scheduler.LiveAnswer) []admin.LiveLimit {
 }
 
 func (o operatorLimits) Change(ctx context.Context, c shaping.Change) (uint64, error) {
+	// Asked first whether there is one: a change whose outcome is unknown is worse than none.
+	if _, err := o.Book(ctx); err != nil {
+		return 0, err
+	}
 	v, err := o.op.Commit(ctx, c)
 	if errors.Is(err, scheduler.ErrUnknownOutcome) {
 		err = fmt.Errorf("%w: %w", admin.ErrUnknown, err)
@@ -244,6 +273,17 @@ func (o operatorNodes) Transfer(ctx context.Context) (string, error) {
 	if err := o.k.server.Drain(ctx); err != nil {
 		return "", err
 	}
-	node, _ := o.k.raft.Leader()
-	return node, nil
+	// The other one leads by raft, and says so in a moment.
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for limit := time.After(2 * time.Second); ; {
+		if node, _ := o.k.raft.Leader(); node != "" && node != o.k.node() {
+			return node, nil
+		}
+		select {
+		case <-tick.C:
+		case <-limit:
+			return "another node", nil
+		}
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"runtime"
 	"sync/atomic"
@@ -78,10 +77,18 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 		where = "data in " + folder.Path
 	}
 
+	var waits note
+	port, err := openAdminPort(c, started, &waits, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, port.close()) }()
+
 	k, err := openCouncil(c, log)
 	if err != nil {
 		return err
 	}
+	k.waits = &waits
 	defer func() { err = errors.Join(err, k.close()) }()
 
 	// The session with the scheduler, the queue and the deliverer ask one another;
@@ -147,13 +154,8 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 	op := scheduler.NewOperator(k.reach, log)
 	line := "tarishi " + version() + ":"
 	var draining atomic.Bool
-	var board *admin.Server
-	var adminPort net.Listener
-	if c.Admin.Listen != "" {
-		if adminPort, err = net.Listen("tcp", c.Admin.Listen); err != nil {
-			return fmt.Errorf("cannot listen for operators on %s: %w", c.Admin.Listen, err)
-		}
-		board = admin.New(admin.Config{
+	if port.addr() != "" {
+		port.pass(admin.New(admin.Config{
 			Version: version(), Node: c.Hostname, Roles: c.Roles, Started: started,
 			Hosts: []string{c.SMTP.Hostname}, Queue: adminQueue{q.Queue},
 			Stats:    func() admin.Stats { return stats(q.Queue, server, policy, out, s) },
@@ -174,7 +176,7 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 				}},
 			},
 			Log: log,
-		})
+		}))
 	}
 
 	// Each part ends in its own time: first no more mail comes in, then what is
@@ -213,11 +215,19 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 		})
 		close(delivererDone)
 	}
-	adminCtx, endAdmin := context.WithCancel(context.WithoutCancel(ctx))
-	defer endAdmin()
-	if board != nil {
-		g.Go(func() error { defer failed(); return board.Serve(adminCtx, adminPort) })
-		line += " admin on " + adminPort.Addr().String() + ","
+	if port.addr() != "" {
+		g.Go(func() error {
+			select {
+			case <-port.ended:
+				defer failed()
+				return port.close()
+			case <-runCtx.Done():
+				return nil
+			}
+		})
+	}
+	if a := port.addr(); a != "" {
+		line += " admin on " + a + ","
 	}
 	ready(line + " " + where)
 
@@ -229,8 +239,7 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 	<-delivererDone
 	s.settled()
 	endSession()
-	endAdmin()
-	return g.Wait()
+	return errors.Join(port.close(), g.Wait())
 }
 
 // stoppedEarly tells that the start was given up because we were asked to stop.

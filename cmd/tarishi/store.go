@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"path/filepath"
 	"sync"
 	"time"
@@ -103,7 +104,7 @@ func openShared(ctx context.Context, c *daemon.Config, k *council, folder *daemo
 		}
 	}
 	if err == nil {
-		s.Queue, err = openPatiently(ctx, o, log)
+		s.Queue, err = openPatiently(ctx, o, k.waits, log)
 	}
 	if err != nil {
 		if s.nats != nil {
@@ -123,13 +124,14 @@ func lookupIn(streams string) func(context.Context, string, time.Time, []byte, i
 
 // openPatiently opens the queue of a cluster that may be busy forming: what does not
 // answer yet is asked again, since ending here would only make somebody start us again.
-func openPatiently(ctx context.Context, o queue.Options, log *slog.Logger) (*queue.Queue, error) {
+func openPatiently(ctx context.Context, o queue.Options, waits *note, log *slog.Logger) (*queue.Queue, error) {
 	for {
 		q, err := queue.Open(ctx, o)
 		if err == nil || !errors.Is(err, queue.ErrUnavailable) || ctx.Err() != nil {
 			return q, err
 		}
 		log.Warn("the queue does not answer yet; trying on", "error", err)
+		waits.set("the queue does not answer yet: " + err.Error())
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -163,6 +165,7 @@ func sharedOptions(c *daemon.Config, k *council, log *slog.Logger) (queue.Option
 
 // startMember starts this node's part of the cluster's NATS.
 func startMember(ctx context.Context, c *daemon.Config, k *council, folder *daemon.Folder, log *slog.Logger) (*cluster.NATS, error) {
+	k.waits.set("waiting for the other nodes: the queue begins with a majority of " + strings.Join(c.Cluster.Peers, ", "))
 	nats, err := cluster.StartNATS(cluster.NATSOptions{Dir: queueDir(folder), SyncAlways: true, Log: log, Cluster: &cluster.NATSCluster{
 		Name: c.Cluster.Name, Node: c.Cluster.Node, Peers: k.peers, Listen: c.Cluster.Listen,
 		Credentials: k.creds, AllowInsecure: c.Cluster.Insecure,
