@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -44,7 +45,7 @@ rule is wrong.`,
 		}
 		return cfg, nil
 	}
-	c.AddCommand(rulesLs(load), rulesLint(load), rulesTry(load), rulesLimits())
+	c.AddCommand(rulesLs(load), rulesLint(load), rulesTry(load), rulesDestinations(load), rulesLimits())
 	return operator(c)
 }
 
@@ -260,6 +261,46 @@ func printTrial(w io.Writer, t trial) {
 	if len(t.Reaction) == 0 {
 		field("Reactions", "none")
 	}
+}
+
+// groupInfo is one named destination as listings show it.
+type groupInfo struct {
+	Name    string   `json:"name"`
+	MX      []string `json:"mx,omitempty"`
+	Domains []string `json:"domains,omitempty"`
+}
+
+// rulesDestinations lists the named destinations that rules and limits may use.
+func rulesDestinations(load func(...string) (*daemon.Config, error)) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "destinations",
+		Short: "List the named destinations that rules and limits may use",
+		Args:  noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := load()
+			if err != nil {
+				return err
+			}
+			_, groups := cfg.ReplyRules()
+			out := make([]groupInfo, 0, len(groups))
+			for _, name := range slices.Sorted(maps.Keys(groups)) {
+				out = append(out, groupInfo{name, groups[name].MX, groups[name].Domains})
+			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), out)
+			}
+			t := table{head: []string{"DESTINATION", "MX", "DOMAINS"}}
+			for _, g := range out {
+				t.add(g.Name, strings.Join(g.MX, " "), strings.Join(g.Domains, " "))
+			}
+			width, _ := ttySize(c.OutOrStdout())
+			t.write(c.OutOrStdout(), width)
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
 }
 
 // rulesLimits prints limits that receivers are known to bear.

@@ -94,6 +94,17 @@ func TestRulesLs(t *testing.T) {
 	}
 }
 
+func TestRulesDestinations(t *testing.T) {
+	out, code := rules("destinations", "--json")
+	var list []groupInfo
+	if err := json.Unmarshal([]byte(out), &list); err != nil || code != 0 || len(list) < 20 || len(list[0].MX) == 0 {
+		t.Errorf("exit %d, %v, %d destinations", code, err, len(list))
+	}
+	if out, code := rules("destinations"); code != 0 || !strings.Contains(out, "*.google.com *.googlemail.com") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+}
+
 // What `rules limits` prints is taken by `limits apply`, and its destinations are
 // those of the pack.
 func TestRulesLimits(t *testing.T) {
