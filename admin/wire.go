@@ -64,7 +64,10 @@ type Delivery struct {
 	EnvelopeID   string `json:"envid,omitempty"`
 	Ret          string `json:"ret,omitempty"`
 	Tenant       string `json:"tenant,omitempty"`
-	Class        string `json:"class,omitempty"` // high or bulk; absent: normal
+	// SendAt is when its client wants it sent, and Hours in which hours it may be attempted.
+	SendAt time.Time `json:"send_at,omitzero"`
+	Hours  string    `json:"hours,omitempty"`
+	Class  string    `json:"class,omitempty"` // high or bulk; absent: normal
 
 	Operator *ActionNote `json:"operator,omitempty"` // the operator's action that changed it last
 }
@@ -239,7 +242,7 @@ func wireDelivery(e Entry) Delivery {
 		Received: utc(m.Received), Attempts: e.Attempts, LastAttempt: utc(e.LastAttempt),
 		LastHost: e.LastHost, LastReply: wireReply(e.LastReply), Due: utc(e.Due), Expires: utc(e.Expires),
 		DelayNoticed: e.DelayNoticed, ClientIP: m.ClientIP, Helo: m.Helo, Protocol: m.Protocol,
-		Origin: m.Origin, Body: string(m.Body), SMTPUTF8: m.SMTPUTF8, EnvelopeID: m.EnvelopeID, Ret: m.Ret, Tenant: m.Tenant,
+		Origin: m.Origin, Body: string(m.Body), SMTPUTF8: m.SMTPUTF8, EnvelopeID: m.EnvelopeID, Ret: m.Ret, Tenant: m.Tenant, SendAt: utc(m.SendAt), Hours: m.Hours,
 		Bounce: e.LastClass,
 	}
 	if m.Class != mail.Normal {

@@ -180,6 +180,8 @@ func nextTry(m admin.Messages, d admin.Delivery) string {
 		return "when released"
 	case d.State == "active":
 		return "being sent"
+	case d.SendAt.After(m.Now):
+		return "send at " + d.SendAt.UTC().Format("2006-01-02 15:04Z")
 	case d.Due.IsZero():
 		return "now"
 	default:

@@ -125,6 +125,10 @@ func printMessage(w io.Writer, m admin.Messages) {
 	}
 	field("Tenant", d.Tenant)
 	field("Class", d.Class)
+	if !d.SendAt.IsZero() {
+		field("Send at", stamp(d.SendAt, until(m.Now, d.SendAt)))
+	}
+	field("Hours", d.Hours)
 	field("Envelope id", d.EnvelopeID)
 	field("Return", d.Ret)
 	for _, d := range m.Messages {
