@@ -34,7 +34,7 @@ type council struct {
 
 	waits *note  // what a node that is starting waits for
 	end   func() // of the server
-	wg  sync.WaitGroup
+	wg    sync.WaitGroup
 }
 
 // lastWords is how long a node that stops may take to hand over what it leads.
@@ -91,7 +91,7 @@ func (k *council) join(ctx context.Context, folder *daemon.Folder) error {
 	}
 	o := cluster.RaftOptions{
 		Waits: k.waits.set,
-		Dir: cluster.RaftDir(folder.Path), FSM: k.server.State(), Fatal: k.fatal, Release: version(), Log: k.log,
+		Dir:   cluster.RaftDir(folder.Path), FSM: k.server.State(), Fatal: k.fatal, Release: version(), Log: k.log,
 	}
 	if k.transport != nil {
 		o.Cluster, o.Node, o.Peers, o.Transport = k.c.Cluster.Name, k.c.Cluster.Node, k.peers, k.transport
