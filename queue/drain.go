@@ -161,7 +161,7 @@ func (d *drainer) wanted() (list []wanted, many bool) {
 	}
 	clear(l.due[len(kept):])
 	l.due = kept
-	return list, have*20 > l.total
+	return list, have*20 > l.total-l.taken
 }
 
 // readLine takes up to w.n jobs of one line, its slots in the order they fell due.
@@ -215,13 +215,17 @@ func (d *drainer) readerLocked(s *slot) *slotReader {
 	} else if s.reader.again < s.reader.next {
 		s.reader.rewind()
 	}
-	s.reader.leader = d.q.team != nil && s.count-s.taken <= leaderRead
+	few := fewRecords
+	if d.q.team != nil {
+		few = leaderRead
+	}
+	s.reader.leader = s.count-s.taken <= few
 	return s.reader
 }
 
-// leaderRead is up to how many records are worth no consumer in a cluster, where
-// making one is a decision of all servers.
-const leaderRead = 16
+// fewRecords is up to how many records are worth no consumer; leaderRead in a cluster,
+// where making one is a decision of all servers.
+const fewRecords, leaderRead = 3, 16
 
 // readSlot hands over up to max deliveries of a slot. more tells that its reader
 // found any at all, be they in somebody's hand.

@@ -80,12 +80,18 @@ func TestRecount(t *testing.T) {
 	flush(t, n)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
+	empty := func() bool {
+		n.lanes.mu.Lock()
+		defer n.lanes.mu.Unlock()
+		return n.lanes.total == 0 && len(n.lanes.m) == 0
+	}
+	go func() {
+		for ctx.Err() == nil && !empty() {
+			time.Sleep(5 * time.Millisecond)
+		}
+		cancel()
+	}()
 	_ = n.Drain(ctx, func(mail.Line) int {
-		go func() { // not here: the lanes are counted under a lock
-			if n.Stats().Waiting == 0 {
-				cancel()
-			}
-		}()
 		return 10
 	}, func(j *Job) { t.Error("offered:", j.ID()) })
 	if st := n.Stats(); st.Waiting != 0 || len(n.lanes.m) != 0 {

@@ -15,12 +15,13 @@ type lanes struct {
 	m     map[mail.Line]*line
 	clock slotHeap // slots that are not due yet
 	due   []*line  // lines with a due slot, in turn
-	total int64    // deliveries in WAIT
 
 	deadlines deadlineHeap // slots whose deadline is to come
 	overdue   []*slot      // and those whose has passed, in turn
 
-	held int64 // of them, kept by an operator
+	total int64 // deliveries in WAIT
+	held  int64 // of them, kept by an operator
+	taken int64 // of them, in somebody's hand
 	// of them, in damaged files, which are in no slot's count any more
 	unreadable int64
 	dead       []*slotReader // readers of slots that are gone
@@ -90,6 +91,7 @@ func (l *lanes) drop(h *hold) {
 				if s.held {
 					l.held -= int64(s.count)
 				}
+				l.taken -= int64(s.taken)
 				s.count, s.taken = 0, 0
 				l.tidy(s)
 			}
@@ -217,6 +219,7 @@ func (l *lanes) removed(r *record) {
 		s.count--
 		s.taken--
 		l.total--
+		l.taken--
 		if s.held {
 			l.held--
 		}
@@ -240,6 +243,7 @@ func (l *lanes) gone(r *record) {
 func (l *lanes) untake(r *record) {
 	l.edit(r, func(s *slot) {
 		s.taken--
+		l.taken--
 		s.changes++
 		if s.reader != nil {
 			s.reader.again = min(s.reader.again, r.seq)
@@ -257,6 +261,7 @@ func (l *lanes) untake(r *record) {
 func (l *lanes) mistaken(r *record) {
 	l.edit(r, func(s *slot) {
 		s.taken--
+		l.taken--
 		s.changes++
 		l.tidy(s)
 	})
@@ -276,6 +281,7 @@ func (l *lanes) later(r *record) {
 func (l *lanes) take(r *record) {
 	l.edit(r, func(s *slot) {
 		s.taken++
+		l.taken++
 		s.changes++
 	})
 }

@@ -32,7 +32,7 @@ type slotReader struct {
 	subjects []string
 	since    *time.Time // for the first read: from this time on, instead of next
 	headers  bool       // no bodies
-	leader   bool       // in a cluster: one by one from the stream\'s leader; of one subject only
+	leader   bool       // one by one, from the stream's leader; of one subject only
 
 	next  uint64 // lowest sequence not read yet
 	again uint64 // lowest sequence to be read again; MaxUint64: none. Guarded by lanes.mu
