@@ -59,3 +59,19 @@ func BenchmarkOperator(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkHold holds what waits in a line, each delivery being stored anew, and
+// releases it.
+func BenchmarkHold(b *testing.B) {
+	count := benchWaiting(b) / 2
+	n := open(b, Options{Sync: noSync, MaxBytes: 60 << 30})
+	n.fill(count, mail.Line{Destination: "d.test"}, later())
+	for b.Loop() {
+		for _, v := range []Verb{Hold, Release} {
+			if st, err := n.Act(b.Context(), Action{Verb: v, Filter: Filter{Destination: "d.test"}}, nil); err != nil || st.Changed != count {
+				b.Fatalf("%+v, %v", st, err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(2*count*b.N), "µs/delivery")
+}
