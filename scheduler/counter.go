@@ -14,8 +14,9 @@ type counter struct {
 	ledger
 	name    string
 	from    *shaping.RuleRef // the rule its windows came from
-	id      uint64           // in the log; 0: not there yet
-	version uint64           // of the rules its windows are of
+	lowered []shaping.Lowered
+	id      uint64 // in the log; 0: not there yet
+	version uint64 // of the rules its windows are of
 	keep    Time
 
 	open    int64  // reserved, committed, and not known to have started when

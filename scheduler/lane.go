@@ -85,7 +85,7 @@ func (l *Leader) bind(ln *lane, now Time) {
 		}
 		c := l.counterFor(x, now)
 		c.lanes++
-		c.from = l.ref(x.From)
+		c.from, c.lowered = l.ref(x.From), x.Lowered
 		b.counters = append(b.counters, c)
 		if x.Unit == shaping.Recipients {
 			continue

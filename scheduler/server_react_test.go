@@ -1,7 +1,10 @@
 package scheduler
 
 import (
+	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,6 +68,15 @@ func TestReactionOfTheWholeCluster(t *testing.T) {
 			t.Fatal(err)
 		}
 		forced := time.Now()
+		live, err := w.operator("op").Live(w.ctx, LiveQuery{To: "a.test"})
+		var from []string
+		for _, l := range live.Live {
+			from = append(from, fmt.Sprintf("%d from %s", l.Max, l.From))
+		}
+		slices.Sort(from)
+		if got := strings.Join(from, ", "); err != nil || got != "10 from a.test (reaction r1)" {
+			t.Errorf("in use: %s, %v", got, err) // of two windows of one length the smaller is the only one
+		}
 
 		old := w.leads()
 		w.killServer(old)

@@ -57,7 +57,7 @@ func (l *Leader) Why(now Time, q LaneQuery) LaneAnswer {
 	last := now
 	for i := range b.Counters {
 		c := l.counterFor(&b.Counters[i], now)
-		c.from = l.ref(b.Counters[i].From)
+		c.from, c.lowered = l.ref(b.Counters[i].From), b.Counters[i].Lowered
 		c.advance(now, c.keep)
 		for k := range c.windows {
 			x := l.stands(c, k, key.Class, now)
@@ -181,6 +181,11 @@ func (l *Leader) stands(c *counter, i int, class mail.Class, now Time) Live {
 	x := Live{
 		Counter: c.name, Unit: unit, Max: int(w.max), Kept: int(w.kept), Length: w.length, From: *c.from,
 		Used: int(max(0, w.count-c.out)), InFlight: int(c.out),
+	}
+	for _, y := range c.lowered {
+		if Time(y.Window.Length) == w.length && int64(y.Window.Max) == w.max {
+			x.From = y.From
+		}
 	}
 	one := counter{ledger: ledger{cells: c.cells, windows: c.windows[i : i+1]}}
 	if c.common != nil {

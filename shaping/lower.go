@@ -51,12 +51,12 @@ func (b *Bounds) slow(name string, r *Reaction) {
 	w := r.Pace()
 	i := slices.IndexFunc(b.Counters, func(x Bound) bool { return x.Counter == name })
 	if i < 0 {
-		b.Counters = append(b.Counters, Bound{Counter: name, Unit: Messages, Windows: []Window{w}, From: r.ref()})
+		b.Counters = append(b.Counters, Bound{Counter: name, Unit: Messages, Windows: []Window{w}, From: r.ref(), Lowered: []Lowered{{w, r.ref()}}})
 		return
 	}
 	// The rules' own windows hold beside it; of two of one length the smaller does.
 	x := &b.Counters[i]
-	x.Windows, x.From = slices.Clone(x.Windows), r.ref()
+	x.Windows, x.Lowered = slices.Clone(x.Windows), append(x.Lowered, Lowered{w, r.ref()})
 	if k := slices.IndexFunc(x.Windows, func(o Window) bool { return o.Length == w.Length }); k >= 0 {
 		x.Windows[k].Max = min(x.Windows[k].Max, w.Max)
 	} else {

@@ -78,6 +78,10 @@ func TestSlowCutsAndRecovers(t *testing.T) {
 			t.Errorf("%s: version %d after %d", x.name, b.Version, before)
 		}
 	}
+	tab, _ := b.Table()
+	if c := tab.Bounds(google, "", "").Counters[0]; c.From.String() != "google (file)" || len(c.Lowered) != 1 || c.Lowered[0].From.String() != "google (reaction r1)" {
+		t.Errorf("%+v", c)
+	}
 	b = must(t, b, Change{Op: OpRecover, At: noon.Add(2 * time.Hour)})
 	if got := bounds(t, b, "", ""); len(b.Reactions) != 0 || got != "messages name:google=1000/1h, 20/1s | connections name:google=5" {
 		t.Errorf("recovered: %s, %v", got, b.Reactions)

@@ -51,6 +51,13 @@ type Bound struct {
 	Unit    Field // Messages, Recipients or NewConnections
 	Windows []Window
 	From    RuleRef
+	Lowered []Lowered // windows that are reactions'
+}
+
+// Lowered is a window that a reaction adds.
+type Lowered struct {
+	Window Window
+	From   RuleRef
 }
 
 // SlotBound is how many connections may be open in all under one counter.
@@ -231,7 +238,7 @@ func (t *Table) Bounds(d Destination, source, tenant string) Bounds {
 					b.PerConnection = n
 				}
 			default:
-				b.Counters = append(b.Counters, Bound{counter(f, d, Per(p), source, tenant), f, r.Windows(f), r.ref()})
+				b.Counters = append(b.Counters, Bound{Counter: counter(f, d, Per(p), source, tenant), Unit: f, Windows: r.Windows(f), From: r.ref()})
 			}
 		}
 	}
@@ -247,7 +254,7 @@ func (t *Table) shadow(to []Bound, d Destination, p Per, source, tenant string) 
 	rules := all(&t.shadows[p], d)
 	for _, f := range Fields[:3] {
 		if r, ok := first(rules, f); ok {
-			to = append(to, Bound{counter(f, d, p, source, tenant), f, r.Windows(f), r.ref()})
+			to = append(to, Bound{Counter: counter(f, d, p, source, tenant), Unit: f, Windows: r.Windows(f), From: r.ref()})
 		}
 	}
 	return to
