@@ -92,7 +92,9 @@ func readRules(l *loader, src []byte, from string) *ruleSet {
 	}
 	for i := range f.Rules {
 		path := fmt.Sprintf("rules[%d]", i)
-		s.rules = append(s.rules, f.Rules[i].rule(l, path, from))
+		r := f.Rules[i].rule(l, path, from)
+		r.Groups = s.groups
+		s.rules = append(s.rules, r)
 		s.places = append(s.places, ruleAt{l, path})
 	}
 	return s

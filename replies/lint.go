@@ -98,6 +98,9 @@ func (l *linter) whom() {
 			if _, ok := l.Groups[f]; ok {
 				continue
 			}
+			if _, ok := l.rule.Groups[f]; ok {
+				continue
+			}
 			mend := "define it under destinations"
 			names := make([]string, 0, len(l.Groups))
 			for n := range l.Groups {

@@ -1,6 +1,7 @@
 package replies
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	bits64 "math/bits"
@@ -26,10 +27,12 @@ type Pack struct {
 // compiled is one rule.
 type compiled struct {
 	*Rule
-	all      bool // for everybody
-	names    map[string]bool
-	domains  shaping.Patterns[struct{}]
-	mx       shaping.Patterns[struct{}]
+	all      bool                       // for everybody
+	names    map[string]bool            // named destinations
+	members  shaping.Patterns[struct{}] // their domains
+	hosts    shaping.Patterns[struct{}] // and their MX hosts
+	domains  shaping.Patterns[struct{}] // domains given one by one
+	mx       shaping.Patterns[struct{}] // and hosts
 	codes    codes
 	enhanced []enhanced
 	phases   map[Phase]bool
@@ -39,7 +42,7 @@ type compiled struct {
 }
 
 // New makes the rules ready, the first to be asked first. groups are the named
-// destinations. The error names the first rule that is wrong; Check finds all that is.
+// destinations as they are counted. The error names the first rule that is wrong; Check finds all that is.
 func New(groups map[string]shaping.Group, rules []Rule) (*Pack, error) {
 	if n := len(rules) + len(strongPhrases) + len(phrases); n > maxBits {
 		return nil, fmt.Errorf("%d rules are too many; at most %d", len(rules), MaxRules)
@@ -60,7 +63,7 @@ func New(groups map[string]shaping.Group, rules []Rule) (*Pack, error) {
 	var texts []string
 	var ids []int32
 	for i := range rules {
-		c, must, err := compile(&rules[i])
+		c, must, err := compile(&rules[i], groups)
 		if err != nil {
 			return nil, fmt.Errorf("rule %s: %w", rules[i].Name, err)
 		}
@@ -86,7 +89,7 @@ func New(groups map[string]shaping.Group, rules []Rule) (*Pack, error) {
 const MaxRules = 1000
 
 // compile makes one rule ready. must are texts, one of which stands in what it fits.
-func compile(r *Rule) (c *compiled, must []string, err error) {
+func compile(r *Rule, groups map[string]shaping.Group) (c *compiled, must []string, err error) {
 	c = &compiled{Rule: r, names: map[string]bool{}, phases: map[Phase]bool{}}
 	for _, f := range r.For {
 		mx, isMX := strings.CutPrefix(f, "mx:")
@@ -99,6 +102,11 @@ func compile(r *Rule) (c *compiled, must []string, err error) {
 			err = c.domains.Add(f, struct{}{})
 		default:
 			c.names[f] = true
+			g, ok := r.Groups[f]
+			if !ok {
+				g = groups[f]
+			}
+			err = errors.Join(addAll(&c.hosts, g.MX), addAll(&c.members, g.Domains))
 		}
 		if err != nil {
 			return nil, nil, err
@@ -142,6 +150,21 @@ func compile(r *Rule) (c *compiled, must []string, err error) {
 	return c, must, nil
 }
 
+// addAll adds the patterns that are not there yet.
+func addAll(p *shaping.Patterns[struct{}], patterns []string) error {
+	seen := map[string]bool{}
+	for _, s := range patterns {
+		if seen[s] {
+			continue
+		}
+		seen[s] = true
+		if err := p.Add(s, struct{}{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Look says what a reply means. A positive one means nothing.
 func (p *Pack) Look(r Reply) Verdict {
 	if r.Code/100 != 4 && r.Code/100 != 5 {
@@ -157,7 +180,7 @@ func (p *Pack) Look(r Reply) Verdict {
 	if p != nil {
 		p.words.find(words, &found)
 		if c := p.rule(&r, words, &found); c != nil {
-			return c.verdict(&r, p.named(&r))
+			return c.verdict(p, &r)
 		}
 	}
 	c := p.general(&r, &found)
@@ -198,7 +221,7 @@ func (c *compiled) fits(p *Pack, r *Reply, words string) bool {
 
 // isFor tells whether the rule is for the reply's destination.
 func (c *compiled) isFor(p *Pack, r *Reply) bool {
-	if n := p.named(r); n != "" && c.names[n] {
+	if c.named(p, r) {
 		return true
 	}
 	if _, ok := c.domains.For(r.Domain); ok && r.Domain != "" {
@@ -208,6 +231,22 @@ func (c *compiled) isFor(p *Pack, r *Reply) bool {
 		return false
 	}
 	_, ok := c.mx.For(mail.CanonicalDomain(r.Host))
+	return ok
+}
+
+// named tells whether the reply is of a named destination of the rule.
+func (c *compiled) named(p *Pack, r *Reply) bool {
+	if len(c.names) == 0 {
+		return false
+	}
+	if n := p.named(r); n != "" && c.names[n] {
+		return true
+	}
+	if r.Host != "" {
+		_, ok := c.hosts.For(mail.CanonicalDomain(r.Host))
+		return ok
+	}
+	_, ok := c.members.For(r.Domain)
 	return ok
 }
 
@@ -230,13 +269,13 @@ func (p *Pack) named(r *Reply) string {
 }
 
 // verdict is what the rule says of the reply.
-func (c *compiled) verdict(r *Reply, name string) Verdict {
+func (c *compiled) verdict(p *Pack, r *Reply) Verdict {
 	v := Verdict{Class: c.Class, Action: settle(c.Class, c.Rule.Action, r), Rule: c.Name}
 	if len(c.hits) == 0 {
 		return v
 	}
 	v.Hits = slices.Clone(c.hits)
-	if c.names[name] {
+	if name := p.named(r); name != "" && c.named(p, r) {
 		for i := range v.Hits {
 			v.Hits[i].To = name
 		}

@@ -92,6 +92,26 @@ func TestWhomARuleIsFor(t *testing.T) {
 	}
 }
 
+// The hosts that a rule means may be counted under another name; that one is slowed.
+func TestHostsUnderAnotherName(t *testing.T) {
+	suspend, err := replies.ParseDo("suspend for 1h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	meant := map[string]shaping.Group{"google": {MX: []string{"*.google.com"}}}
+	p := load(t, map[string]shaping.Group{"gmail": {MX: []string{"*.l.google.com"}}},
+		replies.Rule{Name: "r", For: []string{"google"}, When: replies.When{Code: []string{"421"}}, Class: replies.RateLimited, Do: []replies.Do{suspend}, Groups: meant})
+	for host, to := range map[string]string{"aspmx.l.google.com": "gmail", "smtp.google.com": ""} {
+		v := p.Look(replies.Reply{Reply: mail.R(421, "", "slow"), Host: host})
+		if v.Rule != "r" || v.Hits[0].To != to {
+			t.Errorf("%s: %+v", host, v)
+		}
+	}
+	if v := p.Look(replies.Reply{Reply: mail.R(421, "", "slow"), Host: "relay.example", Domain: "gmail.com"}); v.Rule != "" {
+		t.Errorf("our relay's reply: %+v", v)
+	}
+}
+
 func TestTheFirstRuleDecides(t *testing.T) {
 	slow, err := replies.ParseDo("slow 0.5 per source for 1h")
 	if err != nil {

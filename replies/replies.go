@@ -55,5 +55,5 @@ type Hit struct {
 	Rule      string
 	Threshold shaping.Threshold
 	Remedy    shaping.Remedy
-	To        string // the named destination that the rule is for; empty: the reply's own
+	To        string // the named destination that said it, if the rule is for one; empty: the reply's own
 }

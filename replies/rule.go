@@ -21,6 +21,10 @@ type Rule struct {
 	Threshold shaping.Threshold // of every remedy that gives none itself; zero: at once
 	Do        []Do
 	From      string // where it was written: the name of a file, or "pack"
+
+	// Groups is what the names in For mean where the rule was written. Somebody may
+	// use the same hosts under another name; the rule is about them all the same.
+	Groups map[string]shaping.Group
 }
 
 // When is what a reply must be for a rule to fit; all of it.
