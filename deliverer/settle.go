@@ -317,11 +317,13 @@ func (d *Deliverer) logAttempt(env *mail.Delivery, a *attempt, outs []mail.Outco
 		slog.Bool("tls", a.tls),
 		slog.String("status", worst.Status.String()),
 		slog.String("reply", worst.Reply.String()),
-		slog.String("class", worst.Class),
 		slog.Duration("duration", now.Sub(a.started)),
 		slog.Int64("size", env.Message.Size),
 		slog.Bool("reused", a.reused),
 	)
+	if worst.Class != "" {
+		at = append(at, slog.String("class", worst.Class))
+	}
 	if len(outs) > 1 {
 		at = append(at, slog.Int("delivered", n[mail.Delivered]), slog.Int("deferred", n[mail.Deferred]), slog.Int("failed", n[mail.Failed]))
 	}
