@@ -20,7 +20,7 @@ const diffVerb LimitVerb = "diff"
 
 // limitKeys are the keys an order of each verb may have, besides author, reason and base.
 var limitKeys = map[LimitVerb][]string{
-	SetLimit: {"rule"}, UnsetLimit: {"to", "per", "fields"}, ApplyLimits: {"rules"},
+	SetLimit: {"rule"}, UnsetLimit: {"to", "per", "fields", "shadow"}, ApplyLimits: {"rules"},
 	SuspendLimit: {"to", "for"}, ResumeLimit: {"to"}, RollbackLimit: {"version"}, diffVerb: {"rules"},
 }
 
@@ -65,7 +65,7 @@ func (s *Server) readLimitOrder(w http.ResponseWriter, r *http.Request, v LimitV
 	}
 	c = shaping.Change{
 		Op: shaping.Op(v), Author: o.Author, At: utc(s.c.Now()), Reason: o.Reason, Base: o.Base,
-		Rule: o.Rule, To: strings.TrimSpace(o.To), Per: o.Per, Fields: o.Fields, Rules: o.Rules, Version: o.Version,
+		Rule: o.Rule, To: strings.TrimSpace(o.To), Per: o.Per, Fields: o.Fields, Shadow: o.Shadow, Rules: o.Rules, Version: o.Version,
 	}
 	if v == diffVerb {
 		c.Op = shaping.OpApply

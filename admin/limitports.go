@@ -44,12 +44,19 @@ type LiveLimit struct {
 
 	Field    shaping.Field   `json:"field"`
 	Max      int             `json:"max"`
+	Kept     int             `json:"kept,omitempty"`   // of Max: for class high alone
 	Window   string          `json:"window,omitempty"` // its length, as "1h"; empty: connections open at the same time
 	Used     int             `json:"used"`             // started within the window; connections open
 	InFlight int             `json:"in_flight"`        // allowed and not known to have started yet; connections that are closing
 	Waiting  int             `json:"waiting"`          // asked for and not allowed yet
 	Next     time.Time       `json:"next,omitzero"`    // when there is room again; absent: there is now, or it is not known
 	From     shaping.RuleRef `json:"from"`
+
+	// Of a limit in shadow, which holds nothing:
+	Shadow  bool      `json:"shadow,omitempty"`
+	Since   time.Time `json:"since,omitzero"`    // it has counted from then on
+	Started int       `json:"started,omitempty"` // so many starts
+	Held    int       `json:"held,omitempty"`    // of which it would have held so many
 }
 
 // Laggard is a node that does not work by the present limits yet.

@@ -74,6 +74,7 @@ type LimitOrder struct {
 	To      string          `json:"to,omitempty"`      // unset, suspend, resume
 	Per     *shaping.Per    `json:"per,omitempty"`     // unset; absent: every scope
 	Fields  []shaping.Field `json:"fields,omitempty"`  // unset; absent: all
+	Shadow  bool            `json:"shadow,omitempty"`  // unset: of the limits in shadow
 	Rules   []shaping.Rule  `json:"rules,omitzero"`    // apply, diff; an empty list takes everything back
 	For     string          `json:"for,omitempty"`     // suspend: "2h"; absent: until it is resumed
 	Version *uint64         `json:"version,omitempty"` // rollback

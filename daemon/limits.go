@@ -25,6 +25,7 @@ type Limit struct {
 	NewConnections []Window `yaml:"new_connections" doc:"Connections begun, likewise."`
 	Connections    *int     `yaml:"connections" doc:"Connections at a time; 0 suspends."`
 	PerConnection  *int     `yaml:"per_connection" doc:"Messages over one connection."`
+	Shadow         bool     `yaml:"shadow" doc:"Count what it would hold, and hold nothing."`
 	Note           string   `yaml:"note" doc:"Why, for people."`
 }
 
@@ -61,7 +62,7 @@ func rulesOf(limits []Limit) []shaping.Rule {
 		p, _ := shaping.ParsePer(l.Per) // its enum has been checked
 		out[i] = shaping.Rule{
 			To: l.To, Per: p, Messages: windowsOf(l.Messages), Recipients: windowsOf(l.Recipients),
-			NewConnections: windowsOf(l.NewConnections), Connections: l.Connections, PerConnection: l.PerConnection, Note: l.Note,
+			NewConnections: windowsOf(l.NewConnections), Connections: l.Connections, PerConnection: l.PerConnection, Shadow: l.Shadow, Note: l.Note,
 		}
 	}
 	return out

@@ -21,6 +21,7 @@ import (
 func limitsSet(n *node) *cobra.Command {
 	var perNames []string
 	var note, reason string
+	var shadow bool
 	windows := map[shaping.Field]*string{}
 	numbers := map[shaping.Field]*int{}
 	c := &cobra.Command{
@@ -37,7 +38,7 @@ counts what was sent in the last minute. 0 suspends.`,
 			if err != nil {
 				return usageError("--per: %w", err)
 			}
-			r := shaping.Rule{To: args[0], Per: p, Note: note}
+			r := shaping.Rule{To: args[0], Per: p, Shadow: shadow, Note: note}
 			for f, text := range windows {
 				if !c.Flags().Changed(flagOf(f)) {
 					continue
@@ -79,6 +80,7 @@ counts what was sent in the last minute. 0 suspends.`,
 	numbers[shaping.Connections] = c.Flags().Int(flagOf(shaping.Connections), 0, "connections at a time, of all nodes together")
 	numbers[shaping.PerConnection] = c.Flags().Int(flagOf(shaping.PerConnection), 0, "messages over one connection")
 	c.Flags().StringSliceVar(&perNames, "per", nil, "count apart for each `source`, tenant or source,tenant (default: the whole cluster together)")
+	c.Flags().BoolVar(&shadow, "shadow", false, "count what it would hold, and hold nothing (see ls)")
 	c.Flags().StringVar(&note, "note", "", "why, kept with the limit")
 	reasonFlag(c, &reason)
 	return c
@@ -95,12 +97,13 @@ func reasonFlag(c *cobra.Command, reason *string) {
 func limitsUnset(n *node) *cobra.Command {
 	var fields, perNames []string
 	var reason string
+	var shadow bool
 	c := &cobra.Command{
 		Use:   "unset TO",
 		Short: "Take back what was set here; the configuration file's limit shows again",
 		Args:  oneArg("TO"),
 		RunE: func(c *cobra.Command, args []string) error {
-			o := admin.LimitOrder{To: args[0], Reason: reason}
+			o := admin.LimitOrder{To: args[0], Shadow: shadow, Reason: reason}
 			for _, f := range fields {
 				o.Fields = append(o.Fields, shaping.Field(strings.ReplaceAll(f, "-", "_")))
 			}
@@ -115,6 +118,7 @@ func limitsUnset(n *node) *cobra.Command {
 			return changeLimits(c, n, admin.UnsetLimit, o)
 		},
 	}
+	c.Flags().BoolVar(&shadow, "shadow", false, "only what was set in shadow (default: only what was not)")
 	c.Flags().StringSliceVar(&fields, "field", nil, "only these `fields`: messages, recipients, new_connections, connections, per_connection")
 	c.Flags().StringSliceVar(&perNames, "per", nil, "only what counts per `source`, tenant, source,tenant or cluster (default: all)")
 	reasonFlag(c, &reason)

@@ -78,7 +78,7 @@ func limitsOf(l admin.LimitsList, r admin.LimitRule) string {
 	var over *admin.LimitRule
 	if r.Layer == shaping.LayerFile {
 		if i := slices.IndexFunc(l.Rules, func(o admin.LimitRule) bool {
-			return o.Layer == shaping.LayerSet && o.To == r.To && o.Per == r.Per
+			return o.Layer == shaping.LayerSet && o.To == r.To && o.Per == r.Per && o.Shadow == r.Shadow
 		}); i >= 0 {
 			over = &l.Rules[i]
 		}
@@ -93,6 +93,9 @@ func limitsOf(l admin.LimitsList, r admin.LimitRule) string {
 			s = "(" + s + ")"
 		}
 		items = append(items, s)
+	}
+	if r.Shadow {
+		return strings.Join(items, "; ") + " in shadow"
 	}
 	return strings.Join(items, "; ")
 }
@@ -119,7 +122,12 @@ func printInUse(w io.Writer, l admin.LimitsList, width int) {
 		if x.Window != "" {
 			limit += "/" + x.Window
 		}
-		t.add(x.Destination, whose(x.Source, x.Tenant), limit, count(x.Used), count(x.InFlight), count(x.Waiting), nextRelease(l.Now, x), x.From.String())
+		next := nextRelease(l.Now, x)
+		if x.Shadow {
+			limit += " in shadow"
+			next = fmt.Sprintf("would have held %s of %s in %s", count(x.Held), count(x.Started), spell(l.Now.Sub(x.Since).Round(time.Second)))
+		}
+		t.add(x.Destination, whose(x.Source, x.Tenant), limit, count(x.Used), count(x.InFlight), count(x.Waiting), next, x.From.String())
 	}
 	t.write(w, width)
 	if more := l.Total - len(l.Live); more > 0 {

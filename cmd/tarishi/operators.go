@@ -65,7 +65,11 @@ func liveLimits(a scheduler.LiveAnswer) []admin.LiveLimit {
 	now := time.Now()
 	out := make([]admin.LiveLimit, len(a.Live))
 	for i, l := range a.Live {
-		out[i] = admin.LiveLimit{Counter: l.Counter, Field: l.Unit, Max: l.Max, Used: l.Used, InFlight: l.InFlight, Waiting: l.Waiting, From: l.From}
+		out[i] = admin.LiveLimit{Counter: l.Counter, Field: l.Unit, Max: l.Max, Used: l.Used, InFlight: l.InFlight, Waiting: l.Waiting, From: l.From,
+			Kept: l.Kept, Shadow: l.Shadow, Started: l.Started, Held: l.Held}
+		if l.Shadow {
+			out[i].Since = now.Add(-time.Duration(a.Now - l.Since)).Round(time.Second)
+		}
 		if l.Length > 0 {
 			out[i].Window = shaping.FormatLength(time.Duration(l.Length))
 		}

@@ -72,6 +72,14 @@ func (s schedule) Limits(to shaping.Destination, tenant string, class mail.Class
 		l.Permits = true
 		l.Tenants = l.Tenants || x.From.Per&shaping.Tenant != 0
 	}
+	for _, x := range b.Shadows { // the scheduler counts what it gives out
+		if x.Unit == shaping.NewConnections {
+			l.Dials = true
+			continue
+		}
+		l.Permits = true
+		l.Tenants = l.Tenants || x.From.Per&shaping.Tenant != 0
+	}
 	for _, x := range b.Slots {
 		if !l.Slots || x.Max < l.Connections {
 			l.Connections = x.Max
