@@ -56,6 +56,7 @@ var (
 	leading       = desc("limits_leading", "1 on the node that leads the limits.")
 	leaderGranted = desc("limits_granted", "Permits that this leader has granted in its term.")
 	leaderLate    = desc("limits_late", "Late starts that this leader has been told of in its term.")
+	leaderReacts  = desc("limits_reactions", "Reactions to replies in force, as this leader knows.")
 	leaderNodes   = desc("limits_sessions", "Sessions that are connected to this leader.")
 
 	queueDepth    = desc("queue_deliveries", "Deliveries queued, by state; those being sent are in ready or waiting.", "state")
@@ -129,6 +130,7 @@ func (e *exporter) Collect(ch chan<- prometheus.Metric) {
 			gauge(leaderGranted, float64(l.Granted))
 			gauge(leaderLate, float64(l.Late))
 			gauge(leaderNodes, float64(l.Sessions))
+			gauge(leaderReacts, float64(l.Reactions))
 		}
 	}
 	if q := st.Queue; q != nil {

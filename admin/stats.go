@@ -33,6 +33,8 @@ type LeaderStats struct {
 	Granted  uint64 `json:"granted"`
 	Started  uint64 `json:"started"`
 	Late     uint64 `json:"late"` // of those started, by a deliverer's stall
+
+	Reactions int `json:"reactions"` // to replies, in force
 }
 
 // SMTPStats count what comes in.

@@ -161,6 +161,8 @@ type ServerStats struct {
 	Granted  uint64
 	Started  uint64
 	Late     uint64 // of those started: by a deliverer's stall, over the limit perhaps
+
+	Reactions int // to replies, in force
 }
 
 // Stats tells how it goes.
@@ -175,7 +177,7 @@ func (s *Server) Stats() ServerStats {
 		return ServerStats{}
 	}
 	return ServerStats{Leading: true, Term: r.term, Sessions: len(r.sessions),
-		Granted: uint64(r.leader.granted), Started: uint64(r.leader.starts), Late: uint64(r.leader.late)}
+		Granted: uint64(r.leader.granted), Started: uint64(r.leader.starts), Late: uint64(r.leader.late), Reactions: len(s.state.f.Book().Reactions)}
 }
 
 // Serve talks to a node over a connection until either ends it.

@@ -84,18 +84,12 @@ func TestReactionOfTheWholeCluster(t *testing.T) {
 		w.raft.elect(w.servers[(old+1)%3].node)
 		w.eventually(20*time.Second, "the next leader's starts", func() bool { return w.since("domain:a.test", forced.Add(5*time.Second)) > 0 })
 		time.Sleep(time.Until(r.Next) - time.Second)
-		w.mu.Lock()
-		early := 0
-		for _, s := range w.starts["domain:a.test"] {
-			if s.After(forced.Add(length)) {
-				early++
-			}
+		// Exact in every window that began after it was in force, over the change of
+		// leader, too.
+		if n := w.since("domain:a.test", forced.Add(length)); n < 10 {
+			t.Errorf("%d starts in %v by 10 in %v", n, time.Since(forced.Add(length)), length)
 		}
-		w.mu.Unlock()
-		windows := int(time.Since(forced.Add(length))/length) + 1
-		if early > windows*10 || early < 10 {
-			t.Errorf("%d starts in %v by 10 in %v", early, time.Since(forced.Add(length)), length)
-		}
+		w.checkSince(forced, "domain:a.test", 10, length)
 		w.eventually(15*time.Second, "a step of recovery by another leader", func() bool {
 			rs := w.book().Reactions
 			return len(rs) == 1 && rs[0].Left > r.Left

@@ -339,10 +339,19 @@ func (w *world) since(key string, t time.Time) (n int) {
 // check judges the starts of a destination: at most n in any window of that length.
 func (w *world) check(key string, n int, length time.Duration) {
 	w.t.Helper()
+	w.checkSince(time.Time{}, key, n, length)
+}
+
+// checkSince judges those after an instant.
+func (w *world) checkSince(from time.Time, key string, n int, length time.Duration) {
+	w.t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.starts[key]
 	sort.Slice(s, func(i, j int) bool { return s[i].Before(s[j]) })
+	for len(s) > 0 && s[0].Before(from) {
+		s = s[1:]
+	}
 	for i := n; i < len(s); i++ {
 		if d := s[i].Sub(s[i-n]); d < length {
 			w.t.Errorf("%s: %d starts within %v (from %v on), more than %d in %v", key, n+1, d, s[i-n].Sub(w.began), n, length)
