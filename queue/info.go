@@ -98,10 +98,10 @@ func (q *Queue) ask(ctx context.Context, subject string, body []byte, answer any
 // askTry is for how long the first answer is waited for.
 const askTry = time.Second
 
-// countPart asks how many records lie in each slot of a partition, and up to which
+// countSlots asks how many records lie in each slot under a filter, and up to which
 // sequence of WAIT they have been counted at least.
-func (q *Queue) countPart(ctx context.Context, p uint32) (map[slotName]int, uint64, error) {
-	st, err := q.streamState(ctx, streamWait, partPrefix(p)+">")
+func (q *Queue) countSlots(ctx context.Context, filter string) (map[slotName]int, uint64, error) {
+	st, err := q.streamState(ctx, streamWait, filter)
 	if err != nil {
 		return nil, 0, err
 	}

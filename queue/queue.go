@@ -94,7 +94,9 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	run, cancel := context.WithCancel(context.Background())
 	q.life, q.stop = run, cancel
 	q.start(run, q.barrier.run, q.journal.run, q.settler.run, q.removals.run, q.extendClaims, q.watchRoom, q.sweepBodies, q.suppress.watch, q.suppress.feed, q.actions.run)
-	if q.team != nil {
+	if q.team == nil {
+		q.start(run, q.recount)
+	} else {
 		q.start(run, q.journal.tend, q.team.takeOver, q.team.follow, q.team.recount, q.team.bury)
 		if err := q.team.answer(); err != nil {
 			cancel()

@@ -5,8 +5,55 @@ import (
 	"time"
 )
 
-// recountEvery is the pause between two partitions; the whole round takes a minute at most.
-const recountEvery = time.Second
+// recountEvery is the pause between two partitions; the whole round takes a minute at
+// most. A node alone counts everything at once, and hears of nothing that it could miss.
+const recountEvery, recountAlone = time.Second, 5 * time.Minute
+
+// recount does so on a node alone, as long as ctx lasts.
+func (q *Queue) recount(ctx context.Context) {
+	tick := time.NewTicker(recountAlone)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		q.recountNow(ctx, recountEvery)
+	}
+}
+
+// recountNow counts what waits on a node alone, twice with a pause in between.
+func (q *Queue) recountNow(ctx context.Context, pause time.Duration) {
+	found, err := q.compare(ctx, allSlots, "wait.>")
+	if err != nil || len(found) == 0 {
+		return
+	}
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(pause):
+	}
+	last := map[slotName]difference{}
+	for _, d := range found {
+		last[d.slot] = d
+	}
+	if found, err = q.compare(ctx, allSlots, "wait.>"); err != nil {
+		return
+	}
+	q.correct(nil, last, found)
+}
+
+// correct puts right what was found twice.
+func (q *Queue) correct(h *hold, last map[slotName]difference, found []difference) {
+	for _, d := range found {
+		if last[d.slot] == d && q.lanes.correct(h, d) {
+			q.log.Warn("what waits had been counted wrongly", "subject", d.slot.subject(), "counted", d.counted, "there", d.there)
+		}
+	}
+}
+
+func allSlots(slotName) bool { return true }
 
 // recount compares what is counted with what JetStream says, one partition after the
 // other, as long as ctx lasts: the follower may have missed something, and nothing may
@@ -50,11 +97,7 @@ func (t *team) recount(ctx context.Context) {
 			if found, err = t.compare(ctx, h); err != nil {
 				continue
 			}
-			for _, d := range found {
-				if last[d.slot] == d && t.q.lanes.correct(h, d) {
-					t.q.log.Warn("what waits had been counted wrongly", "subject", d.slot.subject(), "counted", d.counted, "there", d.there)
-				}
-			}
+			t.q.correct(h, last, found)
 		}
 	}
 }
@@ -80,12 +123,17 @@ func (t *team) nextWorking(from uint32) *hold {
 }
 
 func (t *team) compare(ctx context.Context, h *hold) (found []difference, err error) {
-	before := t.q.lanes.counts(h.part)
-	there, _, err := t.q.countPart(ctx, h.part)
+	return t.q.compare(ctx, func(s slotName) bool { return s.part == h.part }, partPrefix(h.part)+">")
+}
+
+// compare finds the slots that count something else than JetStream says of them.
+func (q *Queue) compare(ctx context.Context, which func(slotName) bool, filter string) (found []difference, err error) {
+	before := q.lanes.counts(which)
+	there, _, err := q.countSlots(ctx, filter)
 	if err != nil {
 		return nil, err
 	}
-	after := t.q.lanes.counts(h.part)
+	after := q.lanes.counts(which)
 	for s, n := range there {
 		if before[s] == after[s] && after[s].counted != n {
 			found = append(found, difference{s, after[s].counted, n, after[s].changes})
@@ -99,15 +147,15 @@ func (t *team) compare(ctx context.Context, h *hold) (found []difference, err er
 	return found, nil
 }
 
-// counts returns what is counted in each slot of a partition.
-func (l *lanes) counts(part uint32) map[slotName]difference {
+// counts returns what is counted in some slots.
+func (l *lanes) counts(which func(slotName) bool) map[slotName]difference {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := map[slotName]difference{}
 	for _, la := range l.m {
 		for _, list := range [][]*slot{la.slots, la.held} {
 			for _, s := range list {
-				if s.part == part {
+				if which(s.slotName) {
 					out[s.slotName] = difference{slot: s.slotName, counted: s.count, changes: s.changes}
 				}
 			}
@@ -121,7 +169,7 @@ func (l *lanes) correct(h *hold, d difference) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.slot(d.slot, false)
-	if h.dropped || l.unreadable > 0 && d.there > d.counted { // known, and told of
+	if h != nil && h.dropped || l.unreadable > 0 && d.there > d.counted { // known, and told of
 		return false
 	}
 	if s == nil && d.changes != 0 || s != nil && (s.changes != d.changes || s.count != d.counted) {

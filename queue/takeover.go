@@ -194,7 +194,7 @@ func (q *Queue) fencesByLeader(ctx context.Context, ps []uint32, st streamState)
 // begin counts what lies in a partition and lets it work. Fences are known up to upTo.
 func (t *team) begin(ctx context.Context, h *hold, fs *fences, from marks, upTo uint64) error {
 	q := t.q
-	counts, at, err := q.countPart(ctx, h.part)
+	counts, at, err := q.countSlots(ctx, partPrefix(h.part)+">")
 	if err != nil {
 		return err
 	}
