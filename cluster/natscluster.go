@@ -96,6 +96,9 @@ func (c *NATSCluster) apply(o *server.Options) error {
 	}
 	// All nodes are listed; addresses learnt from others would be those of containers.
 	o.Cluster.NoAdvertise = true
+	// By default a frozen node stays in the routes for a minute and more, and is given its
+	// share of the questions that any replica may answer.
+	o.Cluster.PingInterval, o.Cluster.MaxPingsOut = time.Second, 5
 	// All routes, this node's own included: the first election waits for as many nodes.
 	for _, p := range c.Peers {
 		o.Routes = append(o.Routes, &url.URL{Scheme: "nats", Host: p.RouteAddr()})

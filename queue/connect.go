@@ -18,10 +18,14 @@ func (q *Queue) connect(ctx context.Context, name string) (*nats.Conn, jetstream
 		nats.Name("tarishi " + o.Node + " " + name), nats.MaxReconnects(-1), nats.Timeout(10 * time.Second),
 	}
 	where, pause := "the embedded NATS server", 100*time.Millisecond
-	if o.Server != nil {
+	pings := 5 * time.Second
+	if o.Server != nil { // it stands still only when we do
 		opts = append(opts, nats.InProcessServer(o.Server))
 	} else {
 		where, pause = "the NATS cluster at "+strings.Join(o.URLs, ", "), time.Second
+		pings = time.Second
+		// A frozen server's system still takes connections, and says nothing on them.
+		opts = append(opts, nats.Timeout(4*time.Second))
 		if o.TLS != nil {
 			opts = append(opts, nats.Secure(o.TLS))
 		}
@@ -34,8 +38,9 @@ func (q *Queue) connect(ctx context.Context, name string) (*nats.Conn, jetstream
 			// What could not be sent must fail and be tried again by whoever knows that it
 			// still may: a buffer would send it whenever the connection comes back.
 			nats.ReconnectBufSize(-1),
-			// A server that is gone without a word is noticed within this, and not in minutes.
-			nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2),
+			// A server that is gone or frozen without a word is left for another within
+			// three to four of these.
+			nats.PingInterval(pings), nats.MaxPingsOutstanding(2),
 		)
 	}
 	opts = append(opts, nats.ReconnectWait(pause))

@@ -120,17 +120,27 @@ func (q *Queue) countSlots(ctx context.Context, filter string) (map[slotName]int
 }
 
 // lastOf returns the last record under each subject that matches, and how far the
-// replica that answered had got in the stream.
+// replica that answered had got in the stream. One that has died or is frozen never
+// answers: another is asked.
 func (q *Queue) lastOf(ctx context.Context, stream, filter string) (out []stored, upTo uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	for {
+		out, upTo, err = q.lastOnce(ctx, stream, filter)
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return out, upTo, err
+		}
+	}
+}
+
+func (q *Queue) lastOnce(ctx context.Context, stream, filter string) (out []stored, upTo uint64, err error) {
 	answers, stop, err := q.askMany(ctx, "$JS.API.DIRECT.GET."+stream, fmt.Appendf(nil, `{"multi_last":[%q]}`, filter))
 	if err != nil {
 		return nil, 0, err
 	}
 	defer stop()
 	for {
-		m, err := answers.NextMsgWithContext(ctx)
+		m, err := nextAnswer(ctx, answers)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -150,6 +160,13 @@ func (q *Queue) lastOf(ctx context.Context, stream, filter string) (out []stored
 			return nil, 0, fmt.Errorf("%s %s", m.Header.Get("Status"), m.Header.Get("Description"))
 		}
 	}
+}
+
+// nextAnswer waits for the next of several answers, but not through a long silence.
+func nextAnswer(ctx context.Context, answers *nats.Subscription) (*nats.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, publishTry)
+	defer cancel()
+	return answers.NextMsgWithContext(ctx)
 }
 
 func (q *Queue) askMany(ctx context.Context, subject string, body []byte) (answers *nats.Subscription, stop func(), err error) {
