@@ -120,5 +120,5 @@ type Outcome struct {
 	Host      string // who said so, or empty when we did (no host, expired)
 	Reply     Reply
 	Class     string // what was wrong: a bounce class; empty: nothing, or not looked at
-	Action    string // what comes of it besides, see the package replies; not kept in records
+	Action    string // what comes of it besides, see the package replies
 }

@@ -1009,7 +1009,8 @@ type Outcome struct {
 	Recipient     string                 `protobuf:"bytes,1,opt,name=recipient,proto3" json:"recipient,omitempty"`
 	Status        uint32                 `protobuf:"varint,2,opt,name=status,proto3" json:"status,omitempty"` // 0 deferred, 1 delivered, 2 failed
 	Reply         *Reply                 `protobuf:"bytes,3,opt,name=reply,proto3" json:"reply,omitempty"`
-	Class         string                 `protobuf:"bytes,4,opt,name=class,proto3" json:"class,omitempty"` // what was wrong: a bounce class
+	Class         string                 `protobuf:"bytes,4,opt,name=class,proto3" json:"class,omitempty"`   // what was wrong: a bounce class
+	Action        string                 `protobuf:"bytes,5,opt,name=action,proto3" json:"action,omitempty"` // what comes of it besides: retry, suppress, ...
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1068,6 +1069,13 @@ func (x *Outcome) GetReply() *Reply {
 func (x *Outcome) GetClass() string {
 	if x != nil {
 		return x.Class
+	}
+	return ""
+}
+
+func (x *Outcome) GetAction() string {
+	if x != nil {
+		return x.Action
 	}
 	return ""
 }
@@ -1303,12 +1311,13 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\bOPERATOR\x10\x06\x12\t\n" +
 	"\x05MOVED\x10\a\x12\f\n" +
 	"\bRETURNED\x10\b\x12\v\n" +
-	"\aDECIDED\x10\t\"~\n" +
+	"\aDECIDED\x10\t\"\x96\x01\n" +
 	"\aOutcome\x12\x1c\n" +
 	"\trecipient\x18\x01 \x01(\tR\trecipient\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\rR\x06status\x12'\n" +
 	"\x05reply\x18\x03 \x01(\v2\x11.tarishi.v1.ReplyR\x05reply\x12\x14\n" +
-	"\x05class\x18\x04 \x01(\tR\x05class\"\xe7\x01\n" +
+	"\x05class\x18\x04 \x01(\tR\x05class\x12\x16\n" +
+	"\x06action\x18\x05 \x01(\tR\x06action\"\xe7\x01\n" +
 	"\vSuppression\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x16\n" +

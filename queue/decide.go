@@ -43,7 +43,7 @@ func (j *Job) Decided() (a *Attempt, number int) {
 		if o == nil {
 			return nil, 0 // too many to be kept, or of another version: it is attempted anew
 		}
-		out := mail.Outcome{Recipient: r, Status: mail.Status(o.Status), Reply: o.Reply.Reply(), Class: o.Class}
+		out := mail.Outcome{Recipient: r, Status: mail.Status(o.Status), Reply: o.Reply.Reply(), Class: o.Class, Action: o.Action}
 		if e.Host != "" {
 			out.Host = e.Host
 		}

@@ -18,7 +18,7 @@ func TestDecided_crash(t *testing.T) {
 	n.accept("m1", "x\r\n", "c@d.test")
 	js := n.fetch(2)
 	a := Attempt{Started: time.Now().Add(-time.Second), Duration: time.Second, Host: "mx.d.test", Note: "so", Outcomes: []mail.Outcome{
-		{Recipient: js[0].Recipients[0], Status: mail.Failed, Host: "mx.d.test", Reply: mail.R(550, "5.1.1", "No"), Class: "InvalidRecipient"},
+		{Recipient: js[0].Recipients[0], Status: mail.Failed, Host: "mx.d.test", Reply: mail.R(550, "5.1.1", "No"), Class: "InvalidRecipient", Action: "suppress"},
 		{Recipient: js[0].Recipients[1], Status: mail.Deferred, Host: "mx.d.test", Reply: mail.R(450, "4.2.1", "Later")},
 	}}
 	if err := js[0].Dot(t.Context(), "mx.d.test"); err != nil {

@@ -113,7 +113,7 @@ func pastOf(e *proto.Event, node string) (Past, bool) {
 	for _, o := range e.Outcomes {
 		p.Outcomes = append(p.Outcomes, mail.Outcome{
 			Recipient: mail.Recipient{Address: mail.NewAddress(o.Recipient)}, Status: mail.Status(o.Status),
-			Host: e.Host, Reply: o.Reply.Reply(), Class: o.Class,
+			Host: e.Host, Reply: o.Reply.Reply(), Class: o.Class, Action: o.Action,
 		})
 	}
 	return p, true

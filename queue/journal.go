@@ -128,7 +128,7 @@ func attemptEvent(kind proto.Event_Kind, job *Job, a *Attempt) *proto.Event {
 		Outcomes: make([]*proto.Outcome, len(a.Outcomes)),
 	}
 	for i, o := range a.Outcomes {
-		e.Outcomes[i] = &proto.Outcome{Recipient: o.Recipient.Raw, Status: uint32(o.Status), Reply: proto.FromReply(o.Reply), Class: o.Class}
+		e.Outcomes[i] = &proto.Outcome{Recipient: o.Recipient.Raw, Status: uint32(o.Status), Reply: proto.FromReply(o.Reply), Class: o.Class, Action: o.Action}
 	}
 	return e
 }
