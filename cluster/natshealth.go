@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -15,7 +14,7 @@ type NATSHealth struct {
 	Leader    string         // who assigns streams to nodes; empty: nobody
 	Connected []string       // nodes that a route leads to
 	Streams   []StreamHealth // in the order of names
-	Problems  []string       // sentences; none: all is well
+	Problems  []string       // of the servers, not of the streams: sentences; none: all is well
 }
 
 // StreamHealth is one stream with a replica on this node.
@@ -61,9 +60,7 @@ func (n *NATS) Health() NATSHealth {
 	}
 	for _, a := range i.AccountDetails {
 		for _, s := range a.Streams {
-			st := n.stream(a.Name, s)
-			h.Streams = append(h.Streams, st)
-			h.Problems = append(h.Problems, st.problems(h.Node)...)
+			h.Streams = append(h.Streams, n.stream(a.Name, s))
 		}
 	}
 	slices.SortFunc(h.Streams, func(a, b StreamHealth) int { return strings.Compare(a.Stream, b.Stream) })
@@ -88,25 +85,4 @@ func (n *NATS) stream(account string, s server.StreamDetail) StreamHealth {
 	}
 	slices.SortFunc(st.Replicas, func(a, b ReplicaHealth) int { return strings.Compare(a.Node, b.Node) })
 	return st
-}
-
-func (s StreamHealth) problems(node string) (out []string) {
-	if node == "" {
-		return nil
-	}
-	switch {
-	case s.Leader == "":
-		out = append(out, fmt.Sprintf("stream %s has no leader: nothing can be stored in it", s.Stream))
-	case !s.Current:
-		out = append(out, fmt.Sprintf("stream %s: the replica on %s is catching up", s.Stream, node))
-	}
-	for _, r := range s.Replicas {
-		switch {
-		case r.Offline:
-			out = append(out, fmt.Sprintf("stream %s: the replica on %s is offline", s.Stream, r.Node))
-		case !r.Current:
-			out = append(out, fmt.Sprintf("stream %s: the replica on %s is %d operations behind", s.Stream, r.Node, r.Behind))
-		}
-	}
-	return out
 }

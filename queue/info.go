@@ -21,6 +21,7 @@ type streamState struct {
 	FirstSeq uint64            `json:"first_seq"`
 	LastSeq  uint64            `json:"last_seq"`
 	Subjects map[string]uint64 `json:"subjects"` // records under each, of those asked for
+	places   *streamPlaces
 }
 
 // streamState asks a stream's leader, page by page, and how many records lie under the
@@ -51,6 +52,7 @@ func (q *Queue) streamState(ctx context.Context, stream, filter string) (streamS
 		}
 		if offset == 0 {
 			out = page.State
+			out.places = page.Places
 		}
 		if out.Subjects == nil {
 			out.Subjects = map[string]uint64{}

@@ -65,6 +65,7 @@ type Queue struct {
 	actions   *actions   // of operators
 
 	room     atomic.Pointer[error]
+	lagging  lagging                // copies of the streams
 	suspect  atomic.Bool            // something could not be stored since room was last found out
 	measured time.Time              // when room was last found out; guarded by one goroutine's use
 	lastAck  atomic.Pointer[string] // where the last acknowledgement of READY went

@@ -8,12 +8,16 @@ import (
 
 // streamPlaces is where a stream is kept, as the server says that answered for it.
 type streamPlaces struct {
-	Leader   string `json:"leader"`
-	Replicas []struct {
-		Name    string        `json:"name"`
-		Offline bool          `json:"offline"`
-		Active  time.Duration `json:"active"` // since it was last heard of
-	} `json:"replicas"`
+	Leader   string         `json:"leader"`
+	Replicas []replicaPlace `json:"replicas"`
+}
+
+// replicaPlace is a server besides the leader.
+type replicaPlace struct {
+	Name    string        `json:"name"`
+	Offline bool          `json:"offline"`
+	Lag     uint64        `json:"lag"`    // operations
+	Active  time.Duration `json:"active"` // since it was last heard of
 }
 
 // A replica says something every second; one that has been silent for so long stores

@@ -135,6 +135,7 @@ func (q *Queue) measure(ctx context.Context) error {
 			return err
 		}
 		total += st.Bytes
+		q.lagging.judge(name, st.places, time.Now())
 		switch name {
 		case streamReady:
 			q.stats.readyCount.Store(int64(st.Msgs))

@@ -154,6 +154,7 @@ func (o operatorNodes) Nodes(ctx context.Context) (admin.NodesView, error) {
 	here := line(o.k.node())
 	here.Roles, here.Release = o.c.Roles, version()
 	o.raft(ctx, &v, line)
+	o.streams(ctx, &v)
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	if ss, err := o.op.Sessions(ctx); err != nil {
@@ -168,7 +169,6 @@ func (o operatorNodes) Nodes(ctx context.Context) (admin.NodesView, error) {
 		}
 	}
 	o.nodes(ctx, &v, line)
-	o.streams(&v)
 	for _, l := range lines {
 		v.Nodes = append(v.Nodes, *l)
 	}
@@ -243,17 +243,22 @@ func (o operatorNodes) nodes(ctx context.Context, v *admin.NodesView, line func(
 	}
 }
 
-// streams fills in how the queue's replicas are.
-func (o operatorNodes) streams(v *admin.NodesView) {
-	if o.q.nats == nil {
-		return
+// streams fills in how the queue's copies are, by the word of each stream's leader.
+func (o operatorNodes) streams(ctx context.Context, v *admin.NodesView) {
+	if o.q.nats != nil {
+		v.Reasons = append(v.Reasons, o.q.nats.Health().Problems...)
 	}
-	h := o.q.nats.Health()
-	v.Reasons = append(v.Reasons, h.Problems...)
-	for _, s := range h.Streams {
+	for _, s := range o.q.Copies(ctx) {
 		l := admin.StreamLine{Stream: s.Stream, Leader: s.Leader, Messages: s.Messages, Bytes: s.Octets}
-		for _, r := range s.Replicas {
-			l.Replicas = append(l.Replicas, admin.ReplicaLine{Node: r.Node, Current: r.Current && !r.Offline, Lag: r.Behind, Seen: time.Now().Add(-r.Seen)})
+		if s.Err != nil {
+			l.Error = s.Err.Error()
+			v.Reasons = append(v.Reasons, fmt.Sprintf("stream %s: %v", s.Stream, s.Err))
+		}
+		for _, c := range s.Copies {
+			l.Replicas = append(l.Replicas, admin.ReplicaLine{Node: c.Server, Current: c.Behind == 0 && c.Problem == "", Lag: c.Behind, Seen: time.Now().Add(-c.Seen)})
+			if c.Problem != "" {
+				v.Reasons = append(v.Reasons, c.Problem)
+			}
 		}
 		v.Streams = append(v.Streams, l)
 	}
