@@ -75,6 +75,7 @@ func deliverAll(b *testing.B, n, destinations int, s Scheduler) (st Snapshot, cp
 	if err != nil {
 		b.Fatal(err)
 	}
+	q.deadline = d.Deadline
 	text := append([]byte("From: a@here.test\r\nSubject: hello\r\n\r\n"), bytes.Repeat([]byte("0123456789012345678901234567890123456789012345678901234567890123456789012345\r\n"), 65)...)
 	now := time.Now()
 	js := make([]*memJob, n)
