@@ -33,6 +33,8 @@ type Recipient struct {
 	Address string `json:"address"`
 	Notify  string `json:"notify,omitempty"`
 	ORcpt   string `json:"orcpt,omitempty"`
+
+	NotBefore time.Time `json:"not_before,omitzero"` // a reply asked that this mailbox be left alone until then
 }
 
 // Delivery is one queued delivery.
@@ -68,6 +70,7 @@ type Delivery struct {
 	SendAt time.Time `json:"send_at,omitzero"`
 	Hours  string    `json:"hours,omitempty"`
 	Class  string    `json:"class,omitempty"` // high or bulk; absent: normal
+	Route  string    `json:"route,omitempty"` // by which a reply has sent it; absent: the usual way
 
 	Operator *ActionNote `json:"operator,omitempty"` // the operator's action that changed it last
 }
@@ -243,7 +246,7 @@ func wireDelivery(e Entry) Delivery {
 		LastHost: e.LastHost, LastReply: wireReply(e.LastReply), Due: utc(e.Due), Expires: utc(e.Expires),
 		DelayNoticed: e.DelayNoticed, ClientIP: m.ClientIP, Helo: m.Helo, Protocol: m.Protocol,
 		Origin: m.Origin, Body: string(m.Body), SMTPUTF8: m.SMTPUTF8, EnvelopeID: m.EnvelopeID, Ret: m.Ret, Tenant: m.Tenant, SendAt: utc(m.SendAt), Hours: m.Hours,
-		Bounce: e.LastClass,
+		Bounce: e.LastClass, Route: e.Route,
 	}
 	if m.Class != mail.Normal {
 		d.Class = m.Class.String()
@@ -252,7 +255,7 @@ func wireDelivery(e Entry) Delivery {
 		d.Operator = &ActionNote{Action: n.Action, Verb: n.Verb, Author: n.Author, Reason: n.Reason, At: utc(n.At)}
 	}
 	for i, r := range e.Recipients {
-		d.Recipients[i] = Recipient{Address: r.Raw, Notify: r.Notify, ORcpt: r.ORcpt}
+		d.Recipients[i] = Recipient{Address: r.Raw, Notify: r.Notify, ORcpt: r.ORcpt, NotBefore: utc(r.NotBefore)}
 	}
 	return d
 }

@@ -135,6 +135,7 @@ func printMessage(w io.Writer, m admin.Messages) {
 		fmt.Fprintln(w)
 		field("Delivery", d.ID)
 		field("Destination", d.Destination)
+		field("Route", d.Route)
 		field("State", d.State)
 		for i, r := range d.Recipients {
 			name := ""
@@ -147,6 +148,9 @@ func printMessage(w io.Writer, m admin.Messages) {
 			}
 			if r.ORcpt != "" {
 				s += " ORCPT=" + r.ORcpt
+			}
+			if !r.NotBefore.IsZero() {
+				s += ", not before " + stamp(r.NotBefore, until(m.Now, r.NotBefore))
 			}
 			field(name, s)
 		}

@@ -6,9 +6,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tarishi/tarishi/admin"
 	"github.com/tarishi/tarishi/admin/admintest"
 	"github.com/tarishi/tarishi/shaping"
 )
+
+// What a reply has asked for one recipient or one delivery is shown with it.
+func TestShowWhatRepliesAskFor(t *testing.T) {
+	var b strings.Builder
+	printMessage(&b, admin.Messages{Now: admintest.Now, Messages: []admin.Delivery{{ID: "M.0", Message: "M", Destination: "example.net", State: "waiting", Route: "backup",
+		Recipients: []admin.Recipient{{Address: "a@example.net"}, {Address: "b@example.net", NotBefore: admintest.Now.Add(2 * time.Hour)}}}}})
+	for _, want := range []string{"Route        backup\n", "To           <a@example.net>\n", "<b@example.net>, not before 2026-11-22 00:00:00Z (in 2h)\n"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+}
 
 func TestReactionsCommands(t *testing.T) {
 	url, l, _ := clusterNode(t)
