@@ -34,6 +34,8 @@ type NATS struct {
 	dir     string
 	cluster *NATSCluster // nil: one node on its own
 	log     *slog.Logger
+
+	password string // of the system account, in a cluster
 }
 
 // MaxRecord is the largest record a stream takes, in octets: a body chunk or
@@ -65,7 +67,9 @@ func StartNATS(o NATSOptions) (*NATS, error) {
 		MaxPending:         256 << 20,
 		NoSigs:             true,
 	}
+	password := ""
 	if o.Cluster != nil {
+		password = openSystemAccount(opts)
 		if err := o.Cluster.apply(opts); err != nil {
 			return nil, fmt.Errorf("embedded NATS: %w", err)
 		}
@@ -87,7 +91,7 @@ func StartNATS(o NATSOptions) (*NATS, error) {
 		s.Shutdown()
 		return nil, fmt.Errorf("JetStream could not be enabled in %s (see the log above)", o.Dir)
 	}
-	return &NATS{s, o.Dir, o.Cluster, o.Log}, nil
+	return &NATS{s, o.Dir, o.Cluster, o.Log, password}, nil
 }
 
 // startedNATS waits for the listeners, or for what NATS would have ended the process for.
@@ -142,6 +146,9 @@ func (n natsLog) Noticef(f string, v ...any) { n.l.Debug("nats: " + fmt.Sprintf(
 func (n natsLog) Warnf(f string, v ...any) {
 	if strings.HasPrefix(f, "TLS certificate chain and hostname of solicited routes") {
 		return // Credentials verify the chain, and the node's name in place of the host's
+	}
+	if strings.HasPrefix(f, "Plaintext passwords") {
+		return // the only one is in no file, see openSystemAccount
 	}
 	n.l.Warn("nats: " + fmt.Sprintf(f, v...))
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"path/filepath"
 	"strings"
@@ -123,6 +124,35 @@ func TestNATSCluster(t *testing.T) {
 		h := servers[led].Health()
 		return len(h.Problems) == 0 && len(h.Streams) == 1 && h.Streams[0].Last >= 20 && h.Streams[0].Messages >= 20
 	})
+	// It goes for good: the other two are the cluster then, and wait for no third.
+	if err := servers[led].Evict(ctx, "node9"); !errors.Is(err, ErrNoMember) {
+		t.Error("one that is no member:", err)
+	}
+	if id := peerID(peers[led].Node); id != servers[led].srv.Node() {
+		t.Errorf("JetStream does not call %s %s", peers[led].Node, id)
+	}
+	if _, err := outside.Request("$SYS.REQ.SERVER.PING", nil, 200*time.Millisecond); err == nil {
+		t.Error("a client reads the system account")
+	}
+	servers[led].Stop()
+	rest := servers[(led+1)%3]
+	if err := rest.Evict(ctx, peers[led].Node); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is in no group any more", func() bool {
+		for _, s := range servers {
+			for _, st := range s.Health().Streams {
+				for _, r := range st.Replicas {
+					if r.Node == peers[led].Node {
+						return false
+					}
+				}
+			}
+		}
+		i, err := rest.srv.Jsz(nil)
+		return err == nil && i.Meta != nil && i.Meta.Size == 2
+	})
+	ask(outside, "s", "mail")
 }
 
 func TestNATSClusterRefusals(t *testing.T) {

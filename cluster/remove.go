@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/hashicorp/raft"
 )
 
-// Remove takes a node that is gone for good out of the members; on the leader. A node
-// that still runs and is listed among the peers would come back as a new member, and
+// Remove takes a node that is gone for good out of the members; on the leader. One that
+// is still listed among the peers would come back as a member as soon as it starts, and
 // without the removed one a majority must be there to go on.
 func (r *Raft) Remove(ctx context.Context, node string) error {
 	if !r.clustered() {
@@ -23,13 +24,18 @@ func (r *Raft) Remove(ctx context.Context, node string) error {
 	if node == r.o.Node {
 		return fmt.Errorf("%s leads: hand leadership over first (tarishi cluster transfer), then ask another node", node)
 	}
+	if slices.ContainsFunc(r.o.Peers, func(p Peer) bool { return p.Node == node }) {
+		return fmt.Errorf("%s is still among cluster.peers of %s. If only its disk or its machine is gone, there is nothing to remove: "+
+			"start it again with an empty folder, under the same name. If another node takes its place, or five become three, "+
+			"change cluster.peers on all the others first, restart them one by one, and then remove it", node, r.o.Node)
+	}
 	var gone []raft.Server
 	voters, well := 0, 0 // of those that stay
 	for _, v := range r.servers() {
 		answers := string(v.ID) == r.identity().Server || r.answers(v)
 		switch {
 		case nodeOf(string(v.ID)) == node && answers:
-			return fmt.Errorf("%s answers at %s: stop it first, or it would join again at once", node, v.Address)
+			return fmt.Errorf("%s answers at %s: stop it first", node, v.Address)
 		case nodeOf(string(v.ID)) == node:
 			gone = append(gone, v)
 		case v.Suffrage == raft.Voter:
@@ -40,7 +46,7 @@ func (r *Raft) Remove(ctx context.Context, node string) error {
 		}
 	}
 	if len(gone) == 0 {
-		return fmt.Errorf("%s is no member; `tarishi nodes` lists them", node)
+		return fmt.Errorf("%s: %w", node, ErrNoMember)
 	}
 	if well < voters/2+1 {
 		return fmt.Errorf("without %s there are %d voters, of which %d answer: that is no majority; bring the others back first", node, voters, well)

@@ -190,37 +190,63 @@ func TestNodeRunsTwice(t *testing.T) {
 	}
 }
 
+// A node is removed when the others do not list it any more, and only then: what is
+// listed would be taken in again.
 func TestRemove(t *testing.T) {
 	t.Parallel()
-	nodes := testCluster(t, 3)
+	nodes := testCluster(t, 4)
 	startAll(t, nodes...)
 	propose(t, 1, nodes...)
 	l := leaderOf(t, nodes...)
-	dead, other := nodes[(slices.Index(nodes, l)+1)%3], nodes[(slices.Index(nodes, l)+2)%3]
 	refused := func(n *testNode, node, want string) {
 		t.Helper()
 		if err := n.raft.Remove(t.Context(), node); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("remove %s at %s: %v, want %q", node, n.peer.Node, err, want)
 		}
 	}
+	i := slices.Index(nodes, l)
+	dead, rest := nodes[(i+1)%4], []*testNode{l, nodes[(i+2)%4], nodes[(i+3)%4]}
 	refused(l, "node9", "is no member")
-	refused(l, dead.peer.Node, "stop it first")
 	refused(l, l.peer.Node, "hand leadership over first")
-	refused(other, dead.peer.Node, l.peer.Node+" at "+l.peer.Addr+" does")
+	refused(rest[1], dead.peer.Node, l.peer.Node+" at "+l.peer.Addr+" does")
+	refused(l, dead.peer.Node, "still among cluster.peers")
+	for _, n := range rest {
+		n.stop()
+		n.peers = slices.DeleteFunc(slices.Clone(n.peers), func(p Peer) bool { return p == dead.peer })
+		startAll(t, n)
+	}
+	eventually(t, "it answers still, and is not removed", func() bool {
+		err := leaderOf(t, rest...).raft.Remove(t.Context(), dead.peer.Node)
+		return err != nil && strings.Contains(err.Error(), "stop it first")
+	})
 	dead.stop()
 	eventually(t, "the dead one is gone", func() bool {
-		l = leaderOf(t, l, other)
+		l = leaderOf(t, rest...)
 		err := l.raft.Remove(t.Context(), dead.peer.Node)
 		if err != nil && !strings.Contains(err.Error(), "answers") && !errors.Is(err, ErrNotLeader) {
 			t.Fatal(err)
 		}
-		return len(l.raft.servers()) == 2
+		return len(l.raft.servers()) == 3
 	})
-	propose(t, 2, l, other)
+	propose(t, 2, rest...)
+	// Its disk is refused.
+	log := dead.logged()
+	dead.listen(nil)
+	if err := dead.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a refusal that names the reason", func() bool { return log.has("is not among cluster.peers of the leader") })
+	dead.stop()
 
-	if d := l.raft.Leaderless() + other.raft.Leaderless(); d > fast.Probe*10 {
+	l = leaderOf(t, rest...)
+	last := rest[(slices.Index(rest, l)+1)%3]
+	if d := l.raft.Leaderless() + last.raft.Leaderless(); d > fast.Probe*10 {
 		t.Errorf("no leader for %v, say those who have one", d)
 	}
-	l.stop()
-	eventually(t, "the last one knows of no leader", func() bool { return other.raft.Leaderless() > 3*fast.Heartbeat })
+	for _, n := range rest {
+		if n != last {
+			n.stop()
+		}
+	}
+	eventually(t, "the last one knows of no leader", func() bool { return last.raft.Leaderless() > 3*fast.Heartbeat })
 }

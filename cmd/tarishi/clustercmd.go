@@ -85,15 +85,20 @@ func clusterRemove(n *node) *cobra.Command {
 	var yes bool
 	c := &cobra.Command{
 		Use:   "remove NODE",
-		Short: "Take a node that is gone for good out of the cluster's state",
-		Args:  oneArg("NODE"),
+		Short: "Take a node that is gone for good, and is in nobody's cluster.peers any more, out of the cluster's state",
+		Long: `Take a node that is gone for good out of the cluster's state: the scheduler's
+votes, and the copies of the queue. Where another node takes its place, or five
+become three, change cluster.peers on all other nodes, restart them one by one,
+and then remove it. A node of the list is not removed: one that has lost its disk
+or its machine starts again with an empty folder, under the same name.`,
+		Args: oneArg("NODE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			client, err := n.client()
 			if err != nil {
 				return err
 			}
 			if !yes && tty(c.InOrStdin()) {
-				fmt.Fprintf(c.ErrOrStderr(), "Remove %s? It must never come back with its present disk. [y/N] ", clean(args[0]))
+				fmt.Fprintf(c.ErrOrStderr(), "Remove %s? It will not be taken in again, and what only its disk holds is lost. [y/N] ", clean(args[0]))
 				line, _ := bufio.NewReader(c.InOrStdin()).ReadString('\n') // at its end the answer is no
 				if l := strings.ToLower(strings.TrimSpace(line)); l != "y" && l != "yes" {
 					return partly("nothing was changed")
@@ -102,7 +107,7 @@ func clusterRemove(n *node) *cobra.Command {
 			if err := client.RemoveNode(c.Context(), args[0], author()); err != nil {
 				return err
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s is removed. Take it out of cluster.peers on all nodes.\n", clean(args[0]))
+			fmt.Fprintf(c.OutOrStdout(), "%s is removed. Its copies of the queue are made anew where a node has none.\n", clean(args[0]))
 			return nil
 		},
 	}

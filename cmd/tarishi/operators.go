@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tarishi/tarishi/admin"
+	"github.com/tarishi/tarishi/cluster"
 	"github.com/tarishi/tarishi/daemon"
 	"github.com/tarishi/tarishi/deliverer"
 	"github.com/tarishi/tarishi/dns"
@@ -268,7 +269,16 @@ func (o operatorNodes) Remove(ctx context.Context, node string) error {
 	if o.k.raft == nil {
 		return errors.New("this node takes no part in keeping the limits; ask one with the scheduler role")
 	}
-	return o.k.raft.Remove(ctx, node)
+	err := o.k.raft.Remove(ctx, node)
+	if err != nil && !errors.Is(err, cluster.ErrNoMember) || o.q.nats == nil {
+		return err
+	}
+	// The scheduler's part may have gone before: the leader removes who is replaced. Each
+	// has to be a member of one at least.
+	if e := o.q.nats.Evict(ctx, node); e != nil && (err != nil || !errors.Is(e, cluster.ErrNoMember)) {
+		return fmt.Errorf("the queue's copies on %s are still waited for; ask again: %w", node, e)
+	}
+	return nil
 }
 
 func (o operatorNodes) Transfer(ctx context.Context) (string, error) {
