@@ -116,6 +116,11 @@ func TestActionMeetsHand(t *testing.T) {
 	if want := (Result{Matched: 100, Changed: 97, Busy: 3}); st.Result != want {
 		t.Errorf("%+v, want %+v", st.Result, want)
 	}
+	for _, j := range js {
+		if _, err := n.load(t.Context(), streamWait, j.rec.seq); err != nil {
+			t.Errorf("a record in hand was removed: %v", err)
+		}
+	}
 	js[0].Release()
 	next := js[1].Delivery
 	next.Due = later()
