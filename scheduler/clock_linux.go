@@ -41,15 +41,30 @@ func read(clock uintptr) int64 {
 	return t.Nano()
 }
 
-// BootID names this run of the machine: BootTime counts from its start.
-func BootID() (string, error) {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+// BootID names this run of the machine, as this process sees it: BootTime counts from its
+// start. A time namespace moves that clock under the same boot_id, and a copy of a
+// folder may come to another machine, so their marks are part of the name.
+func BootID() (string, error) { return bootID(os.ReadFile) }
+
+func bootID(read func(string) ([]byte, error)) (string, error) {
+	b, err := read("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return "", fmt.Errorf("which run of the machine this is: %w", err)
 	}
 	id := strings.TrimSpace(string(b))
 	if id == "" {
 		return "", errors.New("which run of the machine this is: boot_id is empty")
+	}
+	// Both may be missing: kernels before 5.6 have no time namespaces, containers no machine-id.
+	if b, err := read("/proc/self/timens_offsets"); err == nil {
+		for line := range strings.Lines(string(b)) {
+			if f := strings.Fields(line); len(f) == 3 && (f[1] != "0" || f[2] != "0") {
+				id += " " + strings.Join(f, ":")
+			}
+		}
+	}
+	if b, err := read("/etc/machine-id"); err == nil {
+		id += " " + strings.TrimSpace(string(b))
 	}
 	return id, nil
 }
