@@ -15,7 +15,7 @@ func (l *Leader) serve(ln *lane, turn *counter, now Time) {
 	if w == nil {
 		return
 	}
-	if ln.bind.shut != "" {
+	if ln.bind.shut() != "" {
 		l.shut(ln)
 		return
 	}
@@ -64,7 +64,7 @@ func (l *Leader) admit(ln *lane, w *want, turn *counter, now Time) (*Grant, *cou
 	if from > now+l.p.Lookahead {
 		return nil, full
 	}
-	n := int64(min(w.n, ln.quantum))
+	n := min(int64(w.n), int64(ln.quantum))
 	room := int64(AnyRecipients)
 	for _, c := range ln.bind.counters {
 		free := c.free(l.p)
@@ -190,7 +190,7 @@ func (l *Leader) shut(ln *lane) {
 	for _, w := range ln.wants {
 		if w.n > 0 && w.held != never {
 			w.held = never
-			l.emit(w.s.id, Order{Hold: &Hold{Lane: ln.Lane, Why: ln.bind.shut}})
+			l.emit(w.s.id, Order{Hold: &Hold{Lane: ln.Lane, Why: ln.bind.shut()}})
 		}
 	}
 }

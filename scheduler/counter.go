@@ -13,8 +13,7 @@ import (
 type counter struct {
 	ledger
 	name    string
-	from    *shaping.RuleRef // the rule its windows came from
-	lowered []shaping.Lowered
+	from    *origin
 	id      uint64 // in the log; 0: not there yet
 	version uint64 // of the rules its windows are of
 	keep    Time
@@ -30,8 +29,7 @@ type counter struct {
 	last    Time // when something was last granted
 	keepLog Time // what the log knows of keep
 
-	common *ledger // starts of other classes than high, where these are fewer; nil: they are all
-	highAt Time    // when one of class high was last counted
+	others *others // starts of other classes than high, where these are fewer; nil: they are all
 	queue  *turns  // lanes that found it full; nil: none waits
 	wake   Time    // when the first of them may go on
 	short  int64   // so many reservations it waits for, if starved
@@ -49,6 +47,12 @@ type counter struct {
 	pooled  bool
 }
 
+// origin is where a counter's windows came from.
+type origin struct {
+	rule    shaping.RuleRef
+	lowered []shaping.Lowered
+}
+
 // counterFor finds the counter of a bound, with the windows of the rules in force.
 func (l *Leader) counterFor(b *shaping.Bound, now Time) *counter {
 	c := l.counters[b.Counter]
@@ -62,7 +66,7 @@ func (l *Leader) counterFor(b *shaping.Bound, now Time) *counter {
 		// differ in the name alone); all of them hold.
 		ws = c.windows
 	} else if l.p.broken == lostHistory && c.version != 0 {
-		c.cells, c.common = nil, nil
+		c.cells, c.others = nil, nil
 	}
 	n := len(ws)
 	for _, w := range b.Windows {
@@ -96,12 +100,12 @@ func (l *Leader) merge(c *counter, ws []window, b shaping.Window, unit shaping.F
 	for i := range ws {
 		if w := &ws[i]; w.length == length {
 			if int64(b.Max) < w.max {
-				w.max, w.kept = int64(b.Max), int64(kept)
+				w.max, w.kept = int64(b.Max), clip(kept)
 			}
 			return ws
 		}
 	}
-	w := window{max: int64(b.Max), kept: int64(kept), length: length, wide: l.p.widened(length)}
+	w := window{max: int64(b.Max), kept: clip(kept), length: length, wide: l.p.widened(length)}
 	// A short window is finer than the log is kept. Where something was reserved when
 	// the term began, it is full until the last grant of older terms has left it.
 	if length <= l.p.ShortWindow && c.tailed && l.p.broken != noShortWait {
@@ -112,8 +116,8 @@ func (l *Leader) merge(c *counter, ws []window, b shaping.Window, unit shaping.F
 
 func (l *Leader) setBounds(c *counter, ws []window, now Time) {
 	c.setWindows(ws, now)
-	if c.common != nil {
-		c.common.setWindows(slices.Clone(c.windows), now)
+	if c.others != nil {
+		c.others.setWindows(slices.Clone(c.windows), now)
 	}
 	c.keep, c.logGrid = l.p.Keep, 28 // a quarter of a second
 	for i := len(c.windows) - 1; i >= 0; i-- {
@@ -167,7 +171,7 @@ func (l *Leader) mark(c *counter) {
 // starve makes the counter wait for a reservation: of as much as the demand that is
 // first can have now.
 func (l *Leader) starve(c *counter, w *want, now Time) {
-	n, need := int64(min(w.n, w.ln.quantum)), c.need(w)
+	n, need := min(int64(w.n), int64(w.ln.quantum)), c.need(w)
 	if c.weighs {
 		n = (int64(w.recipients)*n + int64(w.n) - 1) / int64(w.n)
 	}

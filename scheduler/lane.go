@@ -25,9 +25,9 @@ type lane struct {
 	on      *counter // the one it waits for
 	used    Time     // when it last had a demand
 	next    int32
-	quantum int32
-	weight  int32 // of its tenant
 	at      int32 // in Leader.laneList
+	quantum uint8
+	weight  uint8 // of its tenant
 	state   uint8
 }
 
@@ -37,8 +37,21 @@ type binding struct {
 	version  uint64
 	lane     *lane
 	counters []*counter
-	trials   []*trial
-	shut     string // why nothing may be sent; empty: it may
+	rare     *rareBinding // nil: none of it
+}
+
+// rareBinding is what few lanes have.
+type rareBinding struct {
+	shut   string // why nothing may be sent; empty: it may
+	trials []*trial
+}
+
+// shut is why nothing may be sent; empty: it may.
+func (b *binding) shut() string {
+	if b.rare == nil {
+		return ""
+	}
+	return b.rare.shut
 }
 
 // want is the demand of one session in one lane.
@@ -77,7 +90,8 @@ func (l *Leader) bind(ln *lane, now Time) {
 	bounds := l.table.Bounds(ln.Dest, ln.Source, ln.Tenant)
 	b := &binding{version: l.version, lane: ln}
 	ln.unbind()
-	ln.quantum, ln.weight = 32, int32(l.table.Shares().Weight(ln.Tenant))
+	quantum := int64(32)
+	ln.weight = uint8(l.table.Shares().Weight(ln.Tenant))
 	for i := range bounds.Counters {
 		x := &bounds.Counters[i]
 		if (x.Unit == shaping.NewConnections) != (ln.Kind == Connection) {
@@ -85,28 +99,33 @@ func (l *Leader) bind(ln *lane, now Time) {
 		}
 		c := l.counterFor(x, now)
 		c.lanes++
-		c.from, c.lowered = l.ref(x.From), x.Lowered
+		c.from = l.origin(x.From, x.Lowered)
 		b.counters = append(b.counters, c)
 		if x.Unit == shaping.Recipients {
 			continue
 		}
 		// Lanes that share a small window take small turns.
 		for k := range c.windows {
-			ln.quantum = int32(min(int64(ln.quantum), max(1, c.windows[k].max/16)))
+			quantum = min(quantum, max(1, c.windows[k].max/16))
 		}
 	}
+	var rare rareBinding
 	for i := range bounds.Shadows {
 		if x := &bounds.Shadows[i]; (x.Unit == shaping.NewConnections) == (ln.Kind == Connection) {
-			b.trials = append(b.trials, l.trialFor(x, now))
+			rare.trials = append(rare.trials, l.trialFor(x, now))
 		}
 	}
 	// So do tenants of little weight, where there are others of more.
-	ln.quantum = max(1, ln.quantum*ln.weight/l.heaviest)
+	ln.quantum = uint8(max(1, quantum*int64(ln.weight)/int64(l.heaviest)))
 	if s := bounds.Suspended; s != nil {
-		b.shut = "suspended"
+		rare.shut = "suspended"
 		if s.Reason != "" {
-			b.shut += ": " + s.Reason
+			rare.shut += ": " + s.Reason
 		}
+	}
+	if rare.shut != "" || rare.trials != nil {
+		r := rare // not for every lane
+		b.rare = &r
 	}
 	ln.bind = b
 }
@@ -187,12 +206,15 @@ func (l *Leader) want(s *session, x *Want, now Time) {
 // clip makes a number that somebody sent one that can be reckoned with.
 func clip(n int) int32 { return int32(min(max(n, 0), 1<<30)) }
 
-// ref is the one copy of a rule's name that all its counters share.
-func (l *Leader) ref(r shaping.RuleRef) *shaping.RuleRef {
-	p := l.refs[r]
+// origin is the one copy of a rule's name that all its counters share.
+func (l *Leader) origin(r shaping.RuleRef, lowered []shaping.Lowered) *origin {
+	if len(lowered) > 0 {
+		return &origin{r, lowered}
+	}
+	p := l.origins[r]
 	if p == nil {
-		p = &r
-		l.refs[r] = p
+		p = &origin{rule: r}
+		l.origins[r] = p
 	}
 	return p
 }

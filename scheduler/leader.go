@@ -41,7 +41,7 @@ type Leader struct {
 	trials  map[string]*trial // counters of limits in shadow
 	triedAt Time              // when those to be forgotten were last looked for
 
-	refs map[shaping.RuleRef]*shaping.RuleRef
+	origins map[shaping.RuleRef]*origin
 
 	forgetting map[uint64]bool // counters of the log: an entry that forgets them is under way
 
@@ -91,7 +91,7 @@ func NewLeader(p Params, f *FSM, term uint64, now Time) *Leader {
 	l := &Leader{
 		p: p, f: f, term: term, start: now, table: f.table, version: f.book.Version, heaviest: int32(f.table.Shares().Heaviest()),
 		seed: maphash.MakeSeed(), lanes: map[uint64]*lane{}, counters: map[string]*counter{}, trials: map[string]*trial{}, sessions: map[SessionID]*session{},
-		refs: map[shaping.RuleRef]*shaping.RuleRef{}, forgetting: map[uint64]bool{}, nextCounter: f.lastCounter, leaseSent: f.lease,
+		origins: map[shaping.RuleRef]*origin{}, forgetting: map[uint64]bool{}, nextCounter: f.lastCounter, leaseSent: f.lease,
 		// In this term's name, so that no id is ever given twice.
 		nextGrant: GrantID(term << 40), nextSlot: SlotID(term << 40), nextEpoch: term << 32,
 	}
@@ -151,7 +151,7 @@ func (l *Leader) Changed(now Time) {
 		return
 	}
 	l.table, l.version, l.heaviest = l.f.table, l.f.book.Version, int32(l.f.table.Shares().Heaviest())
-	l.refs = map[shaping.RuleRef]*shaping.RuleRef{}
+	l.origins = map[shaping.RuleRef]*origin{}
 	// Grants out under the old rules die with their ends, those of older terms with
 	// theirs; what sessions want they say anew, once they work by the new ones.
 	dead := max(l.versions[len(l.versions)-1].dead, min(l.horizon, now+l.p.Lookahead+l.p.Life))

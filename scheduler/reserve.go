@@ -10,6 +10,12 @@ import (
 // start more than the rest. So a counter with such windows counts their starts apart,
 // as soon as there are others; what the log knows of the past is taken to be theirs.
 
+// others is the starts of other classes than high.
+type others struct {
+	ledger
+	high Time // when one of class high was last counted
+}
+
 // all tells whether mail of a class may use what is kept.
 func (l *Leader) all(c mail.Class) bool { return c == mail.High || l.p.broken == noReserve }
 
@@ -18,8 +24,8 @@ func (l *Leader) room(c *counter, class mail.Class, t Time) int64 {
 	switch {
 	case l.all(class):
 		return c.ledger.room(t, true)
-	case c.common != nil:
-		return min(c.ledger.room(t, true), c.common.room(t, false))
+	case c.others != nil:
+		return min(c.ledger.room(t, true), c.others.room(t, false))
 	}
 	return c.ledger.room(t, false)
 }
@@ -29,8 +35,8 @@ func (l *Leader) earliest(c *counter, class mail.Class, now Time, need int64) Ti
 	switch {
 	case l.all(class):
 		return c.ledger.earliest(now, need, true)
-	case c.common != nil:
-		return max(c.ledger.earliest(now, need, true), c.common.earliest(now, need, false))
+	case c.others != nil:
+		return max(c.ledger.earliest(now, need, true), c.others.earliest(now, need, false))
 	}
 	return c.ledger.earliest(now, need, false)
 }
@@ -43,21 +49,21 @@ func (c *counter) keeps() bool {
 // start counts n starts at or before at.
 func (c *counter) start(class mail.Class, at Time, n int64) {
 	switch {
-	case class == mail.High && c.common == nil && c.keeps():
-		c.common = &ledger{cells: slices.Clone(c.cells), windows: slices.Clone(c.windows), left: c.left}
+	case class == mail.High && c.others == nil && c.keeps():
+		c.others = &others{ledger: ledger{cells: slices.Clone(c.cells), windows: slices.Clone(c.windows), left: c.left}}
 		fallthrough
-	case class == mail.High:
-		c.highAt = max(c.highAt, at)
-	case c.common != nil:
-		c.common.add(at, n)
+	case class == mail.High && c.others != nil:
+		c.others.high = max(c.others.high, at)
+	case c.others != nil:
+		c.others.add(at, n)
 	}
 	c.ledger.add(at, n)
 }
 
 // unstart takes back n starts that were counted at at.
 func (c *counter) unstart(class mail.Class, at Time, n int64) {
-	if class != mail.High && c.common != nil {
-		c.common.remove(at, n)
+	if class != mail.High && c.others != nil {
+		c.others.remove(at, n)
 	}
 	c.ledger.remove(at, n)
 }
@@ -65,11 +71,11 @@ func (c *counter) unstart(class mail.Class, at Time, n int64) {
 // advance lets go of what the windows need no more.
 func (c *counter) advance(now, keep Time) {
 	c.ledger.advance(now, keep)
-	if c.common == nil {
+	if c.others == nil {
 		return
 	}
-	c.common.advance(now, keep)
-	if n := len(c.windows); n == 0 || c.highAt+c.windows[n-1].wide+settleAfter < now {
-		c.common = nil // nothing in the windows is of class high any more
+	c.others.advance(now, keep)
+	if n := len(c.windows); n == 0 || c.others.high+c.windows[n-1].wide+settleAfter < now {
+		c.others = nil // nothing in the windows is of class high any more
 	}
 }

@@ -14,7 +14,7 @@ type trial struct {
 	ledger
 	name   string
 	unit   shaping.Field
-	from   *shaping.RuleRef
+	from   shaping.RuleRef
 	bounds []shaping.Window
 	since  Time // it counts from then on
 	starts int64
@@ -38,7 +38,7 @@ func (l *Leader) trialFor(b *shaping.Bound, now Time) *trial {
 		x.setWindows(ws, now)
 		l.trials[b.Counter] = x
 	}
-	x.from = l.ref(b.From)
+	x.from = b.From
 	return x
 }
 
@@ -57,7 +57,10 @@ func (x *trial) count(now Time, n int64) {
 
 // tried counts what became known of a grant under the limits in shadow of its lane.
 func (b *binding) tried(now Time, starts, recipients int64) {
-	for _, x := range b.trials {
+	if b.rare == nil {
+		return
+	}
+	for _, x := range b.rare.trials {
 		n := starts
 		if x.unit == shaping.Recipients {
 			n = recipients
@@ -87,7 +90,7 @@ func (x *trial) live(now Time) (out []Live) {
 	x.advance(now, x.windows[len(x.windows)-1].wide)
 	for i := range x.windows {
 		w := &x.windows[i]
-		out = append(out, Live{Counter: x.name, Unit: x.unit, Max: int(w.max), Length: w.length, Used: int(w.count), From: *x.from,
+		out = append(out, Live{Counter: x.name, Unit: x.unit, Max: int(w.max), Length: w.length, Used: int(w.count), From: x.from,
 			Shadow: true, Since: x.since, Started: int(x.starts), Held: int(x.held)})
 	}
 	return out

@@ -57,7 +57,7 @@ func (l *Leader) Why(now Time, q LaneQuery) LaneAnswer {
 	last := now
 	for i := range b.Counters {
 		c := l.counterFor(&b.Counters[i], now)
-		c.from, c.lowered = l.ref(b.Counters[i].From), b.Counters[i].Lowered
+		c.from = l.origin(b.Counters[i].From, b.Counters[i].Lowered)
 		c.advance(now, c.keep)
 		for k := range c.windows {
 			x := l.stands(c, k, key.Class, now)
@@ -138,7 +138,7 @@ func (l *Leader) turnsBefore(a *LaneAnswer, c *counter, ln *lane) {
 			normal = normal || o.Class == mail.Normal
 		case first > second:
 		default:
-			weights[o.Tenant] = o.weight
+			weights[o.Tenant] = int32(o.weight)
 			if o.Tenant == ln.Tenant {
 				own++
 			}
@@ -179,17 +179,17 @@ func (l *Leader) stands(c *counter, i int, class mail.Class, now Time) Live {
 	unit, _, _, _ := shaping.SplitCounter(c.name)
 	w := &c.windows[i]
 	x := Live{
-		Counter: c.name, Unit: unit, Max: int(w.max), Kept: int(w.kept), Length: w.length, From: *c.from,
+		Counter: c.name, Unit: unit, Max: int(w.max), Kept: int(w.kept), Length: w.length, From: c.from.rule,
 		Used: int(max(0, w.count-c.out)), InFlight: int(c.out),
 	}
-	for _, y := range c.lowered {
+	for _, y := range c.from.lowered {
 		if Time(y.Window.Length) == w.length && int64(y.Window.Max) == w.max {
 			x.From = y.From
 		}
 	}
 	one := counter{ledger: ledger{cells: c.cells, windows: c.windows[i : i+1]}}
-	if c.common != nil {
-		one.common = &ledger{cells: c.common.cells, windows: c.common.windows[i : i+1]}
+	if c.others != nil {
+		one.others = &others{ledger: ledger{cells: c.others.cells, windows: c.others.windows[i : i+1]}}
 	}
 	if t := l.earliest(&one, class, now, 1); t > now {
 		x.Next = t

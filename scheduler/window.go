@@ -22,13 +22,13 @@ func (p Params) widened(length Time) Time {
 // cells of its ledger from first on.
 type window struct {
 	max    int64
-	kept   int64 // of max: for class high alone
 	length Time  // as the rule says it
 	wide   Time  // how long a start occupies it
 	shut   Time  // full until then: starts of older terms are not known well enough
 	count  int64 // starts in it: known, or possible under grants given out
 	first  int32
 	moved  int32 // where first goes while the ledger is thinned
+	kept   int32 // of max: for class high alone
 	grid   uint8
 }
 
@@ -37,7 +37,7 @@ func (w *window) open(all bool) int64 {
 	if all {
 		return w.max
 	}
-	return w.max - w.kept
+	return w.max - int64(w.kept)
 }
 
 // ledger is the starts of one counter, and the windows that look at them: one past,
