@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// recountEvery is the pause between two partitions; the whole round takes a minute at
-// most. A node alone counts everything at once, and hears of nothing that it could miss.
-const recountEvery, recountAlone = time.Second, 5 * time.Minute
+// recountEvery is the pause between two partitions, so that a round takes a minute;
+// recountRest is what it becomes at most. A node alone counts everything at once, and
+// hears of nothing that it could miss.
+const recountEvery, recountRest, recountAlone = time.Second, 20 * time.Second, 5 * time.Minute
 
 // recount does so on a node alone, as long as ctx lasts.
 func (q *Queue) recount(ctx context.Context) {
@@ -58,17 +59,17 @@ func allSlots(slotName) bool { return true }
 // recount compares what is counted with what JetStream says, one partition after the
 // other, as long as ctx lasts: the follower may have missed something, and nothing may
 // be forgotten. A difference counts only when it is found twice with nothing moving
-// in between, since each side hears of a change at its own time.
+// in between, since each side hears of a change at its own time. A hundred times as long
+// as it took is its rest: with hundreds of thousands of slots it takes its time.
 func (t *team) recount(ctx context.Context) {
-	tick := time.NewTicker(recountEvery)
-	defer tick.Stop()
 	last := map[slotName]difference{}
 	next := uint32(0)
+	took := time.Duration(0)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(max(recountEvery, min(100*took, recountRest))):
 		}
 		h := t.nextWorking(next)
 		if h == nil {
@@ -79,8 +80,9 @@ func (t *team) recount(ctx context.Context) {
 		old := h.fences.prune(time.Now())
 		h.mu.Unlock()
 		t.q.removeFences(ctx, &fences{old: old})
+		began := time.Now()
 		found, err := t.compare(ctx, h)
-		if err != nil {
+		if took = time.Since(began); err != nil {
 			continue // the leader is away; next time
 		}
 		if len(found) > 0 {
@@ -88,7 +90,7 @@ func (t *team) recount(ctx context.Context) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-tick.C:
+			case <-time.After(recountEvery):
 			}
 			clear(last)
 			for _, d := range found {
