@@ -46,7 +46,6 @@ type line struct {
 	backlog  bool      // more of it waits in the queue
 	low      int       // with so few of that in the hand the queue is told that there is room; -1: it knows
 	promised int       // the queue may be reading so many of it
-	inspect  time.Time // while its window is shut: when to look for what is too old
 }
 
 func (q *line) len() int { return len(q.q) - q.at }
