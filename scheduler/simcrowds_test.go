@@ -23,7 +23,7 @@ func crowds() *simWorld {
 	weights := map[string]int{"t1": 4}
 	w.book = []*shaping.Change{
 		sharesFile(20, weights),
-		messages("a.test", "60/10s"), messages("b.test", "200/1m"), messages("c.test", "30/1s,600/1m"), messages("e.test", "50/10s"),
+		messages("a.test", "60/10s"), messages("b.test", "200/1m"), messages("c.test", "30/1s,600/1m"), messages("e.test", "50/10s"), shadow(messages("e.test", "20/10s")),
 		setRule(shaping.Rule{To: "rcpt.test", Messages: windows("100/10s"), Recipients: windows("200/10s")}),
 	}
 	for d, every := range map[string]int64{"a.test": 5 * sec, "b.test": 10 * sec, "c.test": 4 * sec, "rcpt.test": 4 * sec} {
