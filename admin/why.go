@@ -206,7 +206,7 @@ func (f *WhyFacts) down() (reason, bool) {
 // something through last first.
 func (f *WhyFacts) limits() (out []reason) {
 	for _, l := range f.Live {
-		if l.Next.IsZero() && l.Used+l.InFlight < l.Max {
+		if l.Shadow || l.Next.IsZero() && l.Used+l.InFlight < l.Max {
 			continue
 		}
 		what := fmt.Sprintf("%s %d/%s", word(l.Field), l.Max, l.Window)

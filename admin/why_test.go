@@ -65,7 +65,8 @@ func TestWhy(t *testing.T) {
 			f.Shares.Tenants = map[string]int{"acme": 3}
 			f.Bounds.Counters = []shaping.Bound{{Unit: shaping.Messages, Windows: []shaping.Window{{Max: 100, Length: time.Hour}}}}
 		}, WhyWindow, "used up", in(80 * time.Minute), "of which its line gets 75 %"},
-		"connections": {func(f *WhyFacts) { f.Live = []LiveLimit{{Field: shaping.Connections, Max: 2, Used: 2}} }, WhySlots, "connections 2", now, "nothing goes before it"},
+		"a limit in shadow": {func(f *WhyFacts) { l := hourly; l.Shadow = true; f.Live = []LiveLimit{l} }, WhyReady, "nothing holds it", now, "nothing goes"},
+		"connections":       {func(f *WhyFacts) { f.Live = []LiveLimit{{Field: shaping.Connections, Max: 2, Used: 2}} }, WhySlots, "connections 2", now, "nothing goes before it"},
 		"turn": {func(f *WhyFacts) {
 			f.Place = &WhyPlace{Line: line, Before: 60, Due: 60, Of: 100, Others: map[mail.Line]int64{{Destination: "d.test", Class: mail.High}: 40}}
 			f.Ended, f.Took = 100, 10*time.Second

@@ -95,6 +95,7 @@ func TestGrowIntoCluster(t *testing.T) {
 	// A window twice as wide lets the rest go, and the twenty of before count.
 	nodes[2].set(t, shaping.Rule{To: "limited.test", Messages: []shaping.Window{{Max: most + 6, Length: window}}})
 	waitFor(t, "six more", func() bool { return sink.Count() == most+15+6 })
+	asked(t, nodes)
 	nodes[2].set(t, shaping.Rule{To: "limited.test", Messages: []shaping.Window{{Max: 1000, Length: window}}})
 	waitFor(t, "the rest", func() bool { return sink.Count() == 30+15 })
 	seen := map[string]int{}
@@ -108,6 +109,28 @@ func TestGrowIntoCluster(t *testing.T) {
 		wg.Go(func() { n.stop(t) })
 	}
 	wg.Wait()
+}
+
+// asked asks one node about all, and another why the mail waits that the window holds.
+func asked(t *testing.T, nodes []*served) {
+	t.Helper()
+	v, err := nodes[1].admin.Nodes(t.Context())
+	if err != nil || len(v.Nodes) != len(nodes) {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	for _, n := range v.Nodes {
+		if len(n.Roles) != 3 || n.Connections == nil || n.Release == "" {
+			t.Errorf("of %s is shown: %+v", n.Node, n)
+		}
+	}
+	m, err := nodes[0].admin.Messages(t.Context(), admin.Selection{Destination: "limited.test"}, 10, "")
+	if err != nil || len(m.Messages) != 4 {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	y, err := nodes[2].admin.Why(t.Context(), m.Messages[0].ID)
+	if err != nil || len(y.Deliveries) != 1 || y.Deliveries[0].Cause != admin.WhyWindow || !strings.Contains(y.Deliveries[0].Says, "26 of 26") {
+		t.Errorf("%+v, %v", y, err)
+	}
 }
 
 // served is serve, running.
