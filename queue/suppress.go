@@ -126,6 +126,9 @@ func hashOf(subject string) (uint64, bool) {
 // Maybe tells whether an address may be on the list for a tenant's mail. It does not
 // block; false is certain.
 func (l *SuppressionList) Maybe(to mail.Address, tenant string) bool {
+	if l.empty() {
+		return false
+	}
 	canonical := CanonicalAddress(to)
 	if canonical == "" {
 		return false
@@ -136,9 +139,15 @@ func (l *SuppressionList) Maybe(to mail.Address, tenant string) bool {
 	return l.filter.has(keyOf(canonical, "").hash()) || tenant != "" && l.filter.has(keyOf(canonical, tenant).hash())
 }
 
+// empty tells whether it is certain that nobody is on the list.
+func (l *SuppressionList) empty() bool { return l.whole.Load() && l.filter.len() == 0 }
+
 // Look finds the entry that keeps a tenant's mail from an address. It asks the store
 // only about whom the filter cannot clear.
 func (l *SuppressionList) Look(ctx context.Context, to mail.Address, tenant string) (s Suppression, found bool, err error) {
+	if l.empty() {
+		return s, false, nil
+	}
 	canonical := CanonicalAddress(to)
 	if canonical == "" {
 		return s, false, nil

@@ -3,12 +3,14 @@ package queue
 import (
 	"math/bits"
 	"sync"
+	"sync/atomic"
 )
 
 // hashSet is a set of 64-bit hashes: 10 to 15 octets an entry. Two entries of a million
 // share a hash with a chance of one in forty million; then removing one would hide
 // the other until the next start. Safe for concurrent use.
 type hashSet struct {
+	n      atomic.Int64
 	shards [64]hashShard // by the highest bits: growing one holds up few
 }
 
@@ -58,6 +60,7 @@ func (s *hashSet) add(h uint64) {
 	if i, found := t.find(h); !found {
 		t.slots[i] = h
 		t.n++
+		s.n.Add(1)
 	}
 }
 
@@ -74,6 +77,7 @@ func (s *hashSet) remove(h uint64) {
 		return
 	}
 	t.n--
+	s.n.Add(-1)
 	// What lies behind it moves up, or looking for it would end at the gap.
 	for j := i; ; {
 		if j++; j == len(t.slots) {
@@ -99,15 +103,7 @@ func between(gap, home, at int) bool {
 	return gap < home || home <= at
 }
 
-func (s *hashSet) len() (n int) {
-	for i := range s.shards {
-		t := &s.shards[i]
-		t.mu.RLock()
-		n += t.n
-		t.mu.RUnlock()
-	}
-	return n
-}
+func (s *hashSet) len() int { return int(s.n.Load()) }
 
 // home is where a hash belongs. Its lower bits are as good as chance.
 func (t *hashShard) home(h uint64) int {
