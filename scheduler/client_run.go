@@ -22,6 +22,7 @@ type runner struct {
 	s       *stream
 	clock   rateWatch
 	barred  int64 // no session until then: the clock was found wrong
+	trouble trouble
 }
 
 // stream is one connection to one scheduler.
@@ -95,6 +96,9 @@ func (r *runner) step(x int64) {
 		case s.state == streamReady && !s.left && x >= r.beatAt():
 			r.beat(x)
 		}
+	}
+	if r.s == nil || r.s.state != streamReady {
+		r.trouble.report(c.o.Log, x)
 	}
 	c.wake(x)
 	if r.s == nil && !r.dialing && x >= max(r.redial, r.barred) {
@@ -182,6 +186,7 @@ func (r *runner) took(d dialResult) {
 	x := r.c.o.Clock()
 	if d.err != nil {
 		r.c.o.Log.Debug("no connection to a scheduler", "addr", d.where, "err", d.err)
+		r.trouble.note(d.where, d.err.Error())
 		r.redial = x + int64(r.find.failed())
 		return
 	}
@@ -221,6 +226,7 @@ func (r *runner) got(f received) {
 	s.heard, s.owed, s.seen = f.x, false, f.f.number
 	switch {
 	case f.f.redirect != nil:
+		r.trouble.note(s.where, f.f.redirect.why)
 		r.find.redirected(f.f.redirect.addr)
 		r.hangUp(errRedirect)
 	case f.f.gone:
@@ -252,6 +258,7 @@ func (r *runner) answer(f received) {
 	if s.state == streamHello {
 		s.state = streamReady
 		r.find.found(s.where)
+		r.trouble = trouble{}
 		c.o.Log.Info("session with the scheduler", "addr", s.where, "term", s.term, "session", uint64(f.f.session))
 	}
 	behind, err := c.work(f.f, s.conn, f.x)

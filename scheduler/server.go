@@ -61,6 +61,8 @@ type Server struct {
 	reign atomic.Pointer[reign] // nil: not leading
 	slots chan struct{}         // one for each stream served
 
+	doubled doubled
+
 	mu     sync.Mutex
 	over   bool           // no new streams
 	links  sync.WaitGroup // goroutines of streams; grows under mu

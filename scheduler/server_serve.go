@@ -3,6 +3,8 @@ package scheduler
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"sync"
 	"time"
 )
 
@@ -61,6 +63,11 @@ func (s *Server) misspoke(err error) {
 func (s *Server) attend(r *reign, link leaderLink, f *nodeFrame) {
 	id, err := f.open.session, error(nil)
 	if id == 0 {
+		if r.speaks(f.open.node) {
+			s.doubled.warn(s.o.Log, f.open.node)
+			link.Send(&leaderFrame{redirect: s.elsewhere("another process of the name " + f.open.node + " has a session and speaks: is it running twice?")})
+			return
+		}
 		if id, err = r.join(f.open.node); err != nil {
 			link.Send(&leaderFrame{redirect: s.elsewhere("no session could be begun: " + err.Error())})
 			return
@@ -105,6 +112,35 @@ func (s *Server) attend(r *reign, link leaderLink, f *nodeFrame) {
 			}
 		}
 	}
+}
+
+// speaks tells whether a node of that name has a session with an open stream. One that
+// has crashed has none: its system has closed it, or idleStream does.
+func (r *reign) speaks(node string) bool {
+	r.s.state.mu.Lock()
+	defer r.s.state.mu.Unlock()
+	for _, n := range r.sessions {
+		if n.node == node && node != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// doubled warns of nodes of one name, seldom.
+type doubled struct {
+	mu   sync.Mutex
+	last time.Time
+}
+
+func (d *doubled) warn(log *slog.Logger, node string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if time.Since(d.last) < 10*time.Second {
+		return
+	}
+	d.last = time.Now()
+	log.Warn("a second process of one node's name asks for a session and gets none: give each its own cluster.node", "node", node)
 }
 
 // post hands a frame to the reign; false: it is over.
