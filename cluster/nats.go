@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -34,6 +33,7 @@ type NATS struct {
 	dir     string
 	cluster *NATSCluster // nil: one node on its own
 	log     *slog.Logger
+	lines   *natsLog
 
 	password string // of the system account, in a cluster
 }
@@ -81,7 +81,8 @@ func StartNATS(o NATSOptions) (*NATS, error) {
 		return nil, fmt.Errorf("embedded NATS: %w", err)
 	}
 	fatal := make(chan string, 1)
-	s.SetLoggerV2(natsLog{o.Log, fatal, &refusals{}}, false, false, false)
+	lines := &natsLog{l: o.Log, fatal: fatal}
+	s.SetLoggerV2(lines, false, false, false)
 	s.Start()
 	if err := startedNATS(s, fatal); err != nil {
 		s.Shutdown()
@@ -91,7 +92,7 @@ func StartNATS(o NATSOptions) (*NATS, error) {
 		s.Shutdown()
 		return nil, fmt.Errorf("JetStream could not be enabled in %s (see the log above)", o.Dir)
 	}
-	return &NATS{s, o.Dir, o.Cluster, o.Log, password}, nil
+	return &NATS{s, o.Dir, o.Cluster, o.Log, lines, password}, nil
 }
 
 // startedNATS waits for the listeners, or for what NATS would have ended the process for.
@@ -133,37 +134,3 @@ func (n *NATS) Stop() {
 		n.log.Warn("the queue's files could not be listed; the next start will check them all", "error", err)
 	}
 }
-
-// natsLog passes what matters on: notices would drown the operator's log.
-type natsLog struct {
-	l      *slog.Logger
-	fatal  chan string // the first reason to end; NATS goes on with what it has
-	seldom *refusals   // it says every second that a node is missing
-}
-
-func (n natsLog) Noticef(f string, v ...any) { n.l.Debug("nats: " + fmt.Sprintf(f, v...)) }
-
-func (n natsLog) Warnf(f string, v ...any) {
-	if strings.HasPrefix(f, "TLS certificate chain and hostname of solicited routes") {
-		return // Credentials verify the chain, and the node's name in place of the host's
-	}
-	if strings.HasPrefix(f, "Plaintext passwords") {
-		return // the only one is in no file, see openSystemAccount
-	}
-	n.l.Warn("nats: " + fmt.Sprintf(f, v...))
-}
-
-func (n natsLog) Fatalf(f string, v ...any) {
-	n.l.Error("nats: " + fmt.Sprintf(f, v...))
-	select {
-	case n.fatal <- fmt.Sprintf(f, v...):
-	default:
-	}
-}
-
-func (n natsLog) Errorf(f string, v ...any) {
-	n.seldom.log(n.l, f, "nats: "+fmt.Sprintf(f, v...))
-}
-
-func (n natsLog) Debugf(string, ...any) {}
-func (n natsLog) Tracef(string, ...any) {}

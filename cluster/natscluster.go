@@ -160,6 +160,9 @@ func (n *NATS) Ready(ctx context.Context) error {
 		if why == "" {
 			return nil
 		}
+		if n.lines.doubled(time.Now()) {
+			return fmt.Errorf("another node that calls itself %s is part of the cluster: give each its own cluster.node", n.cluster.Node)
+		}
 		if time.Since(reported) > 5*time.Second {
 			n.log.Warn("the queue is not ready", "reason", why)
 			reported = time.Now()

@@ -264,7 +264,7 @@ func judgeHello(self identity, h hello, names []string, k *kind) helloAnswer {
 		}
 	}
 	if k == nil {
-		return refuse(helloRefused, "node %s is not ready for this, or does not do it", self.Node)
+		return refuse(helloRefused, "node %s is still starting, or about to stop", self.Node)
 	}
 	if h.Want != "" && h.Want != self.Server {
 		return refuse(helloRefused, "server %s is no more, this is %s", h.Want, self.Server)

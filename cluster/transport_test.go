@@ -68,7 +68,7 @@ func TestControlStream(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			node := testTransport(t, TransportOptions{Listen: "127.0.0.1:0", Credentials: tt.here})
 			deliverer := testTransport(t, TransportOptions{Node: "deliverer1", Credentials: tt.far})
-			if err := askEcho(t, deliverer, node.Addr().String()); err == nil || !strings.Contains(err.Error(), "is not ready for this") {
+			if err := askEcho(t, deliverer, node.Addr().String()); err == nil || !strings.Contains(err.Error(), "is still starting") {
 				t.Errorf("before there is a handler: %v", err)
 			}
 			node.Handle(kindControl, echo)

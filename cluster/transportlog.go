@@ -10,24 +10,36 @@ import (
 	"time"
 )
 
-// refusals logs what may happen a thousand times a second once in ten seconds per cause.
+// refusals logs what may happen a thousand times a second once in ten seconds per cause,
+// and how often it was left out.
 type refusals struct {
 	mu   sync.Mutex
-	last map[string]time.Time
+	last map[string]refusal
+}
+
+type refusal struct {
+	at   time.Time
+	more int // since then
 }
 
 func (r *refusals) log(log *slog.Logger, cause, msg string, args ...any) {
 	r.mu.Lock()
 	now := time.Now()
-	if now.Sub(r.last[cause]) < 10*time.Second {
+	was := r.last[cause]
+	if now.Sub(was.at) < 10*time.Second {
+		was.more++
+		r.last[cause] = was
 		r.mu.Unlock()
 		return
 	}
 	if r.last == nil || len(r.last) > 1000 { // strangers choose the causes
-		r.last = map[string]time.Time{}
+		r.last = map[string]refusal{}
 	}
-	r.last[cause] = now
+	r.last[cause] = refusal{at: now}
 	r.mu.Unlock()
+	if was.more > 0 {
+		args = append(args, "repeats", was.more)
+	}
 	log.Warn(msg, args...)
 }
 

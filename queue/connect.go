@@ -2,6 +2,8 @@ package queue
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -47,11 +49,11 @@ func (q *Queue) connect(ctx context.Context, name string) (*nats.Conn, jetstream
 	nc, err := nats.Connect(strings.Join(o.URLs, ","), opts...)
 	for tries := 0; err != nil && o.Server == nil; tries++ { // the cluster may come up later than we do
 		if tries%10 == 0 {
-			q.log.Warn("no connection to "+where+", trying on", "error", err)
+			q.log.Warn("no connection to "+where+", trying on", "error", tlsWords(err, o.TLS))
 		}
 		select {
 		case <-ctx.Done():
-			return nil, nil, fmt.Errorf("connect to %s: %w", where, err)
+			return nil, nil, fmt.Errorf("connect to %s: %w", where, tlsWords(err, o.TLS))
 		case <-time.After(pause):
 		}
 		nc, err = nats.Connect(strings.Join(o.URLs, ","), opts...)
@@ -80,6 +82,16 @@ func (q *Queue) connect(ctx context.Context, name string) (*nats.Conn, jetstream
 		return nil, nil, err
 	}
 	return nc, js, nil
+}
+
+// tlsWords says what it means when a server that wants TLS is dialled without: the client
+// begins it all the same, with the system's authorities.
+func tlsWords(err error, conf *tls.Config) error {
+	var verify *tls.CertificateVerificationError
+	if conf == nil && (errors.As(err, &verify) || errors.Is(err, nats.ErrSecureConnRequired)) {
+		return fmt.Errorf("the cluster uses TLS, and this node has no certificates: set cluster.tls (%w)", err)
+	}
+	return err
 }
 
 // oldestServer is the first NATS that groups the fsyncs of replicated streams and
