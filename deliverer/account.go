@@ -118,6 +118,9 @@ func (d *Deliverer) refreshPurse(p *purse, now time.Time) {
 		if until.IsZero() || until.After(now.Add(suspendedLook)) {
 			until = now.Add(suspendedLook)
 		}
+		if until.Before(now.Add(soon)) {
+			until = now.Add(soon) // its time is up, and the rules will say so in a moment
+		}
 		d.hold(p, Hold{NotBefore: until, Why: limits.Why}, now)
 	}
 	if p.permits != nil || limits.Suspended {
