@@ -136,3 +136,46 @@ func book(t *testing.T, op *scheduler.Operator) *shaping.Book {
 	}
 	return b
 }
+
+// One tenant that is held waits, and nobody else's mail to the same destination does,
+// though nothing else limits it.
+func TestOneTenantIsHeld(t *testing.T) {
+	bubble(t, func(t *testing.T, dir string) {
+		s := newStory(t, storyConfig(t, dir, "smtp: {tenant_header: X-Tenant}\nreplies: {pack: off}\n"))
+		r := s.world.host("both.test")
+		s.start()
+		post := func(tenant string, n int) {
+			ls := burst(s.rand, tenant, n, "both.test")
+			for _, l := range ls {
+				l.data = append([]byte("X-Tenant: "+tenant+"\r\n"), l.data...)
+			}
+			s.postAll(ls)
+		}
+		post("acme", 1) // so that the destination is known
+		time.Sleep(5 * time.Second)
+		op := scheduler.NewOperator(s.node.council.reach, nil)
+		do, err := shaping.ParseRemedy("hold for 1h")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if _, err := op.Change(ctx, shaping.Change{Op: shaping.OpReact, Author: "ann", At: time.Now().UTC(), Triggers: []shaping.Trigger{
+			{To: shaping.Destination{Key: "site:mx.both.test"}, Tenant: "acme", Remedy: do}}}, nil); err != nil {
+			t.Fatal(err)
+		}
+		post("acme", 20)
+		post("other", 20)
+		time.Sleep(10 * time.Second)
+		if n := r.Count(); n != 1+20 {
+			t.Errorf("%d arrived while one tenant of two is held, not %d", n, 1+20)
+		}
+		time.Sleep(time.Hour)
+		if n := r.Count(); n != 1+40 {
+			t.Errorf("%d arrived in all, not %d", n, 1+40)
+		}
+		s.checkEmpty()
+		s.stop()
+		s.end()
+	})
+}
