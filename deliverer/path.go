@@ -149,7 +149,13 @@ func (d *Deliverer) settleLine(q *line, now time.Time) {
 		of = q.party
 	}
 	if p := q.purse; p == nil || p.account != a || p.party != of {
-		q.belong(d.purse(a, of, now))
+		p := d.purse(a, of, now)
+		q.belong(p)
+		if p.held(now) && q.len() > 0 {
+			// Nobody knew that its window is shut, or its destination suspended, when it was
+			// read to find that out.
+			d.hold(p, Hold{NotBefore: p.until, Why: p.why}, now)
+		}
 	}
 }
 
