@@ -116,6 +116,41 @@ func (k *council) join(ctx context.Context, folder *daemon.Folder) error {
 	return nil
 }
 
+// belongs is an error when those who answer at cluster.peers are another cluster's, for
+// a node that keeps no state; the others find out when they join. It can never work, and
+// must not even begin to look into that cluster's queue.
+func (k *council) belongs(ctx context.Context) error {
+	if k.c.Has("scheduler") {
+		return nil
+	}
+	answers := make([]error, len(k.peers))
+	var wg sync.WaitGroup
+	for i, p := range k.peers {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+			defer cancel()
+			_, answers[i] = k.transport.Status(ctx, p.Addr)
+		})
+	}
+	wg.Wait()
+	return foreign(answers)
+}
+
+// foreign is an error if some say that they are another cluster's and nobody is ours.
+func foreign(answers []error) error {
+	var found error
+	for _, err := range answers {
+		var r *cluster.RefusedError
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, &r) && r.Foreign:
+			found = fmt.Errorf("%w: %s; see cluster.name and cluster.peers", cluster.ErrForeign, r.Reason)
+		}
+	}
+	return found
+}
+
 // node is this node's name among the nodes.
 func (k *council) node() string {
 	if k.c.Cluster.Node != "" {

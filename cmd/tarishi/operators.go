@@ -15,6 +15,7 @@ import (
 	"github.com/tarishi/tarishi/deliverer"
 	"github.com/tarishi/tarishi/dns"
 	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/queue"
 	"github.com/tarishi/tarishi/scheduler"
 	"github.com/tarishi/tarishi/shaping"
 )
@@ -234,6 +235,7 @@ func (o operatorNodes) nodes(ctx context.Context, v *admin.NodesView, line func(
 		v.Reasons = append(v.Reasons, "the nodes could not be asked: "+err.Error())
 		return
 	}
+	v.Reasons = append(v.Reasons, namesakes(answers)...)
 	for _, a := range answers {
 		var n nodeAnswer
 		if a.Body == nil || json.Unmarshal(a.Body, &n) != nil {
@@ -242,6 +244,20 @@ func (o operatorNodes) nodes(ctx context.Context, v *admin.NodesView, line func(
 		l := line(a.Node)
 		l.Roles, l.Release, l.Connections, l.Permits = n.Roles, n.Release, n.Connections, n.Permits
 	}
+}
+
+// namesakes names the nodes that more than one process says it is.
+func namesakes(answers []queue.NodeAnswer) (out []string) {
+	n := map[string]int{}
+	for _, a := range answers {
+		if a.Body == nil {
+			continue // a process of before, which is dead
+		}
+		if n[a.Node]++; n[a.Node] == 2 {
+			out = append(out, fmt.Sprintf("two processes say that they are %s: give each its own cluster.node", a.Node))
+		}
+	}
+	return out
 }
 
 // streams fills in how the queue's copies are, by the word of each stream's leader.

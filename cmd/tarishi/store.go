@@ -93,6 +93,9 @@ func openShared(ctx context.Context, c *daemon.Config, k *council, folder *daemo
 	}
 	o.MayWork, o.Bounce, o.Deadline, o.Answer = needs.mayWork, needs.bounce, needs.deadline, needs.answer
 	s := &store{log: log, shared: true}
+	if err := k.belongs(ctx); err != nil {
+		return nil, err
+	}
 	if len(o.URLs) == 0 {
 		if s.nats, err = startMember(ctx, c, k, folder, log); err != nil {
 			return nil, err
