@@ -6,14 +6,15 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 // lookupReaders is how many blocks are read at a time.
@@ -32,7 +33,6 @@ func Lookup(ctx context.Context, streamsDir, stream string, since time.Time, nam
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(lookupReaders)
 	var mu sync.Mutex
-	buffers := sync.Pool{New: func() any { return new([]byte) }}
 	for _, b := range blocks {
 		if b.at.Before(since) {
 			continue // written last before anything that is looked for
@@ -41,47 +41,51 @@ func Lookup(ctx context.Context, streamsDir, stream string, since time.Time, nam
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			buf := buffers.Get().(*[]byte)
-			defer buffers.Put(buf)
-			data, err := readBlock(b.path, *buf)
+			err := lookInto(b.path, name, head, func(seq uint64) error {
+				mu.Lock()
+				defer mu.Unlock()
+				return found(seq)
+			})
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil // emptied, or made anew under another number: its records are in that
 			}
 			if err != nil {
 				return fmt.Errorf("reading the files of %s: %w", stream, err)
 			}
-			*buf = data
-			return eachNamed(data, name, head, func(seq uint64) error {
-				mu.Lock()
-				defer mu.Unlock()
-				return found(seq)
-			})
+			return nil
 		})
 	}
 	return g.Wait()
 }
 
-// readBlock reads a file into buf, or into a larger one.
-func readBlock(path string, buf []byte) ([]byte, error) {
+// lookInto looks through one block. The file is mapped: of a record of many octets only
+// the beginning is looked at, and what is not looked at is not read.
+func lookInto(path string, name []byte, head int, found func(seq uint64) error) (err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = f.Close() }() // read only
 	st, err := f.Stat()
+	if err != nil || st.Size() == 0 {
+		return err
+	}
+	b, err := unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if n := int(st.Size()); cap(buf) < n {
-		buf = make([]byte, n, n+n/8)
-	} else {
-		buf = buf[:n]
-	}
-	n, err := io.ReadFull(f, buf)
-	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-		err = nil // it has been made shorter meanwhile
-	}
-	return buf[:n], err
+	defer func() { err = errors.Join(err, unix.Munmap(b)) }()
+	_ = unix.Madvise(b, unix.MADV_SEQUENTIAL) // advice
+	// JetStream may make the file shorter meanwhile; what was behind its end is gone.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			if _, fault := r.(interface{ Addr() uintptr }); !fault {
+				panic(r)
+			}
+		}
+	}()
+	return eachNamed(b, name, head, found)
 }
 
 // eachNamed gives the sequence of each record of a block that has name in it. The

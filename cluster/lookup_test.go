@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -52,5 +54,30 @@ func TestLookup(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// A file that is made shorter while it is looked through has lost its end, and nothing
+// else happens.
+func TestLookupInAFileThatShrinks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "1.blk")
+	record := make([]byte, 4096)
+	record[0], record[1] = 0, 16 // 4096 octets
+	copy(record[recordHead:], "NAME")
+	var file []byte
+	for i := range 64 {
+		record[4] = byte(i + 1)
+		file = append(file, record...)
+	}
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	err := lookInto(path, []byte("NAME"), 64, func(seq uint64) error {
+		n++
+		return os.Truncate(path, 8192)
+	})
+	if err != nil || n < 1 || n > 16 {
+		t.Errorf("%d records were found, %v", n, err)
 	}
 }
