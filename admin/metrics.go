@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,6 +32,8 @@ var (
 	buildInfo = desc("build_info", "Always 1; the version is in the label.", "version")
 	started   = desc("start_time_seconds", "When this node started, in seconds since 1970.")
 
+	ready = desc("ready", "1 while a check of readiness passes, as /readyz asks it.", "check")
+
 	smtpConns    = desc("smtp_connections", "Incoming SMTP connections that are open.")
 	smtpTotal    = desc("smtp_connections_total", "Incoming SMTP connections since the start.")
 	smtpRefused  = desc("smtp_connections_refused_total", "Incoming SMTP connections turned away because a limit was reached.")
@@ -54,6 +57,9 @@ var (
 	sessionLost = desc("sessions_lost_total", "Sessions with the scheduler that lapsed.")
 
 	leading       = desc("limits_leading", "1 on the node that leads the limits.")
+	leaderTerm    = desc("limits_term", "Term of the limits that this leader leads in: it grows with each change of leader.")
+	leaderWindows = desc("limits_counters", "Counters of limits (a limit of one destination, source or tenant) that are in use at this leader.")
+	leaderWaits   = desc("limits_lines_waiting", "Lines of mail that wait for a permit at this leader.")
 	leaderGranted = desc("limits_granted", "Permits that this leader has granted in its term.")
 	leaderLate    = desc("limits_late", "Late starts that this leader has been told of in its term.")
 	leaderReacts  = desc("limits_reactions", "Reactions to replies in force, as this leader knows.")
@@ -88,6 +94,11 @@ func (e *exporter) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(buildInfo, 1, e.s.c.Version)
 	gauge(started, float64(e.s.c.Started.UnixMilli())/1000)
+	ctx, cancel := context.WithTimeout(context.Background(), checkTime)
+	defer cancel()
+	for _, c := range e.s.c.Checks {
+		gauge(ready, truth(c.Ask(ctx) == nil), c.Name)
+	}
 	st := e.s.c.Stats()
 	if s := st.SMTP; s != nil {
 		gauge(smtpConns, float64(s.Connections))
@@ -127,6 +138,9 @@ func (e *exporter) Collect(ch chan<- prometheus.Metric) {
 	if l := st.Limits; l != nil {
 		gauge(leading, truth(l.Leading))
 		if l.Leading {
+			gauge(leaderTerm, float64(l.Term))
+			gauge(leaderWindows, float64(l.Counters))
+			gauge(leaderWaits, float64(l.Waiting))
 			gauge(leaderGranted, float64(l.Granted))
 			gauge(leaderLate, float64(l.Late))
 			gauge(leaderNodes, float64(l.Sessions))

@@ -32,7 +32,9 @@ type LeaderStats struct {
 	Sessions int    `json:"sessions"`
 	Granted  uint64 `json:"granted"`
 	Started  uint64 `json:"started"`
-	Late     uint64 `json:"late"` // of those started, by a deliverer's stall
+	Late     uint64 `json:"late"`     // of those started, by a deliverer's stall
+	Counters int    `json:"counters"` // of limits, in use
+	Waiting  int    `json:"waiting"`  // lines of mail that wait for a permit
 
 	Reactions int `json:"reactions"` // to replies, in force
 }

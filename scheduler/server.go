@@ -164,6 +164,8 @@ type ServerStats struct {
 	Started  uint64
 	Late     uint64 // of those started: by a deliverer's stall, over the limit perhaps
 
+	Counters  int // of limits, in use
+	Waiting   int // lanes that want permits
 	Reactions int // to replies, in force
 }
 
@@ -178,7 +180,16 @@ func (s *Server) Stats() ServerStats {
 	if r.leader == nil {
 		return ServerStats{}
 	}
-	return ServerStats{Leading: true, Term: r.term, Sessions: len(r.sessions),
+	waiting := 0
+	for _, ln := range r.leader.laneList {
+		for _, w := range ln.wants {
+			if w.n > 0 {
+				waiting++
+				break
+			}
+		}
+	}
+	return ServerStats{Leading: true, Counters: len(r.leader.list), Waiting: waiting, Term: r.term, Sessions: len(r.sessions),
 		Granted: uint64(r.leader.granted), Started: uint64(r.leader.starts), Late: uint64(r.leader.late), Reactions: len(s.state.f.Book().Reactions)}
 }
 

@@ -146,7 +146,7 @@ func stats(q *queue.Queue, server *smtp.Server, in *ingress.Handler, out *delive
 	}
 	if s.k.server != nil {
 		l := s.k.server.Stats()
-		v.Limits = &admin.LeaderStats{Leading: l.Leading, Term: l.Term, Sessions: l.Sessions, Granted: l.Granted, Started: l.Started, Late: l.Late, Reactions: l.Reactions}
+		v.Limits = &admin.LeaderStats{Leading: l.Leading, Term: l.Term, Sessions: l.Sessions, Granted: l.Granted, Started: l.Started, Late: l.Late, Reactions: l.Reactions, Counters: l.Counters, Waiting: l.Waiting}
 	}
 	return v
 }
