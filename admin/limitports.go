@@ -78,9 +78,9 @@ type Cluster interface {
 // NodesView is all nodes as one of them sees them. It is also the JSON of the API.
 type NodesView struct {
 	Now     time.Time    `json:"now"`
-	Cluster string       `json:"cluster,omitempty"` // its name; empty: one node on its own
-	Leader  string       `json:"leader,omitempty"`  // of the limits; empty: none is known
-	Term    uint64       `json:"term,omitempty"`
+	Cluster string       `json:"cluster,omitempty"`   // its name; empty: one node on its own
+	Leader  string       `json:"leader,omitempty"`    // of the limits; empty: none is known
+	Term    uint64       `json:"raft_term,omitempty"` // of raft, not of the limits
 	Nodes   []NodeLine   `json:"nodes"`
 	Streams []StreamLine `json:"streams"`
 	Reasons []string     `json:"reasons"` // what is wrong with the whole; empty: nothing

@@ -27,7 +27,7 @@ func (r *Raft) mind() {
 			r.sawLeader()
 		}
 		if node != led && node != "" {
-			r.log.Info("the scheduler's leader", "node", node, "term", r.raft.CurrentTerm())
+			r.log.Info("the scheduler's leader", "node", node, "raft_term", r.raft.CurrentTerm())
 			led = node
 		}
 		if r.Leaderless() >= 3*r.o.Timing.Heartbeat && time.Since(reported) >= r.o.Timing.Report {

@@ -45,7 +45,7 @@ func nodesCommand() *cobra.Command {
 
 // printNodes prints the nodes, the streams, and what is wrong.
 func printNodes(w io.Writer, v admin.NodesView, width int) {
-	t := table{head: []string{"NODE", "ADDRESS", "ROLES", "STATE", ">TERM", "CONTACT", "LEASE", ">LIMITS", ">PARTS", ">SLOTS", ">CONNECTIONS", "RELEASE"}}
+	t := table{head: []string{"NODE", "ADDRESS", "ROLES", "STATE", ">RAFT TERM", "CONTACT", "LEASE", ">LIMITS", ">PARTS", ">SLOTS", ">CONNECTIONS", "RELEASE"}}
 	for _, x := range v.Nodes {
 		state, term, contact := raftState(v.Now, x)
 		s := sessionsOf(v.Now, x.Sessions)
@@ -83,7 +83,7 @@ func leadership(v admin.NodesView) string {
 	case v.Leader == "":
 		return fmt.Sprintf("Cluster %s has no leader.", clean(v.Cluster))
 	}
-	return fmt.Sprintf("Cluster %s, led by %s in term %d.", clean(v.Cluster), clean(v.Leader), v.Term)
+	return fmt.Sprintf("Cluster %s, led by %s (raft term %d).", clean(v.Cluster), clean(v.Leader), v.Term)
 }
 
 // raftState is a node's part in keeping the limits, in words.
