@@ -181,3 +181,31 @@ func TestSpread(t *testing.T) {
 		t.Errorf("a thousand are spread from %s to %s", least, most)
 	}
 }
+
+// Slots of what is due in hours are minutes wide: into short hours it goes in two steps.
+func TestPostponeIntoShortHours(t *testing.T) {
+	d := &Deliverer{}
+	noon := time.Date(2000, 1, 1, 12, 0, 0, 0, time.UTC)
+	for _, x := range []struct {
+		hours string
+		now   time.Time
+		from  time.Time // due from then
+		until time.Time // until then
+	}{
+		{"12:00-12:20 UTC", noon.Add(-6 * time.Hour), noon.Add(-nearby / 2), noon.Add(-nearby / 2)},
+		{"12:00-12:20 UTC", noon.Add(-nearby / 2), noon, noon.Add(2 * time.Minute)},
+		{"12:00-18:00 UTC", noon.Add(-6 * time.Hour), noon, noon.Add(spreadMost)},
+		{"12:00-18:00 UTC", noon.Add(time.Hour), time.Time{}, time.Time{}},
+	} {
+		env := letter(1, x.now, "u@there.test").env
+		env.Message.Hours = x.hours
+		d.postpone(&env, x.now)
+		if env.Due.Before(x.from) || env.Due.After(x.until) {
+			t.Errorf("%s at %s: due %s", x.hours, x.now.Format("15:04"), env.Due)
+		}
+		env.Due, env.Expires = time.Time{}, x.now.Add(time.Minute)
+		if d.postpone(&env, x.now); env.Due.After(env.Expires) {
+			t.Errorf("%s at %s: due %s, and expires %s", x.hours, x.now.Format("15:04"), env.Due, env.Expires)
+		}
+	}
+}

@@ -334,3 +334,23 @@ func TestSuppressionsExpire(t *testing.T) {
 	until(t, "the filter knows it", func() bool { return l.Maybe(mail.NewAddress("u@x.test"), "") })
 	until(t, "the filter forgets it", func() bool { return !l.Maybe(mail.NewAddress("u@x.test"), "") })
 }
+
+// A removal that is heard of behind an entry of our own that came after it must not
+// clear the address, not even for a moment.
+func TestOwnEntryAfterARemoval(t *testing.T) {
+	l := newSuppressionList(nil)
+	l.whole.Store(true)
+	k := keyOf("u@x.test", "")
+	u := mail.NewAddress("u@x.test")
+	l.note(k.subject(), false)
+	l.own.Store(k.hash(), nil) // as put does, while the removal is on its way to us
+	l.note(k.subject(), true)
+	if !l.Maybe(u, "") {
+		t.Fatal("an entry of our own is cleared by an older removal")
+	}
+	l.note(k.subject(), false)
+	l.note(k.subject(), true)
+	if l.Maybe(u, "") {
+		t.Error("a later removal is not heard")
+	}
+}

@@ -133,6 +133,9 @@ func migrate(ctx context.Context, c *daemon.Config, from string, accept, mailOnl
 	}
 	fmt.Fprintf(out, "Moved %d deliveries (%d messages ready, %d records waiting, %s) into cluster %s. The folder %s is spent and can be removed.\n",
 		m.Queue.Deliveries, m.Queue.Messages, m.Queue.Waiting, size(m.Queue.Octets), c.Cluster.Name, from)
+	if n := m.Queue.Suppressed; n > 0 {
+		fmt.Fprintf(out, "%s of the suppression list went with them.\n", plural(n, "entry", "entries"))
+	}
 	return nil
 }
 
