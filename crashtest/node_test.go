@@ -145,6 +145,7 @@ admin: {listen: %q}
 routes:
   - {to: "*", via: %q}
 retry: {schedule: [1s], expire: 1d}
+suppress: {bounces: off} # its receivers refuse at random, and forget it
 queue: {max_bytes: 4GiB}
 `, n.data, n.smtp, n.admin, sinkAddr)
 	if err := os.WriteFile(n.config, []byte(yaml), 0o600); err != nil {
