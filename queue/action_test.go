@@ -207,11 +207,13 @@ func TestActionOutlivesNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-started
+	hold <- struct{}{} // one is bounced, the next is under way
+	<-started
 	if err := n.Cancel(ctx, st.ID, "bob"); err != nil {
 		t.Fatal(err)
 	}
 	end, err = n.Follow(ctx, st.ID, nil)
-	if err != nil || end.State != ActionCancelled || end.Cancelled != "bob" {
+	if err != nil || end.State != ActionCancelled || end.Cancelled != "bob" || end.Changed != 1 {
 		t.Errorf("%+v, %v", end, err)
 	}
 	if err := n.Cancel(ctx, st.ID, "bob"); err == nil {

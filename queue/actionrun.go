@@ -29,6 +29,7 @@ type actions struct {
 	stops map[string]context.CancelFunc // its workers
 	ends  map[string]chan struct{}      // closed when the end of an action is known
 	wakes map[string]chan struct{}      // to the workers
+	offs  map[string]chan struct{}      // closed when a worker has ended
 	began map[string]bool               // actions that were asked for here
 	reads chan struct{}                 // one reads the journal at a time
 	nodes struct {
@@ -39,7 +40,7 @@ type actions struct {
 
 func newActions(q *Queue) *actions {
 	return &actions{q: q, known: map[string]*acting{}, live: map[string]map[string]*pass{}, stops: map[string]context.CancelFunc{},
-		ends: map[string]chan struct{}{}, wakes: map[string]chan struct{}{}, began: map[string]bool{}, reads: make(chan struct{}, 1)}
+		ends: map[string]chan struct{}{}, wakes: map[string]chan struct{}{}, offs: map[string]chan struct{}{}, began: map[string]bool{}, reads: make(chan struct{}, 1)}
 }
 
 // actionLook is how often a node looks for actions that it was not told of.
@@ -172,15 +173,17 @@ func (s *actions) noteLocked(id string, seq uint64, r actionRecord) *acting {
 // startLocked lets a goroutine work on an action until it has ended.
 func (s *actions) startLocked(x *acting) {
 	ctx, cancel := context.WithCancel(s.q.life)
-	wake := make(chan struct{}, 1)
-	s.stops[x.ID], s.wakes[x.ID] = cancel, wake
+	wake, off := make(chan struct{}, 1), make(chan struct{})
+	s.stops[x.ID], s.wakes[x.ID], s.offs[x.ID] = cancel, wake, off
 	s.q.wg.Go(func() {
 		defer cancel()
 		s.work(ctx, x, wake)
 		s.mu.Lock()
 		delete(s.stops, x.ID)
 		delete(s.wakes, x.ID)
+		delete(s.offs, x.ID)
 		s.mu.Unlock()
+		close(off)
 	})
 }
 
@@ -285,9 +288,15 @@ func (s *actions) pass(ctx context.Context, x *acting, parts []uint32) error {
 	err := p.over(ctx, from)
 	if err != nil {
 		p.failed(err)
-		s.q.settled(ctx)
-		// What it has done so far counts, and its successor goes on from where it was saved.
-		if e := p.save(ctx, nil, 0, false); e != nil && ctx.Err() == nil {
+		// What it has done so far counts, also when the action is cancelled; its successor
+		// goes on from where it was saved.
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+		defer cancel()
+		if s.q.life.Err() != nil {
+			cancel() // the queue is being closed, and nothing moves any more
+		}
+		_ = s.q.Flush(last) // as far as that succeeds
+		if e := p.save(last, nil, 0, false); e != nil && ctx.Err() == nil {
 			err = errors.Join(err, e)
 		}
 	}
@@ -295,8 +304,8 @@ func (s *actions) pass(ctx context.Context, x *acting, parts []uint32) error {
 	return err
 }
 
-// settled waits until what was done is stored, as far as that succeeds.
-func (q *Queue) settled(ctx context.Context) { _ = q.Flush(ctx) }
+// lastWords is how long a pass that is called off may take to say how far it was.
+const lastWords = 3 * time.Second
 
 // show lets operators see a pass while it is under way.
 func (s *actions) show(id string, p *pass) (end func()) {
@@ -412,8 +421,21 @@ func (s *actions) cancel(ctx context.Context, id, author string) error {
 	if err := s.store(ctx, id, actionRecord{Kind: actCancel, Author: cmp.Or(author, "an operator")}); err != nil {
 		return err
 	}
-	_, err = s.state(ctx, id) // asks the others, who hear of it by that
-	return err
+	if _, err = s.state(ctx, id); err != nil { // asks the others, who hear of it by that
+		return err
+	}
+	// What was done here is to be told when we have answered.
+	s.mu.Lock()
+	off := s.offs[id]
+	s.mu.Unlock()
+	if off == nil {
+		return nil
+	}
+	select {
+	case <-off:
+	case <-ctx.Done():
+	}
+	return nil
 }
 
 // ErrNotRunning means that an action has ended.
