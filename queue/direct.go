@@ -76,13 +76,11 @@ func (r *readyReader) read(ctx context.Context, max int) ([]stored, []nats.Heade
 
 // edge returns the first or the last record of one subject of WAIT; a zero one when there is none.
 func (q *Queue) edge(ctx context.Context, subject string, last bool) (stored, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
 	req := fmt.Appendf(nil, `{"next_by_subj":%q}`, subject)
 	if last {
 		req = fmt.Appendf(nil, `{"last_by_subj":%q}`, subject)
 	}
-	m, err := q.get.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+streamWait, req)
+	m, err := q.request(ctx, "$JS.API.DIRECT.GET."+streamWait, req)
 	if err != nil {
 		return stored{}, fmt.Errorf("%w: reading WAIT: %w", ErrUnavailable, err)
 	}

@@ -117,7 +117,7 @@ func (t *team) followAll(ctx context.Context, hs []*hold) error {
 }
 
 func (q *Queue) createFollower(ctx context.Context, inbox string, subjects []string, from uint64) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, publishTry) // our caller tries again
 	defer cancel()
 	c, err := q.getJS.CreatePushConsumer(ctx, streamWait, jetstream.ConsumerConfig{
 		DeliverSubject: inbox, AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, HeadersOnly: true,

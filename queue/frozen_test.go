@@ -87,6 +87,12 @@ func TestFrozenReplicaIsNotWaitedFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() {
+		asked.Store(0)
+		if a, err := m.request(t.Context(), "$JS.API.DIRECT.GET.FROZEN", nil); err != nil || asked.Load() != 2 {
+			t.Error(a, err)
+		}
+	}()
 	if _, upTo, err := m.lastOf(t.Context(), "FROZEN", ">"); err != nil || upTo != 7 {
 		t.Error(upTo, err)
 	}

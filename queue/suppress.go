@@ -191,10 +191,10 @@ func (l *SuppressionList) get(ctx context.Context, k listKey) (Suppression, bool
 // load reads what lies last under a subject. A replica that does not have it may lag
 // behind; the leader does not.
 func (l *SuppressionList) load(ctx context.Context, subject string) (stored, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, requestMost)
 	defer cancel()
 	req := fmt.Appendf(nil, `{"last_by_subj":%q}`, subject)
-	m, err := l.q.get.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+streamSuppress, req)
+	m, err := l.q.request(ctx, "$JS.API.DIRECT.GET."+streamSuppress, req)
 	if err == nil && m.Header.Get("Status") == "" {
 		return directRecord(m)
 	}

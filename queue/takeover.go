@@ -253,9 +253,7 @@ func (q *Queue) removeLeft(ctx context.Context, p *past) (mine map[uint64]bool, 
 
 // deleteRecord removes one record; one that is not there is as good as removed.
 func (q *Queue) deleteRecord(ctx context.Context, stream string, seq uint64) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	m, err := q.get.RequestWithContext(ctx, "$JS.API.STREAM.MSG.DELETE."+stream, fmt.Appendf(nil, `{"seq":%d,"no_erase":true}`, seq))
+	m, err := q.request(ctx, "$JS.API.STREAM.MSG.DELETE."+stream, fmt.Appendf(nil, `{"seq":%d,"no_erase":true}`, seq))
 	if err == nil {
 		err = answer(m)
 	}
