@@ -63,6 +63,17 @@ func GenerateCA(dir, cluster string) error {
 	return errors.Join(writeKey(filepath.Join(dir, caKeyName), key), writeCert(filepath.Join(dir, caCertName), der))
 }
 
+// Issued tells whether a node's certificate or key lies there already, and which.
+func Issued(dir, node string) (path string, ok bool) {
+	for _, end := range []string{".key", ".pem"} {
+		path = filepath.Join(dir, node+end)
+		if _, err := os.Lstat(path); err == nil {
+			return path, true
+		}
+	}
+	return "", false
+}
+
 // IssueNode makes <node>.pem and <node>.key beside the authority's files; an old pair
 // is replaced. Hosts are further names or addresses that other software may dial.
 func IssueNode(dir, node string, hosts ...string) error {

@@ -28,7 +28,17 @@ func (n *natsLog) Warnf(f string, v ...any) {
 	if strings.HasPrefix(f, "Plaintext passwords") {
 		return // the only one is in no file, see openSystemAccount
 	}
-	n.seldom.log(n.l, natsCause(f), "nats: "+fmt.Sprintf(f, v...))
+	n.trouble(f, v...)
+}
+
+// trouble logs an error or a warning: NATS has other ideas than we of which is which.
+func (n *natsLog) trouble(f string, v ...any) {
+	text := fmt.Sprintf(f, v...)
+	if diskFull(text) {
+		n.seldom.logAt(n.l, slog.LevelError, "full", "the disk is full; this node can store nothing", "nats", text)
+		return
+	}
+	n.seldom.log(n.l, natsCause(f), "nats: "+text)
 }
 
 func (n *natsLog) Fatalf(f string, v ...any) {
@@ -43,7 +53,7 @@ func (n *natsLog) Errorf(f string, v ...any) {
 	if strings.Contains(f, "has a duplicate name") {
 		n.metNamesake(time.Now())
 	}
-	n.seldom.log(n.l, natsCause(f), "nats: "+fmt.Sprintf(f, v...))
+	n.trouble(f, v...)
 }
 
 func (n *natsLog) Debugf(string, ...any) {}

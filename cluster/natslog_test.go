@@ -20,6 +20,11 @@ func TestNATSLogRepeats(t *testing.T) {
 	if lines := strings.Count(out.String(), "\n"); lines != 2 {
 		t.Errorf("%d lines:\n%.500s", lines, out.String())
 	}
+	out.Reset()
+	n.Warnf("Error writing: %v", "write 1.blk: no space left on device")
+	if !strings.Contains(out.String(), "level=ERROR msg=\"the disk is full") {
+		t.Error(out.String())
+	}
 	cause := natsCause(" - rid:1 - Remote server has a duplicate name: %q")
 	n.seldom.last[cause] = refusal{at: time.Now().Add(-time.Minute), more: 1999}
 	out.Reset()

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"log/slog"
 	"strings"
 
@@ -36,7 +37,11 @@ func (l *raftLog) Error(msg string, args ...any) {
 			return
 		}
 	}
-	l.seldom.log(l.log, msg, "raft: "+msg, plain(args)...)
+	level := slog.LevelWarn
+	if diskFull(fmt.Sprint(args...)) {
+		level = slog.LevelError
+	}
+	l.seldom.logAt(l.log, level, msg, "raft: "+msg, plain(args)...)
 }
 
 // With is part of hclog.Logger.

@@ -1,12 +1,15 @@
 package cluster
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -23,6 +26,10 @@ type refusal struct {
 }
 
 func (r *refusals) log(log *slog.Logger, cause, msg string, args ...any) {
+	r.logAt(log, slog.LevelWarn, cause, msg, args...)
+}
+
+func (r *refusals) logAt(log *slog.Logger, level slog.Level, cause, msg string, args ...any) {
 	r.mu.Lock()
 	now := time.Now()
 	was := r.last[cause]
@@ -40,7 +47,12 @@ func (r *refusals) log(log *slog.Logger, cause, msg string, args ...any) {
 	if was.more > 0 {
 		args = append(args, "repeats", was.more)
 	}
-	log.Warn(msg, args...)
+	log.Log(context.Background(), level, msg, args...)
+}
+
+// diskFull is an error at once: what comes of it, the end of this node, comes seconds later.
+func diskFull(text string) bool {
+	return strings.Contains(text, syscall.ENOSPC.Error()) || strings.Contains(text, syscall.EDQUOT.Error()) || strings.Contains(text, "nsufficient storage")
 }
 
 // host is an address without its port.

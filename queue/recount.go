@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"log/slog"
 	"time"
 )
 
@@ -49,7 +50,11 @@ func (q *Queue) recountNow(ctx context.Context, pause time.Duration) {
 func (q *Queue) correct(h *hold, last map[slotName]difference, found []difference) {
 	for _, d := range found {
 		if last[d.slot] == d && q.lanes.correct(h, d) {
-			q.log.Warn("what waits had been counted wrongly", "subject", d.slot.subject(), "counted", d.counted, "there", d.there)
+			level := slog.LevelInfo // as after a node has died with mail on its way
+			if d.big() {
+				level = slog.LevelWarn
+			}
+			q.log.Log(context.Background(), level, "what waits was counted anew and corrected", "subject", d.slot.subject(), "counted", d.counted, "there", d.there)
 		}
 	}
 }
@@ -109,6 +114,12 @@ type difference struct {
 	slot           slotName
 	counted, there int
 	changes        int
+}
+
+// big tells a difference that no failover explains.
+func (d difference) big() bool {
+	off := d.there - d.counted
+	return max(off, -off) > max(100, d.there/10)
 }
 
 func (t *team) nextWorking(from uint32) *hold {

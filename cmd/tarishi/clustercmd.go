@@ -61,12 +61,16 @@ func clusterCA() *cobra.Command {
 // clusterCert makes one node's certificate.
 func clusterCert() *cobra.Command {
 	var dir string
+	var force bool
 	c := &cobra.Command{
 		Use:   "cert NODE [HOST...]",
 		Short: "Make a node's certificate; HOSTs are names or addresses that other software dials",
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageError("NODE is missing; see `%s --help`", c.CommandPath())
+			}
+			if old, there := cluster.Issued(dir, args[0]); there && !force {
+				return partly("%s is there already; --force makes another in its place", old)
 			}
 			if err := cluster.IssueNode(dir, args[0], args[1:]...); err != nil {
 				return partly("no certificate was made: %w", err)
@@ -77,6 +81,7 @@ func clusterCert() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", "./tarishi-ca", "`folder` of the authority")
+	c.Flags().BoolVar(&force, "force", false, "replace a certificate and key that are there")
 	return c
 }
 

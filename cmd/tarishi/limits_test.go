@@ -162,7 +162,7 @@ func TestClusterCertificates(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "ca")
 	var all []string
 	for _, args := range [][]string{
-		{"cert", "node1", "--dir", dir}, {"ca", "--dir", dir}, {"ca", "--dir", dir}, {"cert", "node1", "mx1.example.net", "192.0.2.1", "--dir", dir}, {"cert", "--dir", dir}, {"cert", "no/name", "--dir", dir},
+		{"cert", "node1", "--dir", dir}, {"ca", "--dir", dir}, {"ca", "--dir", dir}, {"cert", "node1", "mx1.example.net", "192.0.2.1", "--dir", dir}, {"cert", "node1", "--dir", dir}, {"cert", "node1", "--force", "--dir", dir}, {"cert", "--dir", dir}, {"cert", "no/name", "--dir", dir},
 	} {
 		all = append(all, dialogue(append([]string{"cluster"}, args...)...))
 	}

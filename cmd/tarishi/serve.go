@@ -62,6 +62,11 @@ func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line s
 		log.Warn(w)
 	}
 	started := time.Now()
+	defer func() { // whoever reads the log sees that nothing was cut off
+		if err == nil {
+			log.Info("stopped", "after", time.Since(started).Round(time.Second))
+		}
+	}()
 
 	// A node with the scheduler role keeps state; others of a cluster keep none.
 	mode, where := daemon.Standalone, "no data here"
