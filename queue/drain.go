@@ -117,7 +117,7 @@ func (d *drainer) pass(ctx context.Context) (int, error) {
 		return 0, nil
 	}
 	if len(want) > sweepLines && many {
-		if n, err := d.sweepOn(ctx); n > 0 || err != nil {
+		if n, err := d.sweepOn(ctx, want); n > 0 || err != nil {
 			return n, err
 		}
 		want = want[:sweepLines] // not there: these lines' counts are put right first
@@ -296,8 +296,10 @@ func (d *drainer) misplaced(j *Job) bool {
 }
 
 // sweepOn reads the next stretch of the stream in its own order and hands over
-// what is due and has room. Once round, it begins again.
-func (d *drainer) sweepOn(ctx context.Context) (int, error) {
+// what is due and has room. Once round, it begins again. When the caller takes no more
+// of anything, it goes on from there the next time: to read on without handing over
+// would bring the whole stream into the server's memory.
+func (d *drainer) sweepOn(ctx context.Context, want []wanted) (int, error) {
 	subjects := d.q.readable()
 	if len(subjects) == 0 {
 		return 0, nil
@@ -324,7 +326,14 @@ func (d *drainer) sweepOn(ctx context.Context) (int, error) {
 		now := time.Now().UnixMilli()
 		for _, m := range ms {
 			n, err := parseSlot(m.subject)
-			if err != nil || n.held || n.at > now || d.room(n.line)-d.asked[n.line] <= 0 {
+			if err != nil || n.held || n.at > now {
+				continue
+			}
+			if d.room(n.line)-d.asked[n.line] <= 0 {
+				if read+len(d.gathered) > 0 && d.full(want) {
+					d.sweep.rewindTo(m.seq)
+					break
+				}
 				continue
 			}
 			if d.q.team == nil {
@@ -340,6 +349,16 @@ func (d *drainer) sweepOn(ctx context.Context) (int, error) {
 		read += d.handGathered(ctx)
 	}
 	return read, nil
+}
+
+// full tells whether some lines that had room have none any more.
+func (d *drainer) full(want []wanted) bool {
+	for _, w := range want[max(len(want)-3, 0):] {
+		if d.room(w.line.name) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func (d *drainer) newSweep(subjects []string) *slotReader {

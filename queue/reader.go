@@ -204,6 +204,12 @@ func (r *slotReader) rewind() {
 	r.next, r.again = min(r.next, r.again), math.MaxUint64
 }
 
+// rewindTo makes the next read begin at seq.
+func (r *slotReader) rewindTo(seq uint64) {
+	r.close()
+	r.next = seq
+}
+
 // close lets the server forget the reader, which goes on where it was when it is
 // read again. It does not block.
 func (r *slotReader) close() {

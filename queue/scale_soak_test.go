@@ -230,6 +230,12 @@ func TestScaleOpen(t *testing.T) {
 			var m runtime.MemStats
 			runtime.ReadMemStats(&m)
 			heap = max(heap, m.HeapInuse)
+			if f := os.Getenv("TARISHI_HEAP"); f != "" && done > count/2 {
+				if w, err := os.Create(f); err == nil {
+					_ = pprof.WriteHeapProfile(w)
+					_ = w.Close()
+				}
+			}
 			if done%(count/10/20000*20000) == 0 {
 				t.Logf("%d: %.0f/s", done, float64(done-then)/time.Since(said).Seconds())
 				said, then = time.Now(), done
