@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,14 +22,22 @@ import (
 // each process and never leaves it: everybody else is in the account that keeps mail.
 const systemUser = "tarishi-system"
 
-// openSystemAccount lets this process alone into the server's system account.
-func openSystemAccount(o *server.Options) (password string) {
-	password = rand.Text()
-	sys := server.NewAccount(server.DEFAULT_SYSTEM_ACCOUNT)
-	o.SystemAccount = server.DEFAULT_SYSTEM_ACCOUNT
-	o.Accounts = []*server.Account{sys}
-	o.Users = []*server.User{{Username: systemUser, Password: password, Account: sys}}
-	return password
+// doorman lets this process alone into the server's system account. It leaves the
+// accounts as NATS makes them, and with them how JetStream is recovered.
+type doorman struct {
+	password string
+	srv      *server.Server // set before the first client can connect
+}
+
+func newDoorman() *doorman { return &doorman{password: rand.Text()} }
+
+// Check is part of server.Authentication.
+func (d *doorman) Check(c server.ClientAuthentication) bool {
+	o := c.GetOpts()
+	if o.Username == systemUser && subtle.ConstantTimeCompare([]byte(o.Password), []byte(d.password)) == 1 {
+		c.RegisterUser(&server.User{Username: systemUser, Account: d.srv.SystemAccount()})
+	}
+	return true
 }
 
 // codeNoMember is JetStream's answer about a server that it does not know.
@@ -91,7 +100,7 @@ func (n *NATS) askSystem(ctx context.Context, subject string, body []byte) ([]by
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Now()) })
 	defer stop()
-	reply, err := askRaw(c, n.password, subject, body)
+	reply, err := askRaw(c, n.door.password, subject, body)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}

@@ -35,7 +35,7 @@ type NATS struct {
 	log     *slog.Logger
 	lines   *natsLog
 
-	password string // of the system account, in a cluster
+	door *doorman // in a cluster
 }
 
 // MaxRecord is the largest record a stream takes, in octets: a body chunk or
@@ -67,10 +67,14 @@ func StartNATS(o NATSOptions) (*NATS, error) {
 		MaxPending:         256 << 20,
 		NoSigs:             true,
 	}
-	password := ""
+	var door *doorman
 	if o.Cluster != nil {
-		password = openSystemAccount(opts)
+		door = newDoorman()
+		opts.CustomClientAuthentication = door
 		if err := o.Cluster.apply(opts); err != nil {
+			return nil, fmt.Errorf("embedded NATS: %w", err)
+		}
+		if err := portsFree(opts); err != nil {
 			return nil, fmt.Errorf("embedded NATS: %w", err)
 		}
 	} else if err := removeClean(o.Dir); err != nil {
@@ -81,6 +85,9 @@ func StartNATS(o NATSOptions) (*NATS, error) {
 		return nil, fmt.Errorf("embedded NATS: %w", err)
 	}
 	fatal := make(chan string, 1)
+	if door != nil {
+		door.srv = s
+	}
 	lines := &natsLog{l: o.Log, fatal: fatal}
 	s.SetLoggerV2(lines, false, false, false)
 	s.Start()
@@ -92,7 +99,7 @@ func StartNATS(o NATSOptions) (*NATS, error) {
 		s.Shutdown()
 		return nil, fmt.Errorf("JetStream could not be enabled in %s (see the log above)", o.Dir)
 	}
-	return &NATS{s, o.Dir, o.Cluster, o.Log, lines, password}, nil
+	return &NATS{s, o.Dir, o.Cluster, o.Log, lines, door}, nil
 }
 
 // startedNATS waits for the listeners, or for what NATS would have ended the process for.

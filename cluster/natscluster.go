@@ -110,6 +110,22 @@ func (c *NATSCluster) apply(o *server.Options) error {
 	return nil
 }
 
+// portsFree finds out, before JetStream opens its files, whether NATS will be able to
+// listen. Two of three nodes that had broken off a start after that, for a port that was
+// taken, knew READY's consumer no more: the next start took it for an orphan.
+func portsFree(o *server.Options) error {
+	for _, a := range []string{net.JoinHostPort(o.Host, strconv.Itoa(o.Port)), net.JoinHostPort(o.Cluster.Host, strconv.Itoa(o.Cluster.Port))} {
+		l, err := net.Listen("tcp", a)
+		if err != nil {
+			return err
+		}
+		if err := l.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // routeTLS serves both sides of a route. A route is for nodes that keep streams: a
 // deliverer's certificate does not do.
 func (c *NATSCluster) routeTLS() *tls.Config {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -185,5 +186,28 @@ func TestNATSClusterRefusals(t *testing.T) {
 	_, err = StartNATS(NATSOptions{Dir: t.TempDir(), Cluster: &NATSCluster{Name: "x", Node: "node1", Peers: peers}})
 	if err == nil || !strings.Contains(err.Error(), "address already in use") {
 		t.Fatalf("got %v", err)
+	}
+}
+
+// A node whose port is another's does not touch its files.
+func TestNATSPortTaken(t *testing.T) {
+	peers := freePeers(t, 3)
+	for _, taken := range []string{peers[0].NATSAddr(), peers[0].RouteAddr()} {
+		l, err := net.Listen("tcp", taken)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := filepath.Join(t.TempDir(), "queue")
+		n, err := StartNATS(NATSOptions{Dir: dir, Cluster: &NATSCluster{Name: "test", Node: "node1", Peers: peers}})
+		if err == nil {
+			n.Stop()
+			t.Error("it started")
+		} else if !strings.Contains(err.Error(), "address already in use") {
+			t.Error(err)
+		}
+		if _, err := os.Stat(dir); err == nil {
+			t.Error("the folder was made")
+		}
+		l.Close()
 	}
 }

@@ -25,9 +25,6 @@ func (n *natsLog) Warnf(f string, v ...any) {
 	if strings.HasPrefix(f, "TLS certificate chain and hostname of solicited routes") {
 		return // Credentials verify the chain, and the node's name in place of the host's
 	}
-	if strings.HasPrefix(f, "Plaintext passwords") {
-		return // the only one is in no file, see openSystemAccount
-	}
 	n.trouble(f, v...)
 }
 
