@@ -330,7 +330,8 @@ func (d *drainer) sweepOn(ctx context.Context, want []wanted) (int, error) {
 				continue
 			}
 			if d.room(n.line)-d.asked[n.line] <= 0 {
-				if read+len(d.gathered) > 0 && d.full(want) {
+				// In a cluster a new consumer costs more than headers that are read for nothing.
+				if read > 0 && d.q.team == nil && d.full(want) {
 					d.sweep.rewindTo(m.seq)
 					break
 				}
@@ -370,7 +371,7 @@ func (d *drainer) newSweep(subjects []string) *slotReader {
 // readable are the subjects of WAIT that this node reads.
 func (q *Queue) readable() []string {
 	if q.team == nil {
-		return []string{"wait.>"}
+		return []string{allWaiting}
 	}
 	return q.team.workingSubjects()
 }

@@ -179,9 +179,12 @@ func (r *slotReader) openConsumer(ctx context.Context) error {
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(r.next, 1),
 		InactiveThreshold: time.Minute,
 	}
-	if len(r.subjects) == 1 {
+	switch {
+	case r.stream == streamWait && len(r.subjects) == 1 && r.subjects[0] == allWaiting:
+		// No filter: with one the server counts what is pending subject by subject.
+	case len(r.subjects) == 1:
 		c.FilterSubject = r.subjects[0]
-	} else {
+	default:
 		c.FilterSubjects = r.subjects
 	}
 	if r.since != nil && r.next == 0 {

@@ -9,7 +9,7 @@ import (
 // recountEvery is the pause between two partitions, so that a round takes a minute;
 // recountRest is what it becomes at most. A node alone counts everything at once, and
 // hears of nothing that it could miss.
-const recountEvery, recountRest, recountAlone = time.Second, 20 * time.Second, 5 * time.Minute
+const recountEvery, recountRest, recountAlone = time.Second, 5 * time.Second, 5 * time.Minute
 
 // recount does so on a node alone, as long as ctx lasts.
 func (q *Queue) recount(ctx context.Context) {

@@ -197,7 +197,7 @@ func TestScaleOpen(t *testing.T) {
 	debug.FreeOSMemory()
 	began = time.Now()
 	n.start()
-	t.Logf("start: %s, load %s", time.Since(began).Round(time.Millisecond), load())
+	t.Logf("start: %s, heap %d MiB, load %s", time.Since(began).Round(time.Millisecond), heapInUse()>>20, load())
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	report := n.accepting(ctx, 5*time.Millisecond, "new.test")
@@ -237,7 +237,7 @@ func TestScaleOpen(t *testing.T) {
 				}
 			}
 			if done%(count/10/20000*20000) == 0 {
-				t.Logf("%d: %.0f/s", done, float64(done-then)/time.Since(said).Seconds())
+				t.Logf("%d: %.0f/s, heap %d MiB", done, float64(done-then)/time.Since(said).Seconds(), m.HeapInuse>>20)
 				said, then = time.Now(), done
 				if f := os.Getenv("TARISHI_PROFILE"); f != "" && done > count/2 {
 					pprof.StopCPUProfile()

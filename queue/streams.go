@@ -22,6 +22,7 @@ const (
 	streamEvent = "EVENT"
 
 	subjectReady = "ready.normal.0"
+	allWaiting   = "wait.>"
 	subjectBody  = "body.0"
 	// Bodies that come from another store, before their deliveries do.
 	subjectImported = "body.import"
@@ -52,7 +53,7 @@ func (q *Queue) streamConfigs() []jetstream.StreamConfig {
 	}
 	ready := base(streamReady, "ready.>")
 	ready.Retention = jetstream.WorkQueuePolicy
-	wait := base(streamWait, "wait.>")
+	wait := base(streamWait, allWaiting)
 	wait.Duplicates = 30 * time.Second // a publish that timed out is repeated with the same id
 	if q.o.Cluster {
 		ready.Duplicates, wait.Duplicates = dedupeWindow, dedupeWindow
