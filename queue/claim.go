@@ -60,6 +60,12 @@ type offer struct {
 	n     uint64
 }
 
+// after tells whether o was made later than p. What an older consumer offered was
+// offered before anything that a younger one did.
+func (o offer) after(p offer) bool {
+	return cmp.Or(cmp.Compare(o.since, p.since), cmp.Compare(o.n, p.n)) > 0
+}
+
 // fence numbers the holders of a partition: the scheduler's epoch, and an era that
 // grows when a scheduler without a memory begins to count epochs anew.
 type fence struct {

@@ -89,7 +89,7 @@ func (c *claims) taken(seq uint64, o offer) {
 	defer c.mu.Unlock()
 	if r, ok := c.ready[seq]; ok {
 		r.mu.Lock()
-		if o.since == r.delivered.since && o.n > r.delivered.n {
+		if o.after(r.delivered) {
 			r.gone = true
 		}
 		r.mu.Unlock()

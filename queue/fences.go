@@ -133,7 +133,7 @@ func (f *fences) void(p uint32, seq uint64, c claim) bool {
 	switch {
 	case c.ready != 0:
 		return slices.ContainsFunc(f.ready[c.ready], func(x readyFenced) bool {
-			return x.seq < seq && x.since == c.offer.since && x.n > c.offer.n
+			return x.seq < seq && x.offer.after(c.offer)
 		})
 	case c.fence != (fence{}):
 		return slices.ContainsFunc(f.parts[p], func(x partFenced) bool {

@@ -85,7 +85,7 @@ func (o *orders) prune(ctx context.Context, q *Queue) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	info, err := q.ready.Info(ctx)
+	info, err := q.readyInfo(ctx)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.list = slices.DeleteFunc(o.list, func(w *order) bool {

@@ -97,7 +97,7 @@ func (p *puller) send(body []byte) (*pull, error) {
 	}
 	x := &pull{sub, time.Now()}
 	p.open = append(p.open, x)
-	err = p.q.get.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+streamReady+"."+p.q.readyConsumer().Durable, inbox, body)
+	err = p.q.get.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+streamReady+"."+p.q.team.ready.Load().name, inbox, body)
 	if err != nil {
 		p.end(x)
 	}

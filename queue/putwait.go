@@ -99,7 +99,7 @@ func (q *Queue) measureCrowd(ctx context.Context, st streamState) {
 		var info struct {
 			Pending *int64 `json:"num_pending"`
 		}
-		if err := q.ask(ctx, "$JS.API.CONSUMER.INFO."+streamReady+"."+q.readyConsumer().Durable, nil, &info); err == nil && info.Pending != nil {
+		if err := q.ask(ctx, "$JS.API.CONSUMER.INFO."+streamReady+"."+q.readyName(), nil, &info); err == nil && info.Pending != nil {
 			length = *info.Pending
 		}
 	}

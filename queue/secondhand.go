@@ -18,7 +18,7 @@ const offersMost = 20
 
 // fetchShared is Fetch in a cluster.
 func (q *Queue) fetchShared(ctx context.Context, max int) ([]*Job, error) {
-	var told time.Time // of a failure
+	var told, failing time.Time // of a failure
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -33,7 +33,17 @@ func (q *Queue) fetchShared(ctx context.Context, max int) ([]*Job, error) {
 		if jobs := q.obey(q.takeShared(ctx, ms)); len(jobs) > 0 {
 			return jobs, nil
 		}
+		if err == nil {
+			failing = time.Time{}
+		}
 		if err != nil && ctx.Err() == nil {
+			switch {
+			case failing.IsZero():
+				failing = time.Now()
+			case time.Since(failing) > readyLost:
+				failing = time.Now()
+				q.lookForReady(ctx)
+			}
 			if time.Since(told) > 10*time.Second {
 				told = time.Now()
 				q.log.Warn("fetching from READY failed, trying on", "error", err)
@@ -58,7 +68,7 @@ func (q *Queue) takeShared(ctx context.Context, ms []*readyMsg) (jobs []*Job) {
 		}
 		switch {
 		case x == nil:
-		case x.rec.delivered.n > 1:
+		case x.rec.undecided.Load():
 			again = append(again, x)
 		default:
 			jobs = append(jobs, x.jobs...)
@@ -91,9 +101,13 @@ func (q *Queue) claimShared(m *readyMsg) (*taken, error) {
 	if err != nil {
 		return nil, err
 	}
+	by := q.team.ready.Load()
+	if md.Consumer != by.name {
+		return nil, nil // of one that is gone; this one offers it, too
+	}
 	r := &record{stream: streamReady, seq: md.Sequence.Stream, msg: m, fresh: m.sent,
-		delivered: offer{since: q.team.since, n: md.NumDelivered}}
-	r.undecided.Store(md.NumDelivered > 1)
+		delivered: offer{since: by.since, n: md.NumDelivered}}
+	r.undecided.Store(md.NumDelivered > 1 || r.seq <= by.before)
 	q.known.sawReady(r.seq)
 	q.journal.sawReady(r.seq)
 	if age(m.sent) >= renewable(q.o.AckWait) {

@@ -227,7 +227,7 @@ const maxRecord = 8 << 20
 // readyConsumer is how all nodes together take mail from READY.
 func (q *Queue) readyConsumer() jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
-		Durable: "deliver", AckPolicy: jetstream.AckExplicitPolicy, AckWait: q.o.AckWait,
+		Durable: readyDurable, AckPolicy: jetstream.AckExplicitPolicy, AckWait: q.o.AckWait,
 		MaxAckPending: 1 << 17, DeliverPolicy: jetstream.DeliverAllPolicy,
 	}
 }
@@ -241,7 +241,7 @@ func (q *Queue) openReady(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	err := q.getJS.DeleteConsumer(ctx, streamReady, "deliver")
+	err := q.getJS.DeleteConsumer(ctx, streamReady, readyDurable)
 	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return fmt.Errorf("reset READY's consumer: %w", err)
 	}
@@ -257,21 +257,16 @@ func (q *Queue) openReady(ctx context.Context) error {
 func (q *Queue) openSharedReady(ctx context.Context) error {
 	want := q.readyConsumer()
 	for {
-		look, cancel := context.WithTimeout(ctx, time.Second) // nobody answers while there is no leader
-		c, err := q.getJS.Consumer(look, streamReady, want.Durable)
+		look, cancel := context.WithTimeout(ctx, 10*time.Second) // its servers elect a leader
+		info, err := q.findReady(look)
 		cancel()
-		if errors.Is(err, jetstream.ErrConsumerNotFound) {
-			make, cancel := context.WithTimeout(ctx, 10*time.Second) // its servers elect a leader
-			c, err = q.getJS.CreateConsumer(make, streamReady, want)
-			cancel()
-		}
 		if err == nil {
-			have := c.CachedInfo().Config
+			have := info.Config
 			if have.AckPolicy != want.AckPolicy || have.AckWait != want.AckWait || have.MaxDeliver > 0 || len(have.BackOff) > 0 || have.FilterSubject != "" || len(have.FilterSubjects) > 0 {
 				return fmt.Errorf("%w: READY's consumer %q has other settings than this node's (ack wait %s, here %s): let all nodes run the same version",
 					ErrUnfit, want.Durable, have.AckWait, want.AckWait)
 			}
-			q.ready = c
+			q.joinReady(info)
 			return nil
 		}
 		select {

@@ -17,7 +17,7 @@ type team struct {
 	q         *Queue
 	journal   string // subject of this run's journal: event.journal.<node>.<run>
 	mark      string // and of its mark: event.run.<node>.<run>
-	since     int64  // when READY's consumer was made
+	ready     atomic.Pointer[readyGeneration]
 	pull      *puller
 	control   *control
 	summaries summaries
@@ -55,7 +55,6 @@ func (t *team) open(ctx context.Context) error {
 	if err := q.openReady(ctx); err != nil {
 		return err
 	}
-	t.since = q.ready.CachedInfo().Created.Unix()
 	t.pull = newPuller(q)
 	return q.hearRefused()
 }
