@@ -117,7 +117,7 @@ func (d *drainer) pass(ctx context.Context) (int, error) {
 		return 0, nil
 	}
 	if len(want) > sweepLines && many {
-		if n, err := d.sweepOn(ctx, want); n > 0 || err != nil {
+		if n, full, err := d.sweepOn(ctx, want); n > 0 || full || err != nil {
 			return n, err
 		}
 		want = want[:sweepLines] // not there: these lines' counts are put right first
@@ -299,10 +299,10 @@ func (d *drainer) misplaced(j *Job) bool {
 // what is due and has room. Once round, it begins again. When the caller takes no more
 // of anything, it goes on from there the next time: to read on without handing over
 // would bring the whole stream into the server's memory.
-func (d *drainer) sweepOn(ctx context.Context, want []wanted) (int, error) {
+func (d *drainer) sweepOn(ctx context.Context, want []wanted) (read int, full bool, err error) {
 	subjects := d.q.readable()
 	if len(subjects) == 0 {
-		return 0, nil
+		return 0, false, nil
 	}
 	if d.sweep != nil && !slices.Equal(d.sweep.subjects, subjects) {
 		d.closeSweep()
@@ -310,12 +310,11 @@ func (d *drainer) sweepOn(ctx context.Context, want []wanted) (int, error) {
 	if d.sweep == nil {
 		d.sweep = d.newSweep(subjects)
 	}
-	read := 0
-	for turns := 0; turns < 2 && read == 0; {
+	for turns := 0; turns < 2 && read == 0 && !full; {
 		ms, err := d.sweep.read(ctx, 512)
 		if err != nil {
 			d.closeSweep()
-			return read, err
+			return read, false, err
 		}
 		if len(ms) == 0 {
 			turns++
@@ -330,12 +329,16 @@ func (d *drainer) sweepOn(ctx context.Context, want []wanted) (int, error) {
 				continue
 			}
 			if d.room(n.line)-d.asked[n.line] <= 0 {
-				// In a cluster a new consumer costs more than headers that are read for nothing.
-				if read > 0 && d.q.team == nil && d.full(want) {
-					d.sweep.rewindTo(m.seq)
+				if full = d.full(want); full {
+					// In a cluster a new consumer costs more than headers that are read for nothing.
+					if d.q.team == nil {
+						d.sweep.rewindTo(m.seq)
+					}
 					break
 				}
-				continue
+				if d.room(n.line)-d.asked[n.line] <= 0 { // there may be some in this moment
+					continue
+				}
 			}
 			if d.q.team == nil {
 				if d.hand(m) {
@@ -349,7 +352,7 @@ func (d *drainer) sweepOn(ctx context.Context, want []wanted) (int, error) {
 		}
 		read += d.handGathered(ctx)
 	}
-	return read, nil
+	return read, full, nil
 }
 
 // full tells whether some lines that had room have none any more.
