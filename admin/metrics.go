@@ -70,6 +70,7 @@ var (
 	queueBytes    = desc("queue_bytes", "Octets that the queue's store holds.")
 	queueMax      = desc("queue_max_bytes", "Octets that the queue's store may hold.")
 	queueStored   = desc("queue_messages_stored_total", "Messages made durable.")
+	queueDirect   = desc("queue_direct_total", "Messages stored where mail waits at the door, not in READY.")
 	queueBarriers = desc("queue_barriers_total", "Storage barriers (fsync) done.")
 	queueSizes    = desc("queue_barrier_messages", "Messages that shared one storage barrier.")
 	queueSeconds  = desc("queue_barrier_seconds", "How long a storage barrier took.")
@@ -158,6 +159,7 @@ func (e *exporter) Collect(ch chan<- prometheus.Metric) {
 		}
 		count(queueStored, q.Stored)
 		count(queueBarriers, q.Barriers)
+		count(queueDirect, q.Direct)
 		histogram(ch, queueSizes, q.BarrierSizes)
 		histogram(ch, queueSeconds, q.BarrierSeconds)
 		count(queueRecords, q.JournalRecords)

@@ -89,6 +89,7 @@ type QueueStats struct {
 	BarrierSizes   *Histogram `json:"-"`               // messages that shared one barrier; nil: not measured
 	BarrierSeconds *Histogram `json:"-"`               // how long a barrier took; nil: not measured
 	Stored         uint64     `json:"stored"`          // messages made durable
+	Direct         uint64     `json:"direct"`          // messages stored in WAIT at the door
 	JournalRecords uint64     `json:"journal_records"` // written
 	JournalEntries uint64     `json:"journal_entries"` // in those records
 }

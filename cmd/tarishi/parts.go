@@ -118,7 +118,7 @@ func stats(q *queue.Queue, server *smtp.Server, in *ingress.Handler, out *delive
 	v := admin.Stats{Queue: &admin.QueueStats{
 		Ready: n.Ready, Waiting: n.Waiting - n.Held, Held: n.Held, Active: n.Active,
 		Bytes: uint64(n.Bytes), MaxBytes: uint64(n.MaxBytes), Barriers: uint64(n.Barriers), Stored: uint64(n.Accepted),
-		JournalRecords: uint64(n.JournalRecords), JournalEntries: uint64(n.JournalEntries),
+		Direct: uint64(n.Direct), JournalRecords: uint64(n.JournalRecords), JournalEntries: uint64(n.JournalEntries),
 		BarrierSizes: (*admin.Histogram)(&n.BarrierSizes), BarrierSeconds: (*admin.Histogram)(&n.BarrierSeconds),
 	}}
 	if in != nil {
