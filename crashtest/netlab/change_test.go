@@ -72,6 +72,7 @@ func TestLimitsChange(t *testing.T) {
 	change("unset", free)
 	change("unset", windowed)
 	open := Now()
+	time.Sleep(20 * time.Second) // there is mail all the while, or a pause would say nothing
 	c.Await(time.Minute)
 	trace, _ := c.Finish(windows.Rules{}, 10*time.Minute)
 	for d, p := range pauses(t, trace, open, 20*time.Second) {
