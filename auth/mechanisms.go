@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/hmac"
-	"crypto/md5" //nolint:gosec // RFC 2195 knows no other
+	"crypto/md5" // RFC 2195 knows no other
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"

@@ -95,7 +95,7 @@ func authCheckCommand() *cobra.Command {
 
 // readPassword asks on a terminal, without showing what is typed, and else reads a line.
 func readPassword(c *cobra.Command) (string, error) {
-	if f, ok := c.InOrStdin().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if f, ok := c.InOrStdin().(*os.File); ok && tty(f) {
 		fmt.Fprint(c.ErrOrStderr(), "Password: ")
 		b, err := term.ReadPassword(int(f.Fd()))
 		fmt.Fprintln(c.ErrOrStderr())
