@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tarishi/tarishi/cluster"
@@ -150,7 +151,7 @@ func (n *storyNode) stop(drain time.Duration) {
 	if err := n.queue.Close(last); err != nil {
 		n.t.Error("closing the queue:", err)
 	}
-	n.nats.Stop()
+	stopNATS(n.nats)
 	if err := n.council.close(); err != nil {
 		n.t.Error("stopping the scheduler:", err)
 	}
@@ -167,8 +168,9 @@ func (n *storyNode) kill() (done func()) {
 	n.mu.Lock()
 	n.dying = true
 	n.mu.Unlock()
-	n.wire.cut()  // a request that JetStream gets while it stops would wait for a lock, which a bubble does not count as waiting
-	n.nats.Stop() // first, so that nobody hears of a cut connection and writes it down
+	// First, so that nobody hears of a cut connection and writes it down.
+	n.wire.cut()
+	stopNATS(n.nats)
 	n.mu.Lock()
 	n.dead = true
 	for c := range n.conns {
@@ -189,6 +191,14 @@ func (n *storyNode) kill() (done func()) {
 	<-n.talked
 	_ = n.folder.Close() // as the kernel does
 	return func() { <-n.outDone }
+}
+
+// stopNATS stops a server that gets no more requests. It holds a lock for 50 ms, and a
+// bubble does not count waiting for a lock as waiting: what has been asked is to be
+// answered first.
+func stopNATS(s *cluster.NATS) {
+	synctest.Wait()
+	s.Stop()
 }
 
 // isDead tells whether what the node's remains say is to be ignored.
