@@ -1,9 +1,0 @@
-//go:build !linux
-
-package main
-
-import "os"
-
-// Elsewhere than on Linux we leave a terminal's keys alone: `tarishi top` ends with
-// Ctrl-C.
-func keys(*os.File) (restore func(), ok bool) { return func() {}, false }

@@ -1,0 +1,114 @@
+package command
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+
+	"github.com/tarishi/tarishi/auth"
+	"github.com/tarishi/tarishi/daemon"
+	"github.com/tarishi/tarishi/dns"
+	"github.com/tarishi/tarishi/ingress"
+	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/queue"
+	"github.com/tarishi/tarishi/smtp"
+)
+
+func newPolicy(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, log *slog.Logger) (*ingress.Handler, error) {
+	logins, err := newAuth(c, log)
+	if err != nil {
+		return nil, err
+	}
+	return ingress.New(ingress.Policy{
+		Auth:     logins,
+		Hostname: c.SMTP.Hostname, RelayFrom: c.SMTP.RelayFrom, Clients: clientsOf(c), TenantClass: c.TenantClasses(), LocalDomains: c.Local.Domains,
+		Postmaster: c.Local.Postmaster, MaxRecipients: c.SMTP.MaxRecipients, MaxReceived: c.SMTP.MaxReceived,
+		MaxHeader: int64(c.SMTP.MaxHeaderSize), Expire: c.Retry.Expire, TenantHeader: c.SMTP.TenantHeader, Log: log,
+		Headers: ingress.Headers{
+			Class: c.SMTP.Headers.Class, SendAt: c.SMTP.Headers.SendAt, Expires: c.SMTP.Headers.Expires, Hours: c.SMTP.Headers.Hours,
+		},
+		FarthestSendAt: orNever(c.SMTP.FarthestSendAt), ShortestLife: c.SMTP.ShortestExpiry, LongestLife: c.SMTP.LongestExpiry,
+		TenantHours: c.TenantHours(), Suppressed: suppressedAtAccept(c, q),
+		ReverseName: func(ctx context.Context, ip netip.Addr) string { return verifiedName(ctx, resolver, ip) },
+	}, ingress.Store{
+		NewWriter: func(id string) ingress.Writer { return q.NewWriter(id) },
+		Room:      q.Room,
+		Full:      queue.ErrFull,
+	}), nil
+}
+
+// newAuth reads the file of users; nil: there is none.
+func newAuth(c *daemon.Config, log *slog.Logger) (*ingress.Auth, error) {
+	a := c.SMTP.Auth
+	if a.Users == "" {
+		return nil, nil
+	}
+	if c.SMTP.TLS.Cert == "" && !a.Insecure {
+		return nil, errors.New("smtp.auth: AUTH is offered with TLS only, and there is no certificate; set smtp.tls, or smtp.auth.insecure: true where the network is yours alone")
+	}
+	f, err := auth.Open(a.Users, log)
+	if err != nil {
+		return nil, fmt.Errorf("smtp.auth.users: %w", err)
+	}
+	out := &ingress.Auth{Users: f.Users, Insecure: a.Insecure}
+	for _, m := range a.Mechanisms {
+		out.Mechanisms = append(out.Mechanisms, auth.Mechanism(m))
+	}
+	return out, nil
+}
+
+// clientsOf are the clients of the configuration, an entry for each network.
+func clientsOf(c *daemon.Config) []ingress.Client {
+	var out []ingress.Client
+	for _, x := range c.SMTP.Clients {
+		var class *mail.Class
+		if x.Class != "" {
+			k, _ := mail.ParseClass(x.Class) // its enum has been checked
+			class = &k
+		}
+		for _, n := range x.From {
+			out = append(out, ingress.Client{From: n, Tenant: x.Tenant, Class: class})
+		}
+	}
+	return out
+}
+
+func newServer(c *daemon.Config, h smtp.Handler, log *slog.Logger) (*smtp.Server, error) {
+	var t *tls.Config
+	if c.SMTP.TLS.Cert != "" {
+		cert, err := tls.LoadX509KeyPair(c.SMTP.TLS.Cert, c.SMTP.TLS.Key)
+		if err != nil {
+			return nil, fmt.Errorf("smtp.tls: %w", err)
+		}
+		t = &tls.Config{Certificates: []tls.Certificate{cert}}
+	}
+	l, w := c.SMTP.Limits, c.SMTP.Timeouts
+	return &smtp.Server{
+		Hostname: c.SMTP.Hostname, Handler: h, TLS: t, Log: log, LaxPaths: c.SMTP.LaxPaths,
+		// Our own hosts may open as many connections as the node has.
+		Exempt: func(ip netip.Addr) bool {
+			return slices.ContainsFunc(c.SMTP.RelayFrom, func(p netip.Prefix) bool { return p.Contains(ip) })
+		},
+		Limits: smtp.Limits{
+			Connections: l.Connections, PerIP: l.ConnectionsPerIP, BodyLine: int(l.BodyLine),
+			MessageSize: int64(c.SMTP.MaxMessageSize), Discard: int64(l.Discard), Recipients: c.SMTP.MaxRecipients,
+			Errors: l.Errors, Junk: l.Junk, Refusals: l.Refusals,
+		},
+		Timeouts: smtp.Timeouts{
+			Command: w.Command, Block: w.Block, Message: w.Message, Session: w.Session,
+			Handshake: w.Handshake, Write: w.Write, Greeting: w.Greeting, MinRate: orNone(int(w.MinRate)),
+		},
+	}, nil
+}
+
+// orNone turns the configuration's "0: any" into the engine's.
+func orNone(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
+}
