@@ -164,7 +164,7 @@ func (s *served) start(t *testing.T) {
 	s.end = cancel
 	t.Cleanup(cancel)
 	lines := make(chan string, 1)
-	go func() { s.ended <- serve(ctx, s.conf, false, func(l string) { lines <- l }) }()
+	go func() { s.ended <- serve(ctx, s.conf, builtinKinds(), false, func(l string) { lines <- l }) }()
 	select {
 	case l := <-lines:
 		_, rest, _ := strings.Cut(l, "SMTP on ")

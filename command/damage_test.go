@@ -21,7 +21,7 @@ func serveOnce(t *testing.T, data string, accept bool) error {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	return serve(ctx, c, accept, func(string) { cancel() })
+	return serve(ctx, c, builtinKinds(), accept, func(string) { cancel() })
 }
 
 // A damaged queue: one sentence with file, offset and the way out, exit code 1.

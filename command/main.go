@@ -10,11 +10,14 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/tarishi/tarishi/plugin"
 )
 
 // Main runs the command line and ends the process. It is all that a program needs
-// which is Tarishi with plugins of its own.
-func Main() {
+// which is Tarishi with plugins of its own: own are their kinds.
+func Main(own ...plugin.Kind) {
+	kinds := withBuiltin(own)
 	root := &cobra.Command{
 		Use:           "tarishi",
 		Short:         "A mail courier: accepts, keeps and delivers",
@@ -22,7 +25,7 @@ func Main() {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(serveCommand(), configCommand(), authCommand(), queueCommand(), whyCommand(), limitsCommand(), reactionsCommand(), rulesCommand(), suppressCommand(), nodesCommand(), clusterCommand(), migrateCommand(), statusCommand(), topCommand(), benchCommand())
+	root.AddCommand(serveCommand(kinds), configCommand(), authCommand(), queueCommand(), whyCommand(), limitsCommand(), reactionsCommand(), rulesCommand(), suppressCommand(), nodesCommand(), clusterCommand(), migrateCommand(), statusCommand(), topCommand(), benchCommand())
 	if err := root.Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "tarishi:", err)
 		os.Exit(exitCode(err))

@@ -18,11 +18,12 @@ import (
 	"github.com/tarishi/tarishi/deliverer"
 	"github.com/tarishi/tarishi/dns"
 	"github.com/tarishi/tarishi/ingress"
+	"github.com/tarishi/tarishi/plugin"
 	"github.com/tarishi/tarishi/scheduler"
 	"github.com/tarishi/tarishi/smtp"
 )
 
-func serveCommand() *cobra.Command {
+func serveCommand(kinds []plugin.Kind) *cobra.Command {
 	var file string
 	var accept bool
 	c := &cobra.Command{
@@ -44,7 +45,7 @@ folder, and the node goes on with what can be read.`,
 			overlapDisk()
 			ctx, stop := daemon.Signals(c.Context(), os.Exit)
 			defer stop()
-			return serve(ctx, conf, accept, func(line string) { fmt.Fprintln(c.OutOrStdout(), line) })
+			return serve(ctx, conf, kinds, accept, func(line string) { fmt.Fprintln(c.OutOrStdout(), line) })
 		},
 	}
 	c.Flags().StringVar(&file, "config", "", "configuration file (YAML); see `tarishi config print`")
@@ -55,7 +56,7 @@ folder, and the node goes on with what can be read.`,
 // serve runs a node until ctx ends and it has drained. A damaged queue is an error
 // unless accept is set. ready is told, once, that mail is accepted. Data goes one
 // way: ingress, queue, deliverer; control comes from the scheduler to the deliverer.
-func serve(ctx context.Context, c *daemon.Config, accept bool, ready func(line string)) (err error) {
+func serve(ctx context.Context, c *daemon.Config, kinds []plugin.Kind, accept bool, ready func(line string)) (err error) {
 	log := c.Log.Logger(os.Stderr)
 	slog.SetDefault(log)
 	for _, w := range c.Warnings {

@@ -1,0 +1,25 @@
+package command
+
+import (
+	"slices"
+
+	"github.com/tarishi/tarishi/plugin"
+)
+
+// builtinKinds are the plugins that come with the program, in the order in which
+// people usually run them. One is added by a line here.
+func builtinKinds() []plugin.Kind {
+	return []plugin.Kind{}
+}
+
+// withBuiltin adds the built-in kinds to those of somebody's own program, which go
+// before built-in ones of the same name.
+func withBuiltin(own []plugin.Kind) []plugin.Kind {
+	all := slices.Clone(own)
+	for _, k := range builtinKinds() {
+		if !slices.ContainsFunc(own, func(o plugin.Kind) bool { return o.Name == k.Name }) {
+			all = append(all, k)
+		}
+	}
+	return all
+}
