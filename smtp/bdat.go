@@ -47,7 +47,7 @@ func (c *Conn) doBdat(args string) {
 		c.skipChunk(n, noRcpt)
 		return
 	case n > c.srv.limits.MessageSize:
-		c.skipChunk(n, tooBig)
+		c.skipChunk(n, c.exceeded(n))
 		c.endTransaction()
 		return
 	}

@@ -38,6 +38,8 @@ type Conn struct {
 	pending []byte // a command read by Body and left for the loop
 
 	closing   bool // close after the queued replies are written
+	mute      bool // and say nothing more
+	early     bool // the client has spoken when it was not its turn
 	lost      bool // in a Challenge: the last reply has been given
 	lingering bool // the client may still be sending: let it read the last reply
 	errors    int
@@ -106,7 +108,7 @@ func (c *Conn) SetTrusted(yes bool) { c.trusted = yes }
 
 // CloseAfterReply closes the connection once the reply to the current command
 // has been written.
-func (c *Conn) CloseAfterReply() { c.closing = true }
+func (c *Conn) CloseAfterReply() { c.closing, c.lingering = true, true }
 
 // maxChallenge is the longest answer to a 334 with its CRLF (RFC 4954 §4.5).
 const maxChallenge = 12288
@@ -215,6 +217,7 @@ func (c *Conn) waitGreeting() bool {
 	_ = c.wire.nc.SetReadDeadline(time.Now().Add(pause))
 	err := c.wire.fill()
 	if err == nil {
+		c.early = true
 		c.say(mail.R(554, "5.5.1", "Protocol error: you spoke before the greeting"))
 		c.lingering = true
 		return false

@@ -214,7 +214,9 @@ func (c *Conn) receive(b *Body) {
 	default:
 		// A refusal from before the fault stands; nothing else outlives one.
 		if b.scan.fault != noFault && (seen || reply.Code < 400) {
-			reply = faultReply[b.scan.fault]
+			if reply = faultReply[b.scan.fault]; b.scan.fault == overSize {
+				reply = c.exceeded(b.scan.size)
+			}
 		}
 		if class := reply.Code / 100; class != 2 && class != 4 && class != 5 {
 			// RFC 5321 §4.3.2 has no other answer to a message; a doubtful one must not lose it.

@@ -79,6 +79,9 @@ func (c *Conn) say(r mail.Reply) { c.queue(r, true) }
 func (c *Conn) sayPlain(r mail.Reply) { c.queue(r, false) }
 
 func (c *Conn) queue(r mail.Reply, enhanced bool) {
+	if c.mute {
+		return
+	}
 	c.srv.stats.reply(r.Code)
 	c.wire.out = appendReply(c.wire.out, r, enhanced)
 	if r.Code == 421 {
@@ -91,6 +94,9 @@ func (c *Conn) queue(r mail.Reply, enhanced bool) {
 
 // ok queues a usual reply, whole and with CRLF: say for the ones that come with every message.
 func (c *Conn) ok(line string) {
+	if c.mute {
+		return
+	}
 	c.srv.stats.reply(int(line[0]-'0') * 100)
 	c.wire.out = append(c.wire.out, line...)
 	if len(c.wire.out) > maxQueue {

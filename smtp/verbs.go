@@ -12,6 +12,7 @@ const (
 	okMail = "250 2.1.0 OK\r\n"
 	okRcpt = "250 2.1.5 OK\r\n"
 	okDone = "250 2.0.0 OK\r\n"
+	noVrfy = "252 2.5.0 Cannot VRFY, but will take a message and try\r\n"
 	goData = "354 End data with <CR><LF>.<CR><LF>\r\n"
 )
 
@@ -49,16 +50,18 @@ func (c *Conn) dispatch(line []byte) {
 		c.doHello(string(args), v[0] == 'E')
 	case "RSET":
 		if c.noArgs(args) && c.idleChatter() {
+			r := c.aside(func(a Asider) *mail.Reply { return a.Rset(c.ctx) })
 			c.endTransaction()
-			c.ok(okDone)
+			c.answer(r, okDone)
 		}
 	case "NOOP": // RFC 5321 §4.1.1.9: an argument is ignored
 		if c.idleChatter() {
-			c.ok(okDone)
+			c.answer(c.aside(func(a Asider) *mail.Reply { return a.Noop(c.ctx, string(args)) }), okDone)
 		}
 	case "QUIT":
 		if c.noArgs(args) {
-			c.say(mail.R(221, "2.0.0", c.srv.Hostname+" closing connection"))
+			r := c.aside(func(a Asider) *mail.Reply { return a.Quit(c.ctx) })
+			c.answer(r, "221 2.0.0 "+c.srv.Hostname+" closing connection\r\n")
 			c.closing = true
 		}
 	case "VRFY":
@@ -66,7 +69,7 @@ func (c *Conn) dispatch(line []byte) {
 		if len(args) == 0 {
 			c.mistake(mail.R(501, "5.5.4", "Syntax: VRFY string"))
 		} else if c.idleChatter() {
-			c.say(mail.R(252, "2.5.0", "Cannot VRFY, but will take a message and try"))
+			c.answer(c.aside(func(a Asider) *mail.Reply { return a.Vrfy(c.ctx, string(args)) }), noVrfy)
 		}
 	case "HELP":
 		if c.idleChatter() {
@@ -130,6 +133,15 @@ func (c *Conn) refuseOr(r *mail.Reply) bool {
 	return false
 }
 
+// answer sends a Session's reply, or the usual one where it has none.
+func (c *Conn) answer(r *mail.Reply, usual string) {
+	if r == nil {
+		c.ok(usual)
+	} else {
+		c.refuseOr(r)
+	}
+}
+
 // endTransaction forgets the envelope and tells the Session (RFC 5321 §4.1.1.5).
 func (c *Conn) endTransaction() {
 	c.tx = envelope{}
@@ -144,6 +156,7 @@ func (c *Conn) doHello(name string, esmtp bool) {
 	if !c.idleChatter() {
 		return
 	}
+	c.early = c.early || len(c.wire.buffered()) > 0
 	r := c.session.Hello(c.ctx, name, esmtp)
 	if r != nil && r.Code >= 400 {
 		c.refuseOr(r)
@@ -266,6 +279,7 @@ func (c *Conn) doData(args []byte) {
 	case len(c.wire.buffered()) > 0 && !c.trusted:
 		// RFC 2920 §3.1: DATA is the last command of a group. Octets behind it
 		// were sent by somebody who did not wait for our answer.
+		c.early = true
 		c.say(mail.R(503, "5.5.0", "Data sent before the 354, closing connection"))
 		c.closing, c.lingering = true, true
 		return
