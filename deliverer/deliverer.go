@@ -125,8 +125,9 @@ type Deliverer struct {
 	refused  bool                  // waiting mail was refused because the hand was full
 	missed   time.Time             // and that was of somebody who has little, last
 	stopping bool
-	resting  bool // the ticker sleeps for longer than a tick
-	kickDue  bool // the queue is to be told that there is room
+	resting  bool      // the ticker sleeps for longer than a tick
+	kickDue  bool      // the queue is to be told that there is room
+	walkFrom time.Time // the ticker looks at every lane again
 
 	version   uint64    // of the rules all this follows
 	downSince time.Time // nothing may start: the scheduler's session does not live

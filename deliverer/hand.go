@@ -278,8 +278,7 @@ func (d *Deliverer) room(line mail.Line) int {
 	now := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.keepUp(now)
-	if d.stopping || !d.live(now) {
+	if live := d.keepUp(now); d.stopping || !live {
 		d.refused = true
 		return 0
 	}

@@ -173,11 +173,12 @@ func (d *Deliverer) live(now time.Time) bool {
 func (d *Deliverer) down() bool { return !d.downSince.IsZero() }
 
 // keepUp takes over what has changed: the rules, and whether the scheduler is
-// there. It is called first by whatever then makes something start. With mu held.
-func (d *Deliverer) keepUp(now time.Time) {
+// there, and tells whether anything may start (see live). It is called first by
+// whatever then makes something start. With mu held.
+func (d *Deliverer) keepUp(now time.Time) bool {
 	s := d.c.Scheduler
 	if s == nil {
-		return
+		return true
 	}
 	if v := s.Version(); v != d.version {
 		d.version = v
@@ -186,7 +187,7 @@ func (d *Deliverer) keepUp(now time.Time) {
 	if d.down() && s.Live() {
 		d.recover(now)
 	}
-	d.live(now)
+	return d.live(now)
 }
 
 // applyRules has every lane, account and connection follow the rules in force. With mu held.
