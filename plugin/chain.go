@@ -22,6 +22,9 @@ type Chain struct {
 	plugins []Plugin
 	log     *slog.Logger
 	under   sync.WaitGroup // calls under way, given up ones included
+
+	users   atomic.Int64 // see Current
+	retired func()       // the last user is gone
 }
 
 // function is one plugin's function at one hook.

@@ -45,7 +45,7 @@ const (
 // Hooks are all of them, in the order of a message's life.
 var Hooks = []Hook{
 	ConnectInit, LookupRDNS, Connect, Helo, Ehlo, Capabilities, UnknownCommand, Mail, Rcpt, RcptOK, Data,
-	MaxDataExceeded, DataPost, PreSend, Queue, QueueOutbound, QueueOK, ResetTransaction, Rset, Vrfy, Noop, Quit, Disconnect,
+	MaxDataExceeded, DataPost, Queue, QueueOutbound, PreSend, QueueOK, ResetTransaction, Rset, Vrfy, Noop, Quit, Disconnect,
 	Deny, SendEmail, GetMX, Delivered, Deferred, Bounce,
 }
 
