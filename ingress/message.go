@@ -17,13 +17,15 @@ import (
 func (s *session) Message(ctx context.Context, body *smtp.Body) mail.Reply {
 	now := time.Now()
 	m := &mail.Message{
-		ID:       mail.NewID(now),
-		Sender:   s.from,
-		Body:     bodyType(s.opts),
-		SMTPUTF8: s.opts.UTF8,
-		Helo:     s.conn.Hello(),
-		Protocol: s.conn.Protocol(),
-		ClientIP: s.clientText(),
+		ID:         mail.NewID(now),
+		Sender:     s.from,
+		Body:       bodyType(s.opts),
+		SMTPUTF8:   s.opts.UTF8,
+		EnvelopeID: s.opts.Envid,
+		Ret:        string(s.opts.Return),
+		Helo:       s.conn.Hello(),
+		Protocol:   s.conn.Protocol(),
+		ClientIP:   s.clientText(),
 	}
 	rcpts := s.rcpts
 	s.rcpts = nil // they belong to the queue from here on

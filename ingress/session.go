@@ -80,7 +80,7 @@ func (s *session) Postpones() time.Duration {
 }
 
 // Rcpt accepts or refuses one recipient.
-func (s *session) Rcpt(ctx context.Context, to mail.Address, _ *smtp.RcptOptions) *mail.Reply {
+func (s *session) Rcpt(ctx context.Context, to mail.Address, o *smtp.RcptOptions) *mail.Reply {
 	if len(s.rcpts) >= s.h.p.MaxRecipients {
 		s.h.stats.tooMany.Add(1)
 		return &tooMany // RFC 5321 §4.5.3.1.10: those before it are kept
@@ -103,7 +103,7 @@ func (s *session) Rcpt(ctx context.Context, to mail.Address, _ *smtp.RcptOptions
 			slog.String("sender", s.from.Raw), slog.String("recipient", to.Raw), slog.String("reply", refused.String()))
 		return refused
 	}
-	s.rcpts = append(s.rcpts, mail.Recipient{Address: addr})
+	s.rcpts = append(s.rcpts, mail.Recipient{Address: addr, Notify: o.NotifyList(), ORcpt: o.Orcpt})
 	return nil
 }
 

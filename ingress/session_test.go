@@ -278,3 +278,43 @@ func TestC3_trusted(t *testing.T) {
 	dialogue{}.run(t, early+"503 5.5.0")
 	dialogue{client: "127.0.0.1"}.run(t, early+"354\nS: 250 2.0.0")
 }
+
+// D4: what the client asks of notices goes to the queue octet for octet, and with
+// its recipient and its message only.
+func TestD4_dsnOptionsAreKept(t *testing.T) {
+	q := &memory{}
+	dialogue{queue: q, client: "127.0.0.1"}.run(t, `
+		C: EHLO x
+		S: 250
+		C: MAIL FROM:<a@client.test> RET=HDRS ENVID=QQ+2B1
+		S: 250
+		C: RCPT TO:<b@one.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;B+2Bx@old.test
+		S: 250
+		C: RCPT TO:<c@one.test>
+		S: 250
+		C: RCPT TO:<d@two.test> NOTIFY=NEVER
+		S: 250
+		C: DATA
+		S: 354
+		C: .
+		S: 250
+		C: MAIL FROM:<a@client.test>
+		S: 250
+		C: RCPT TO:<b@one.test>
+		S: 250
+		C: DATA
+		S: 354
+		C: .
+		S: 250`)
+	m := q.messages()[0]
+	if m.message.Ret != "HDRS" || m.message.EnvelopeID != "QQ+2B1" {
+		t.Errorf("message: %+v", m.message)
+	}
+	one, two := m.deliveries[0].Recipients, m.deliveries[1].Recipients
+	if one[0].Notify != "SUCCESS,DELAY" || one[0].ORcpt != "rfc822;B+2Bx@old.test" || one[1].Notify != "" || one[1].ORcpt != "" || two[0].Notify != "NEVER" {
+		t.Errorf("recipients: %+v, %+v", one, two)
+	}
+	if m := q.messages()[1]; m.message.Ret != "" || m.message.EnvelopeID != "" || m.deliveries[0].Recipients[0].Notify != "" {
+		t.Errorf("the next one: %+v, %+v", m.message, m.deliveries)
+	}
+}

@@ -77,7 +77,7 @@ func (s *backendSession) Mail(_ context.Context, from mail.Address, o *MailOptio
 }
 
 func (s *backendSession) Rcpt(_ context.Context, to mail.Address, o *RcptOptions) *mail.Reply {
-	return ErrorReply(s.session.Rcpt(to.Raw, o))
+	return ErrorReply(s.session.Rcpt(to.Raw, &o.RcptOptions))
 }
 
 func (s *backendSession) Data(context.Context) *mail.Reply { return nil }

@@ -9,18 +9,17 @@ import (
 	"github.com/tarishi/tarishi/mail"
 )
 
-// MailOptions and RcptOptions are the parameters of MAIL and RCPT, in the words
-// of go-smtp, so that its users find what they know.
-type (
-	MailOptions struct {
-		gosmtp.MailOptions
-		// HOLDFOR or HOLDUNTIL (RFC 4865): when the message is to be sent, and what was
-		// asked for as notices repeat it. Zero and empty: at once.
-		HoldUntil   time.Time
-		HoldRequest string
-	}
-	RcptOptions = gosmtp.RcptOptions
-)
+// MailOptions are the parameters of MAIL, in the words of go-smtp, so that its
+// users find what they know.
+type MailOptions struct {
+	gosmtp.MailOptions
+	// HOLDFOR or HOLDUNTIL (RFC 4865): when the message is to be sent, and what was
+	// asked for as notices repeat it. Zero and empty: at once.
+	HoldUntil   time.Time
+	HoldRequest string
+	// Envid is ENVID as the client wrote it, xtext (RFC 3461 §4.4); empty when it did not.
+	Envid string
+}
 
 // splitVerb takes a command line apart. The verb is everything before the first
 // space (STARTTLSX is not STARTTLS); trailing white space is nobody's
@@ -164,7 +163,13 @@ func parseMail(args string, lax, esmtp bool, maxSize int64, postpones time.Durat
 				return from, nil, bad
 			}
 		default:
-			return from, nil, &unknownParam
+			mine, bad := o.dsn(key, value)
+			if !mine {
+				bad = &unknownParam
+			}
+			if bad != nil {
+				return from, nil, bad
+			}
 		}
 	}
 	if !o.UTF8 && !from.IsASCII() {
@@ -174,7 +179,7 @@ func parseMail(args string, lax, esmtp bool, maxSize int64, postpones time.Durat
 }
 
 // parseRcpt reads what follows "RCPT ". On failure it returns the reply to give.
-func parseRcpt(args string, lax, utf8 bool) (to mail.Address, o *RcptOptions, bad *mail.Reply) {
+func parseRcpt(args string, lax, esmtp, utf8 bool) (to mail.Address, o *RcptOptions, bad *mail.Reply) {
 	rest, ok := cutFold(args, "TO:")
 	if !ok {
 		return to, nil, &mail.Reply{Code: 501, Enhanced: mail.EnhancedCode{5, 5, 4}, Text: "Syntax: RCPT TO:<address>"}
@@ -186,16 +191,24 @@ func parseRcpt(args string, lax, utf8 bool) (to mail.Address, o *RcptOptions, ba
 	if err != nil {
 		return to, nil, pathReply(err, "5.1.3")
 	}
-	p := params{rest}
-	if _, _, _, more, ok := p.next(); !ok {
-		return to, nil, &badParam
-	} else if more {
-		return to, nil, &unknownParam
+	o = &RcptOptions{}
+	for p := (params{rest}); ; {
+		key, value, _, more, ok := p.next()
+		switch {
+		case !more:
+			if !utf8 && !to.IsASCII() {
+				return to, nil, &needUTF8
+			}
+			return to, o, nil
+		case !ok:
+			return to, nil, &badParam
+		case !esmtp:
+			return to, nil, &unknownParam
+		}
+		if bad := o.dsn(key, value, utf8); bad != nil {
+			return to, nil, bad
+		}
 	}
-	if !utf8 && !to.IsASCII() {
-		return to, nil, &needUTF8
-	}
-	return to, &RcptOptions{}, nil
 }
 
 // pathReply makes the reply to a bad path; status replaces the code of a bad mailbox.

@@ -5,8 +5,8 @@
 // strangers, keeps the order RFC 5321 asks for, and hands each decision to a
 // Session made by a Handler: this sender, this recipient, this message, yes or
 // no. It offers PIPELINING (RFC 2920), 8BITMIME (6152), SMTPUTF8 (6531), SIZE
-// (1870), CHUNKING (3030, without BINARYMIME), ENHANCEDSTATUSCODES (2034) and
-// STARTTLS (3207). Each connection is one goroutine, the one that calls the
+// (1870), CHUNKING (3030, without BINARYMIME), ENHANCEDSTATUSCODES (2034), DSN (3461)
+// and STARTTLS (3207). Each connection is one goroutine, the one that calls the
 // Session, so a Session needs no locks.
 //
 // Three rules make message smuggling impossible. A message ends at CR LF . CR LF

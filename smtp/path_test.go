@@ -164,7 +164,7 @@ func FuzzCommand(f *testing.F) {
 		case bad != nil && !bad.Permanent():
 			t.Fatalf("%q: %v", args, bad)
 		}
-		if to, _, bad := parseRcpt(string(args), true, false); bad == nil && (to.IsNull() || !to.IsASCII()) {
+		if to, _, bad := parseRcpt(string(args), true, true, false); bad == nil && (to.IsNull() || !to.IsASCII()) {
 			t.Fatalf("%q: %q", args, to)
 		}
 		if n, _, sized, ok := parseBdat(string(args)); n < 0 || ok && !sized {

@@ -16,6 +16,7 @@ import (
 type recorder struct {
 	connect func(c *Conn) *mail.Reply
 	setup   func(c *Conn)
+	session func(c *Conn) Session // nil: one that records
 	message func(c *Conn, r *Body) mail.Reply // nil: read and record
 	data    func() *mail.Reply
 
@@ -33,6 +34,9 @@ func (h *recorder) Connect(_ context.Context, c *Conn) (Session, *mail.Reply) {
 	}
 	if h.setup != nil {
 		h.setup(c)
+	}
+	if h.session != nil {
+		return h.session(c), nil
 	}
 	return &recordSession{h: h, c: c}, nil
 }
@@ -74,6 +78,14 @@ func byLocal(local string) *mail.Reply {
 	return &r
 }
 
+// given is nothing when value is, else both.
+func given(name, value string) string {
+	if value == "" {
+		return ""
+	}
+	return name + value
+}
+
 func (s *recordSession) Hello(_ context.Context, name string, esmtp bool) *mail.Reply {
 	s.h.note("HELLO %s %v", name, esmtp)
 	return nil
@@ -82,12 +94,12 @@ func (s *recordSession) Hello(_ context.Context, name string, esmtp bool) *mail.
 func (s *recordSession) Keywords() []string { return []string{"XTEST"} }
 
 func (s *recordSession) Mail(_ context.Context, from mail.Address, o *MailOptions) *mail.Reply {
-	s.h.note("MAIL %s|%s", from.Raw, from.Domain)
+	s.h.note("MAIL %s|%s%s", from.Raw, from.Domain, given(" RET=", string(o.Return))+given(" ENVID=", o.Envid))
 	return byLocal(from.Local())
 }
 
 func (s *recordSession) Rcpt(_ context.Context, to mail.Address, o *RcptOptions) *mail.Reply {
-	s.h.note("RCPT %s|%s", to.Raw, to.Domain)
+	s.h.note("RCPT %s|%s%s", to.Raw, to.Domain, given(" NOTIFY=", o.NotifyList())+given(" ORCPT=", o.Orcpt))
 	return byLocal(to.Local())
 }
 

@@ -63,6 +63,7 @@ func TestA2_hello(t *testing.T) {
 		S+ SIZE 52428800
 		S+ CHUNKING
 		S+ ENHANCEDSTATUSCODES
+		S+ DSN
 		S+ XTEST
 		S- STARTTLS
 		S- BINARYMIME
@@ -180,7 +181,7 @@ func TestA6_pathForm(t *testing.T) {
 		S: 501
 		C: MAIL FROM:<a@b.test> FOO=1
 		S: 555 5.5.4
-		C: MAIL FROM:<a@b.test> RET=FULL
+		C: MAIL FROM:<a@b.test> NOTIFY=NEVER
 		S: 555 5.5.4
 		C: MAIL FROM:<a@b.test> REQUIRETLS
 		S: 555 5.5.4
@@ -190,7 +191,7 @@ func TestA6_pathForm(t *testing.T) {
 		S: 501 5.5.4
 		C: mail from:<a@b.test>  size=10  body=8bitmime  
 		S: 250
-		C: RCPT TO:<c@d.test> NOTIFY=NEVER
+		C: RCPT TO:<c@d.test> RET=FULL
 		S: 555 5.5.4
 		C: RCPT TO:<c@d.test> 
 		S: 250
@@ -228,6 +229,14 @@ func TestA6_heloHasNoParameters(t *testing.T) {
 		S: 250
 		C: MAIL FROM:<a@b.test> SIZE=1
 		S: 555 5.5.4
+		C: MAIL FROM:<a@b.test> RET=FULL
+		S: 555 5.5.4
+		C: MAIL FROM:<a@b.test>
+		S: 250
+		C: RCPT TO:<c@d.test> NOTIFY=NEVER
+		S: 555 5.5.4
+		C: RCPT TO:<c@d.test>
+		S: 250
 	`)
 }
 

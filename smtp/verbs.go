@@ -170,7 +170,7 @@ func (c *Conn) doHello(name string, esmtp bool) {
 	}
 	if esmtp {
 		text += "\nPIPELINING\n8BITMIME\nSMTPUTF8\nSIZE " + strconv.FormatInt(c.srv.limits.MessageSize, 10) +
-			"\nCHUNKING\nENHANCEDSTATUSCODES"
+			"\nCHUNKING\nDSN\nENHANCEDSTATUSCODES"
 		if c.srv.tls != nil && c.tlsState == nil {
 			text += "\nSTARTTLS"
 		}
@@ -235,7 +235,7 @@ func (c *Conn) doRcpt(args string) {
 		c.mistake(mailFirst)
 		return
 	}
-	to, o, bad := parseRcpt(args, c.srv.LaxPaths, c.tx.utf8)
+	to, o, bad := parseRcpt(args, c.srv.LaxPaths, c.esmtp, c.tx.utf8)
 	if bad != nil {
 		c.mistake(*bad)
 		return
