@@ -119,6 +119,10 @@ through() {
 }
 rounds_of() { for i in $(seq "$rounds"); do through "$work/$1.$i.json"; done | tee "$work/$1.rates" | median; }
 p99() { jq -r '.accept_latency.p99_ms' "$1"; }
+busy() { # % of a core over half a minute, in which nothing is asked of the node
+  local t0; t0=$(ticks); sleep 30
+  awk -v d=$(($(ticks)-t0)) -v hz="$(getconf CLK_TCK)" 'BEGIN{printf "%.2f", d/hz/30*100}'
+}
 timed() { # timed COMMAND...: its seconds
   local a; a=$(now); "$@" >"$work/out" 2>&1 || die "$* failed: $(tail -3 "$work/out")"; since "$a"
 }
@@ -127,6 +131,8 @@ part_shut() {
   start_node
   local before; before=$(rounds_of before)
   figure "other mail, nothing waiting: messages/s" "$(printf %.0f "$before")"
+  sleep 15
+  figure "nothing waits, nothing comes: % of a core" "$(busy)"
   run limits suspend shut.test --reason bench >/dev/null
   local bare; bare=$(rss)
 
@@ -144,8 +150,7 @@ part_shut() {
   stop_sink
 
   sleep 30 # what was under way is over
-  local t0 t1; t0=$(ticks); sleep 30; t1=$(ticks)
-  figure "while they wait: % of a core" "$(awk -v d=$((t1-t0)) -v hz="$(getconf CLK_TCK)" 'BEGIN{printf "%.2f", d/hz/30*100}')"
+  figure "while they wait: % of a core" "$(busy)"
   figure "while they wait: RSS MB, heap MB" "$(awk -v r="$(rss)" -v h="$(metric go_memstats_heap_inuse_bytes)" 'BEGIN{printf "%.0f, %.0f", r/1e6, h/1e6}')"
   figure "while they wait: octets of RSS a delivery beyond the bare node's" "$(awk -v r="$(rss)" -v b="$bare" -v n="$messages" 'BEGIN{printf "%.0f", (r-b)/n}')"
   local with; with=$(rounds_of with)
