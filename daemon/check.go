@@ -85,6 +85,7 @@ var checks = map[string]func(string) error{
 	"server":  checkServer,
 	"address": checkAddress,
 	"field":   checkFieldName,
+	"plugin":  checkPluginName,
 	"ip":      checkIP,
 	"tenant":  checkTenant,
 	"hours":   checkHours,
@@ -242,6 +243,7 @@ func (l *loader) check(c *Config) {
 	l.checkReplies(c) // its named destinations may have limits
 	l.checkLimits(c)
 	l.checkCluster(c)
+	l.checkPlugins(c)
 	if c.Data == "" {
 		l.fault("data", "names no folder", "")
 	}

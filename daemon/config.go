@@ -32,6 +32,7 @@ type Config struct {
 	SMTP         SMTP                   `yaml:"smtp" doc:"Mail coming in."`
 	Admin        Admin                  `yaml:"admin" doc:"The HTTP port for operators: API, metrics, health, dashboard."`
 	Queue        Queue                  `yaml:"queue" doc:"What is stored between accepting and delivering."`
+	Plugins      Plugins                `yaml:"plugins" doc:"Who else is asked about mail on its way in and out."`
 	Local        Local                  `yaml:"local" doc:"Domains whose mail ends here."`
 	Delivery     Delivery               `yaml:"delivery" doc:"Mail going out."`
 	Retry        Retry                  `yaml:"retry" doc:"What happens after a temporary failure."`
@@ -49,6 +50,7 @@ type Config struct {
 	Warnings []string `yaml:"-"`
 
 	replies *ruleSet `yaml:"-"` // read from Replies
+	file    string   `yaml:"-"` // it was read from; empty: none
 }
 
 // Size is a number of octets: "64KiB", "50MB", "4096".
@@ -222,7 +224,7 @@ func Load(path string, env []string) (*Config, error) {
 
 // Parse is Load for a configuration already in memory; file is its name in messages.
 func Parse(file string, src []byte, env []string) (*Config, error) {
-	c := &Config{}
+	c := &Config{file: file}
 	setDefaults(c)
 	l := &loader{file: file, where: map[string]string{}}
 	l.decodeFile(src, c)

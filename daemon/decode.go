@@ -132,6 +132,10 @@ func (l *loader) value(node ast.Node, v reflect.Value, k key) {
 	switch {
 	case v.Type() == typeWindow && isScalar(node):
 		l.window(node, v.Addr().Interface().(*Window), k)
+	case v.Type() == typeRun && isScalar(node):
+		l.pluginRun(node, v, k)
+	case v.Type() == typeSettings:
+		l.settings(node, v, k)
 	case k.isSection():
 		l.section(node, v, k.path)
 	case v.Kind() == reflect.Map:

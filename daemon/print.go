@@ -84,7 +84,7 @@ func flow(v reflect.Value) string {
 			items[i] = flow(v.Index(i))
 		}
 		return "[" + strings.Join(items, ", ") + "]"
-	case v.Kind() == reflect.Struct && v.Type() != typePrefix:
+	case isSection(v.Type()):
 		var items []string
 		for _, k := range keysOf(v, "") {
 			// Zero means "not set" in these small structs, so it is left out.

@@ -64,7 +64,7 @@ func randomise(t *rapid.T, k key) {
 			randomise(t, key{tag: k.tag, value: list.Index(i)})
 		}
 		v.Set(list)
-	case v.Kind() == reflect.Struct && v.Type() != typePrefix:
+	case isSection(v.Type()):
 		for _, f := range keysOf(v, "") {
 			randomise(t, f)
 		}
@@ -89,6 +89,7 @@ func randomScalar(t *rapid.T, v reflect.Value, tag reflect.StructTag) {
 		}
 	}
 	switch v.Interface().(type) {
+	case Settings: // where they stood differs; see TestSettings_print
 	case time.Duration:
 		d := rapid.Int64Range(low, high).Draw(t, "duration")
 		unit := int64(rapid.SampledFrom([]time.Duration{1, time.Second, time.Minute, time.Hour, 24 * time.Hour}).Draw(t, "unit"))
@@ -119,6 +120,8 @@ func randomText(t *rapid.T, check, enum string) string {
 		return rapid.SampledFrom([]string{"*", "*.a.test", "b.test", "null", "1.2"}).Draw(t, "pattern")
 	case check == "address":
 		return `"a\\b"@c.test`
+	case check == "plugin":
+		return rapid.SampledFrom([]string{"access", "queue/test", "X-1.b"}).Draw(t, "plugin")
 	case check == "ip":
 		return rapid.SampledFrom([]string{"192.0.2.1", "2001:db8::1"}).Draw(t, "ip")
 	case check == "peer":

@@ -24,6 +24,8 @@ var (
 	typeDuration = reflect.TypeFor[time.Duration]()
 	typePrefix   = reflect.TypeFor[netip.Prefix]()
 	typeWindow   = reflect.TypeFor[Window]()
+	typeRun      = reflect.TypeFor[PluginRun]()
+	typeSettings = reflect.TypeFor[Settings]()
 )
 
 // keysOf lists the keys of a configuration struct in order of declaration.
@@ -50,7 +52,11 @@ func join(path, name string) string {
 
 // isSection tells whether the key holds further keys that always exist.
 func (k key) isSection() bool {
-	return k.value.Kind() == reflect.Struct && k.value.Type() != typePrefix
+	return isSection(k.value.Type())
+}
+
+func isSection(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct && t != typePrefix && t != typeSettings
 }
 
 // isCompound tells whether the key's value is a list or map of structs.
@@ -59,7 +65,7 @@ func (k key) isCompound() bool {
 	case reflect.Map:
 		return true
 	case reflect.Slice:
-		return t.Elem().Kind() == reflect.Struct && t.Elem() != typePrefix
+		return isSection(t.Elem())
 	default:
 		return false
 	}
