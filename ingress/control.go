@@ -69,8 +69,13 @@ func lowerNames(list []control) []string {
 
 var longControls = &refusal{reply: mail.R(554, "5.6.0", "The header fields that are meant for this host are too long")}
 
-// keep notes octets of the control field that the filter is in.
+// keep notes octets of the control field, or of the Authentication-Results, that
+// the filter is in.
 func (f *headerFilter) keep(p []byte) error {
+	if f.judging {
+		f.judged = append(f.judged, p...)
+		return nil
+	}
 	if !f.catch {
 		return nil
 	}

@@ -16,6 +16,7 @@ import (
 //   - Control fields (see control.go) are dropped, whoever sent them, and kept to be
 //     read where the client is trusted: who pays for a message, and when it is to go,
 //     is nobody else's business.
+//   - Authentication-Results in our name are dropped where the client is a stranger.
 //   - Received fields are counted; too many are a loop (RFC 5321 §6.3).
 //   - A header block over the size limit is refused.
 //   - The first line that is neither a field, nor the continuation of one, nor
@@ -39,6 +40,9 @@ type headerFilter struct {
 	drop     bool  // the current field is dropped
 	catch    bool  // and kept in kept[at]
 	at       int
+	ours     string // the name whose Authentication-Results are dropped, in lower case; empty: nobody's
+	judging  bool   // the current field is kept in judged until all of it is there
+	judged   []byte
 	kept     [][]byte // the control fields as they came, each kind's together; strays last
 	keptSize int
 	held     int // octets in hold
@@ -65,7 +69,7 @@ var (
 
 // reset prepares the filter for the next message.
 func (f *headerFilter) reset(w io.Writer, maxReceived int, maxSize int64) {
-	*f = headerFilter{w: w, maxReceived: maxReceived, maxSize: maxSize, kept: f.kept}
+	*f = headerFilter{w: w, maxReceived: maxReceived, maxSize: maxSize, kept: f.kept, judged: f.judged[:0]}
 }
 
 // lookFor makes the filter drop the fields of these names (in lower case), and keep
@@ -185,6 +189,9 @@ func (f *headerFilter) header(p []byte) (int, error) {
 
 // endHeader ends the header block before a line of kind k.
 func (f *headerFilter) endHeader(k lineKind) error {
+	if err := f.judge(); err != nil {
+		return err
+	}
 	f.body = true
 	if k == noField {
 		return f.pass(headerBreak)
@@ -196,7 +203,7 @@ func (f *headerFilter) endHeader(k lineKind) error {
 // line that is all there is has no colon, so it is body.
 func (f *headerFilter) finish() error {
 	if f.held == 0 {
-		return nil
+		return f.judge()
 	}
 	held := f.hold[:f.held]
 	f.held = 0
@@ -212,7 +219,14 @@ func (f *headerFilter) begin(k lineKind) error {
 	if k == continuation {
 		return nil // it shares the fate of its field
 	}
+	if err := f.judge(); err != nil {
+		return err
+	}
 	f.field, f.drop = true, k.dropped()
+	if k == authResults {
+		f.drop = f.ours != ""
+		f.judging, f.judged = f.drop, f.judged[:0]
+	}
 	if f.catch = k >= controlField && f.trusted; f.catch {
 		f.at = int(k - controlField)
 	}
@@ -242,12 +256,13 @@ const (
 	otherField
 	received
 	returnPath
+	authResults
 	noField      // no header line at all
 	controlField // and those above it: one for each that is known, and one for strays
 )
 
-// dropped tells whether a field of this kind is taken out of the message.
-func (k lineKind) dropped() bool { return k == returnPath || k >= controlField }
+// dropped tells whether a field of this kind is, or may be, taken out of the message.
+func (k lineKind) dropped() bool { return k == returnPath || k == authResults || k >= controlField }
 
 // classify looks at the beginning of a line; controls are the names of the control
 // fields in lower case. Like the lenient half of RFC 5322 (§4.5.8) it lets blanks
@@ -287,6 +302,8 @@ func classify(b []byte, controls []string) lineKind {
 		return received
 	case n == len("Return-Path") && equalFold(b[:n], "return-path"):
 		return returnPath
+	case n == len("Authentication-Results") && equalFold(b[:n], "authentication-results"):
+		return authResults
 	}
 	for i, name := range controls {
 		if n == len(name) && equalFold(b[:n], name) {

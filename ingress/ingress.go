@@ -17,6 +17,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -80,6 +81,7 @@ type Handler struct {
 	relay relay
 	stats counters
 
+	name         string // our name in lower case
 	controls     []control
 	controlNames []string // in lower case
 }
@@ -112,7 +114,7 @@ func New(p Policy, store Store) *Handler {
 	setDefault(&p.ShortestLife, time.Minute)
 	setDefault(&p.LongestLife, 30*24*time.Hour)
 	p.LongestLife = max(p.LongestLife, p.Expire)
-	h := &Handler{p: p, store: store, relay: newRelay(p), controls: controlsOf(&p)}
+	h := &Handler{p: p, store: store, relay: newRelay(p), name: strings.ToLower(p.Hostname), controls: controlsOf(&p)}
 	h.controlNames = lowerNames(h.controls)
 	return h
 }

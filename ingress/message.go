@@ -94,6 +94,9 @@ func (s *session) copy(w Writer, trace []byte, body *smtp.Body) error {
 	}
 	s.filter.reset(w, s.h.p.MaxReceived, s.h.p.MaxHeader)
 	s.filter.lookFor(s.h.controlNames, s.trusted)
+	if !s.trusted {
+		s.filter.ours = s.h.name
+	}
 	if _, err := body.WriteTo(&s.filter); err != nil {
 		return err
 	}
