@@ -38,6 +38,8 @@ type Message struct {
 	// HoldRequest is the client's FUTURERELEASE request as its notices repeat it
 	// (RFC 4865): for;3600 or until;2026-12-24T18:00:00Z; empty: it made none.
 	HoldRequest string
+	// Notes are what plugins have noted of it on its way in, as JSON; nil: nothing.
+	Notes []byte
 }
 
 // AtOnce is m without a time or hours to wait for.

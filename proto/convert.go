@@ -27,7 +27,7 @@ func FromMessage(m *mail.Message) *Mail {
 		Id: m.ID, ReceivedUs: us(m.Received), Sender: m.Sender.Raw, BodyType: string(m.Body),
 		Smtputf8: m.SMTPUTF8, EnvelopeId: m.EnvelopeID, Ret: m.Ret, Size: m.Size,
 		ClientIp: m.ClientIP, Helo: strings.ToValidUTF8(m.Helo, "\uFFFD"), Protocol: m.Protocol, Origin: m.Origin, Tenant: m.Tenant, Class: uint32(m.Class), Hours: m.Hours,
-		SendAtUs: us(m.SendAt), HoldRequest: m.HoldRequest,
+		SendAtUs: us(m.SendAt), HoldRequest: m.HoldRequest, Notes: m.Notes,
 	}
 }
 
@@ -37,7 +37,7 @@ func (x *Mail) Message() *mail.Message {
 		ID: x.Id, Received: at(x.ReceivedUs), Sender: mail.NewAddress(x.Sender), Body: mail.BodyType(x.BodyType),
 		SMTPUTF8: x.Smtputf8, EnvelopeID: x.EnvelopeId, Ret: x.Ret, Size: x.Size,
 		ClientIP: x.ClientIp, Helo: x.Helo, Protocol: x.Protocol, Origin: x.Origin, Tenant: x.Tenant, Class: mail.Class(x.Class).Known(), Hours: x.Hours,
-		SendAt: at(x.SendAtUs), HoldRequest: x.HoldRequest,
+		SendAt: at(x.SendAtUs), HoldRequest: x.HoldRequest, Notes: x.Notes,
 	}
 }
 

@@ -75,6 +75,18 @@ func rerouted() (*mail.Message, []mail.Delivery) {
 	return m, ds
 }
 
+// notedFrame is reroutedFrame with what plugins have noted.
+func notedFrame(t *testing.T) []byte {
+	m, ds := noted()
+	return frameOf(t, m, ds)
+}
+
+func noted() (*mail.Message, []mail.Delivery) {
+	m, ds := rerouted()
+	m.Notes = []byte(`{"karma":{"score":-3}}`)
+	return m, ds
+}
+
 func suppression() *Suppression {
 	return &Suppression{
 		Address: "u@example.net", Tenant: "acme", Reason: "550 5.1.1 no such user", Class: "InvalidRecipient", Source: "bounce",
@@ -111,6 +123,7 @@ func TestGolden(t *testing.T) {
 		{"mail-tenant.v1", tenantFrame(t), &Mail{}, KindMail},
 		{"mail-planned.v1", plannedFrame(t), &Mail{}, KindMail},
 		{"mail-rerouted.v1", reroutedFrame(t), &Mail{}, KindMail},
+		{"mail-noted.v1", notedFrame(t), &Mail{}, KindMail},
 		{"suppression.v1", frame(t, KindSuppression, suppression(), nil), &Suppression{}, KindSuppression},
 		{"body.v1", frame(t, KindBody, &BodyChunk{MessageId: "1M803F4PC1Z4V96W481B", Number: 2, StoredUs: 1763762400123456}, []byte("octets")), &BodyChunk{}, KindBody},
 		{"journal.v1", frame(t, KindJournal, &Journal{
@@ -146,9 +159,9 @@ func TestGolden(t *testing.T) {
 }
 
 func TestRoundTrip(t *testing.T) {
-	m, ds := rerouted()
+	m, ds := noted()
 	var head Mail
-	if _, err := ReadFrame(reroutedFrame(t), KindMail, &head); err != nil {
+	if _, err := ReadFrame(notedFrame(t), KindMail, &head); err != nil {
 		t.Fatal(err)
 	}
 	got := head.Message()

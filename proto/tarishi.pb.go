@@ -119,6 +119,7 @@ type Mail struct {
 	Hours         string                 `protobuf:"bytes,17,opt,name=hours,proto3" json:"hours,omitempty"`                                // when it may be attempted, by somebody's clock; empty: always
 	SendAtUs      int64                  `protobuf:"varint,18,opt,name=send_at_us,json=sendAtUs,proto3" json:"send_at_us,omitempty"`       // not to be attempted before
 	HoldRequest   string                 `protobuf:"bytes,19,opt,name=hold_request,json=holdRequest,proto3" json:"hold_request,omitempty"` // FUTURERELEASE as requested, for notices
+	Notes         []byte                 `protobuf:"bytes,20,opt,name=notes,proto3" json:"notes,omitempty"`                                // what plugins have noted, JSON
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -284,6 +285,13 @@ func (x *Mail) GetHoldRequest() string {
 		return x.HoldRequest
 	}
 	return ""
+}
+
+func (x *Mail) GetNotes() []byte {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
 }
 
 // BodyRef finds a body that is stored apart, in BODY.
@@ -1195,7 +1203,7 @@ var File_proto_tarishi_proto protoreflect.FileDescriptor
 const file_proto_tarishi_proto_rawDesc = "" +
 	"\n" +
 	"\x13proto/tarishi.proto\x12\n" +
-	"tarishi.v1\"\x98\x04\n" +
+	"tarishi.v1\"\xae\x04\n" +
 	"\x04Mail\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
 	"\vreceived_us\x18\x02 \x01(\x03R\n" +
@@ -1221,7 +1229,8 @@ const file_proto_tarishi_proto_rawDesc = "" +
 	"\x05hours\x18\x11 \x01(\tR\x05hours\x12\x1c\n" +
 	"\n" +
 	"send_at_us\x18\x12 \x01(\x03R\bsendAtUs\x12!\n" +
-	"\fhold_request\x18\x13 \x01(\tR\vholdRequest\"Y\n" +
+	"\fhold_request\x18\x13 \x01(\tR\vholdRequest\x12\x14\n" +
+	"\x05notes\x18\x14 \x01(\fR\x05notes\"Y\n" +
 	"\aBodyRef\x12\x16\n" +
 	"\x06chunks\x18\x01 \x03(\x04R\x06chunks\x12\x16\n" +
 	"\x06crc32c\x18\x02 \x01(\rR\x06crc32c\x12\x1e\n" +
