@@ -10,8 +10,9 @@ import (
 // Header is a message's header (RFC 5322 §2.2). Fields that nobody touches keep
 // their octets. Safe for concurrent use.
 type Header struct {
-	mu     sync.Mutex
-	fields []field
+	mu      sync.Mutex
+	fields  []field
+	version uint64
 }
 
 // field is one field: raw is all of it, folding and the last CRLF included.
@@ -107,6 +108,7 @@ func (h *Header) Add(name, value string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.fields = append(h.fields, f)
+	h.version++
 	return nil
 }
 
@@ -119,6 +121,7 @@ func (h *Header) AddLeading(name, value string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.fields = append([]field{f}, h.fields...)
+	h.version++
 	return nil
 }
 
@@ -136,7 +139,15 @@ func (h *Header) Remove(name string) int {
 	}
 	clear(h.fields[len(kept):])
 	h.fields = kept
+	h.version++
 	return n
+}
+
+// Version counts the changes.
+func (h *Header) Version() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.version
 }
 
 // Bytes is the header as it will be stored, without the empty line behind it.

@@ -17,8 +17,10 @@ type Result struct {
 // Results are those of all plugins, by name. Safe for concurrent use; the zero
 // Results are empty.
 type Results struct {
-	mu sync.Mutex
-	m  map[string]*Result
+	mu      sync.Mutex
+	m       map[string]*Result
+	version uint64
+	at      map[string]uint64 // in which version a plugin's result changed last
 }
 
 // List names one of the lists of a Result.
@@ -49,15 +51,18 @@ func (r *Result) list(l List) *[]string {
 	return nil
 }
 
+// of is the result of a plugin that is about to change.
 func (r *Results) of(plugin string) *Result {
 	if r.m == nil {
-		r.m = map[string]*Result{}
+		r.m, r.at = map[string]*Result{}, map[string]uint64{}
 	}
 	x := r.m[plugin]
 	if x == nil {
 		x = &Result{Values: map[string]any{}}
 		r.m[plugin] = x
 	}
+	r.version++
+	r.at[plugin] = r.version
 	return x
 }
 
@@ -109,6 +114,23 @@ func (r *Results) Get(plugin string) (Result, bool) {
 	c.Pass, c.Fail, c.Msg, c.Err, c.Skip = slices.Clone(x.Pass), slices.Clone(x.Fail), slices.Clone(x.Msg), slices.Clone(x.Err), slices.Clone(x.Skip)
 	c.Values = maps.Clone(x.Values)
 	return c, true
+}
+
+// Changes names the plugins whose results changed behind a version, and tells which
+// version it is now: who keeps a copy elsewhere keeps it up with this.
+func (r *Results) Changes(since uint64) (plugins []string, now uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.version == since {
+		return nil, since
+	}
+	for name, at := range r.at {
+		if at > since {
+			plugins = append(plugins, name)
+		}
+	}
+	slices.Sort(plugins)
+	return plugins, r.version
 }
 
 // Plugins names those that have a result, in the order of names.
