@@ -39,6 +39,8 @@ type Connection struct {
 	capabilities []string
 	tx           *Transaction
 	messages     int
+	onEnd        []func()
+	attached     map[any]any
 }
 
 // Host is the client's host name, as DNS or a plugin says; empty: not known.
@@ -95,6 +97,25 @@ func (c *Connection) AddCapability(keyword string) {
 	})
 }
 
+// DropCapabilities forgets them: they are asked for anew at each EHLO.
+func (c *Connection) DropCapabilities() { c.with(func() { c.capabilities = nil }) }
+
+// OnEnd has f called once when the connection is over, after the last hook. Those who
+// keep something for the connection beyond a call give it back there.
+func (c *Connection) OnEnd(f func()) { c.with(func() { c.onEnd = append(c.onEnd, f) }) }
+
+// Over is called when the connection is over.
+func (c *Connection) Over() {
+	fs := get(c, func() []func() {
+		fs := c.onEnd
+		c.onEnd = nil
+		return fs
+	})
+	for _, f := range fs {
+		f()
+	}
+}
+
 // Transaction is the one under way; nil: none is.
 func (c *Connection) Transaction() *Transaction {
 	return get(c, func() *Transaction { return c.tx })
@@ -112,6 +133,22 @@ func (c *Connection) End() { c.with(func() { c.tx = nil }) }
 
 // Messages is how many transactions were opened.
 func (c *Connection) Messages() int { return get(c, func() int { return c.messages }) }
+
+// Attached is what somebody has put to the connection under a key of their own, for as
+// long as it lasts; made when it is asked for first.
+func (c *Connection) Attached(key any, make func() any) any {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v, ok := c.attached[key]
+	if !ok {
+		if c.attached == nil {
+			c.attached = map[any]any{}
+		}
+		v = make()
+		c.attached[key] = v
+	}
+	return v
+}
 
 func (c *Connection) with(f func()) {
 	c.mu.Lock()

@@ -25,6 +25,7 @@ type Transaction struct {
 	discard bool
 	skip    []string
 	message Message
+	amends  []amend
 }
 
 // Message is the message itself, from data_post on.
@@ -100,8 +101,72 @@ func (t *Transaction) skips(name string) bool {
 // Message is the message; nil before it is in.
 func (t *Transaction) Message() Message { return of(t, func() Message { return t.message }) }
 
-// SetMessage is called when the message is in.
-func (t *Transaction) SetMessage(m Message) { t.with(func() { t.message = m }) }
+// SetMessage is called when the message is in. What was amended before is done now.
+func (t *Transaction) SetMessage(m Message) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.message = m
+	if m == nil {
+		return
+	}
+	h := m.Header()
+	for _, a := range t.amends {
+		a.to(h)
+	}
+	t.amends = nil
+}
+
+// amend is a change of the header that waits for the message.
+type amend struct {
+	remove, leading bool
+	name, value     string
+}
+
+func (a amend) to(h *Header) error {
+	switch {
+	case a.remove:
+		h.Remove(a.name)
+		return nil
+	case a.leading:
+		return h.AddLeading(a.name, a.value)
+	}
+	return h.Add(a.name, a.value)
+}
+
+// AddField puts a field below the others of the header, or will do so when the
+// message is in. It is an error where Header.Add says so.
+func (t *Transaction) AddField(name, value string) error {
+	return t.amend(amend{name: name, value: value})
+}
+
+// AddLeadingField puts a field above the others.
+func (t *Transaction) AddLeadingField(name, value string) error {
+	return t.amend(amend{name: name, value: value, leading: true})
+}
+
+// RemoveField takes all fields of that name away.
+func (t *Transaction) RemoveField(name string) error {
+	return t.amend(amend{name: name, remove: true})
+}
+
+func (t *Transaction) amend(a amend) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.message != nil {
+		return a.to(t.message.Header())
+	}
+	if !a.remove {
+		if _, err := newField(a.name, a.value); err != nil {
+			return err
+		}
+	}
+	t.amends = append(t.amends, a)
+	return nil
+}
+
+// Amended tells whether the header of a message that is not in yet is to be changed,
+// so that it must be kept until it is whole.
+func (t *Transaction) Amended() bool { return of(t, func() bool { return len(t.amends) > 0 }) }
 
 func (t *Transaction) with(f func()) {
 	t.mu.Lock()
