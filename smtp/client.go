@@ -30,9 +30,10 @@ const (
 	StageDot     // the octets that complete the message, and the reply to them
 	StageLocal   // we said it, nothing was sent
 	StageQuit
+	StageAuth // AUTH, after TLS and before any MAIL
 )
 
-var stageNames = [...]string{"none", "greeting", "hello", "starttls", "rset", "mail", "rcpt", "too many", "data", "dot", "local", "quit"}
+var stageNames = [...]string{"none", "greeting", "hello", "starttls", "rset", "mail", "rcpt", "too many", "data", "dot", "local", "quit", "auth"}
 
 func (s Stage) String() string {
 	if s < 0 || int(s) >= len(stageNames) {
@@ -48,6 +49,7 @@ type ClientTimeouts struct {
 	Greeting time.Duration // §4.5.3.2.1: 5 minutes
 	Hello    time.Duration // the standard names none: 5 minutes
 	TLS      time.Duration // STARTTLS's reply, then the handshake, each: 1 minute
+	Auth     time.Duration // each reply of AUTH; the standard names none: 5 minutes
 	Mail     time.Duration // §4.5.3.2.2: 5 minutes; RSET too
 	Rcpt     time.Duration // §4.5.3.2.3: 5 minutes, for each recipient
 	Data     time.Duration // §4.5.3.2.4: 2 minutes for the 354
@@ -65,6 +67,7 @@ func (t ClientTimeouts) withDefaults() ClientTimeouts {
 	set(&t.Greeting, 5*time.Minute)
 	set(&t.Hello, 5*time.Minute)
 	set(&t.TLS, time.Minute)
+	set(&t.Auth, 5*time.Minute)
 	set(&t.Mail, 5*time.Minute)
 	set(&t.Rcpt, 5*time.Minute)
 	set(&t.Data, 2*time.Minute)
@@ -80,6 +83,7 @@ type ClientOptions struct {
 	Host      string      // the remote's name: SNI and certificate checks
 	TLS       TLSPolicy   // zero: opportunistic, any certificate
 	TLSConfig *tls.Config // nil: what suits TLS; see TLSPolicy
+	Login     *Login      // nil: we prove nothing
 	LMTP      bool        // RFC 2033: LHLO, and one reply a recipient after the dot
 	ForceHELO bool        // begin with HELO: for a host that hung up on EHLO (ErrHelloCut)
 	// NoChunking keeps to DATA although the host offers CHUNKING.
@@ -143,7 +147,7 @@ type Client struct {
 // closed. The error is a *RefusedError when the host said no, a *TLSError when TLS
 // failed (the caller may call again without TLS on a new connection, if its policy
 // allows; this one never goes on in plaintext), ErrHelloCut when the host hung up
-// on EHLO, else a *StageError.
+// on EHLO, an *AuthError when we could not prove who we are, else a *StageError.
 func NewClient(ctx context.Context, conn net.Conn, o ClientOptions) (*Client, error) {
 	c := &Client{raw: conn, conn: conn, o: o, t: o.Timeouts.withDefaults()}
 	c.onCancel = func() {
@@ -179,7 +183,10 @@ func (c *Client) open() error {
 	if err := c.hello(); err != nil {
 		return err
 	}
-	return c.startTLS()
+	if err := c.startTLS(); err != nil {
+		return err
+	}
+	return c.authenticate()
 }
 
 // Extensions returns what the host offered in the EHLO that counts: the one after
