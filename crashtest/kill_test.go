@@ -144,7 +144,7 @@ var killRounds, cutRounds = 3, 3
 
 // Kill -9 at random moments under load, during retries, with several destinations a message, large bodies, holds and
 // releases: nothing that had its 250 is lost, every body is whole, and what arrives twice is listed by `queue doubts`.
-func TestKill9(t *testing.T) {
+func TestB11_kill9(t *testing.T) {
 	r := newRun(t, buildProduct(t), t.TempDir()+"/data")
 	v := r.kills(killRounds)
 	r.judge(v.lost, v.repeated, v.faults, v.stuck)

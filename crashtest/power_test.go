@@ -70,7 +70,7 @@ func bytesOf(im *cutfs.Image) (n int) {
 
 // Power cuts under load: nothing that had its 250 is lost, whatever the disk dropped of what was not synced; so no removal
 // may reach the disk before the record that replaces it. Mail may arrive again, but never damaged.
-func TestPowerCut(t *testing.T) {
+func TestB11_powerCut(t *testing.T) {
 	r := newRun(t, buildProduct(t), t.TempDir()+"/disk")
 	v := r.cuts(cutRounds, false)
 	r.judge(v.lost, v.faults, v.stuck)

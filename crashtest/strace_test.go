@@ -92,7 +92,7 @@ func traced(t *testing.T, exe string, env ...string) []string {
 
 // Every 250 after the dot is written to the socket after a sync of the file that holds the message, and that sync began
 // after the message was written to it: header and end, small bodies and large ones.
-func TestFsyncPrecedes250(t *testing.T) {
+func TestB11_fsyncPrecedes250(t *testing.T) {
 	report(t, traced(t, buildProduct(t)))
 }
 

@@ -15,10 +15,9 @@ import (
 	"github.com/tarishi/tarishi/smtp/smtptest"
 )
 
-func TestH4_nullSenderGetsNoNotice(t *testing.T) {
+func TestH4_D5_nobodyIsToBeTold(t *testing.T) {
 	for name, change := range map[string]func(*memJob){
 		"null sender": func(j *memJob) { j.env.Message.Sender = mail.Address{} },
-		// D5
 		"NOTIFY=NEVER":   func(j *memJob) { j.env.Recipients[0].Notify = "NEVER" },
 		"NOTIFY=SUCCESS": func(j *memJob) { j.env.Recipients[0].Notify = "SUCCESS" },
 	} {
@@ -314,4 +313,44 @@ func TestRandomRepliesEachRecipientOnce(t *testing.T) {
 			rt.FailNow()
 		}
 	})
+}
+
+// A notice that comes back is nobody's business any more: were it answered, two
+// mail systems would talk to each other for ever. That holds for one that is
+// refused, one that expires, and one that was delayed on its way.
+func TestH7_noNoticeAboutANotice(t *testing.T) {
+	for name, answer := range map[string]string{"refused": "554 5.7.1 We do not like your notices", "never taken": "451 4.7.1 Later"} {
+		t.Run(name, func(t *testing.T) {
+			tell(t, func(s *story) {
+				sink := &smtptest.Sink{}
+				defer sink.Close()
+				sink.On("RCPT", "<b@there.test>", smtptest.Answer{Reply: "550 5.1.1 No such user"})
+				sink.On("MAIL", "<>", smtptest.Answer{Reply: answer})
+				s.mx("there.test", 1)
+				s.mx("here.test", 1)
+				s.sink(1, sink)
+				s.c.DelayNotice = time.Hour
+				s.start()
+				s.send("b@there.test")
+				s.after(time.Second)
+				ns := s.q.stored()
+				if len(ns) != 1 || !ns[0].m.Sender.IsNull() {
+					s.Fatalf("%d notices, want one from <>", len(ns))
+				}
+				notice := &memJob{env: ns[0].ds[0], body: ns[0].body}
+				s.q.add(notice)
+				s.after(10 * 24 * time.Hour)
+				es := attempts(s.q.history(notice.env.ID()))
+				if len(es) == 0 || es[len(es)-1].how != "done" {
+					s.Errorf("the notice has not ended: %v", es)
+				}
+				if n := len(s.q.stored()); n != 1 {
+					s.Errorf("%d notices", n)
+				}
+				if st := s.d.Stats(); st.Swallowed != 1 {
+					s.Errorf("not counted: %+v", st)
+				}
+			})
+		})
+	}
 }

@@ -203,7 +203,7 @@ func TestK5_theDialledAddressIsChecked(t *testing.T) {
 	}
 }
 
-func TestK6_weAreAMailHost(t *testing.T) {
+func TestH3_K6_weAreAMailHost(t *testing.T) {
 	zone := `
 		d.test MX 10 a.test
 		d.test MX 20 b.test

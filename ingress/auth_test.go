@@ -24,7 +24,7 @@ func plainWord(name, password string) string {
 	return base64.StdEncoding.EncodeToString([]byte("\x00" + name + "\x00" + password))
 }
 
-func TestAuth_D8(t *testing.T) {
+func TestD8_auth(t *testing.T) {
 	ok, wrong := plainWord("old", "secret"), plainWord("old", "Secret")
 	for _, c := range []struct{ name, script string }{
 		{"relays", `
@@ -107,7 +107,7 @@ func TestAuth_D8(t *testing.T) {
 	})
 }
 
-func TestAuth_D9(t *testing.T) {
+func TestD9_auth(t *testing.T) {
 	for _, c := range []struct{ name, args, reply string }{
 		{"somebody else", "PLAIN " + base64.StdEncoding.EncodeToString([]byte("ann\x00old\x00secret")), "535 5.7.8"},
 		{"empty", "PLAIN =", "501 5.5.2"},

@@ -22,7 +22,8 @@ import (
 //	S: 250 2   the next reply begins so (its last line)
 //	GO         let the store's Commit go on
 //	NOTHING    no reply has come
-//	CUT        the client's connection breaks
+//	CUT        the client's connection breaks, and that is the end
+//	HANG UP    it breaks, and the script goes on
 //	# remark
 //
 // {text*1000} is text a thousand times, {i} in a repeated text counts.
@@ -134,6 +135,8 @@ func (p *player) play(script string) {
 			if len(p.lines) > 0 {
 				p.t.Fatalf("line %d: a reply came: %s", i, <-p.lines)
 			}
+		case "HANG":
+			p.conn.Close()
 		case "CUT":
 			p.conn.Close()
 			return

@@ -318,3 +318,51 @@ func TestD4_dsnOptionsAreKept(t *testing.T) {
 		t.Errorf("the next one: %+v, %+v", m.message, m.deliveries)
 	}
 }
+
+// B10: a client that is gone before it has heard the 250 finds its message stored
+// once, whole, or not at all; and it is not aborted behind the store's back.
+func TestB10_cutBehindTheDot(t *testing.T) {
+	q := &memory{gate: make(chan struct{})}
+	dialogue{queue: q}.run(t, `
+		C: EHLO x
+		S: 250
+		C: MAIL FROM:<>
+		S: 250
+		C: RCPT TO:<u@local.test>
+		S: 250
+		C: DATA
+		S: 354
+		C: hello
+		C: .
+		NOTHING
+		HANG UP
+		GO`)
+	if len(q.messages()) != 1 || q.aborted != 0 || !strings.HasSuffix(q.messages()[0].text, "\r\n\r\nhello\r\n") {
+		t.Errorf("stored %d, aborted %d", len(q.messages()), q.aborted)
+	}
+}
+
+// F5: VRFY and EXPN say the same about everybody, whether they exist, are
+// suppressed, or could not be mailed to at all; and RCPT makes no difference
+// between the mailboxes of a local domain.
+func TestF5_verify(t *testing.T) {
+	p := defaults()
+	for _, who := range []string{"u", "nobody", "u@local.test", "postmaster", "u@other.test", "<u@local.test>"} {
+		dialogue{policy: p}.run(t, `
+			C: EHLO x
+			S: 250
+			C: VRFY `+who+`
+			S: 252 2.5.0 Cannot VRFY, but will take a message and try
+			C: EXPN `+who+`
+			S: 502 5.5.1 Command not implemented`)
+	}
+	dialogue{policy: p}.run(t, `
+		C: EHLO x
+		S: 250
+		C: MAIL FROM:<>
+		S: 250
+		C: RCPT TO:<u@local.test>
+		S: 250 2.1.5 OK
+		C: RCPT TO:<who-is-this@local.test>
+		S: 250 2.1.5 OK`)
+}
