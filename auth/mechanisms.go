@@ -6,6 +6,7 @@ import (
 	"crypto/hmac"
 	"crypto/md5" // RFC 2195 knows no other
 	"crypto/rand"
+	"crypto/sha512"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -87,7 +88,7 @@ func newScram(u *Users) *challenge {
 		if k, ok := u.scramFor(name); ok {
 			return k, nil
 		}
-		return nobody(name), nil
+		return nobody(name, u.shape), nil
 	})
 	if err != nil {
 		panic("auth: " + err.Error()) // only without a function
@@ -103,15 +104,16 @@ var secretOfRun = func() []byte {
 	return b
 }()
 
-func nobody(name string) scram.StoredCredentials {
-	sum := func(what string) []byte {
-		h := hmac.New(md5.New, secretOfRun)
-		h.Write([]byte(what + name))
-		return h.Sum(nil)
-	}
+// nobody makes credentials that nothing matches. What a client sees of them has the
+// shape of a real user's.
+func nobody(name string, shape scram.KeyFactors) scram.StoredCredentials {
+	h := hmac.New(sha512.New, secretOfRun)
+	h.Write([]byte(name))
+	salt := h.Sum(nil)
+	salt = salt[:min(len(salt), len(shape.Salt))]
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // nobody knows it
-	return scram.StoredCredentials{KeyFactors: scram.KeyFactors{Salt: string(sum("salt")), Iters: 4096}, StoredKey: key, ServerKey: key}
+	return scram.StoredCredentials{KeyFactors: scram.KeyFactors{Salt: string(salt), Iters: shape.Iters}, StoredKey: key, ServerKey: key}
 }
 
 func (c *challenge) Identity() Identity { return c.who }

@@ -17,6 +17,9 @@ type Users struct {
 	m     map[string]*user
 	cost  chan struct{} // bounds the checks under way: each takes memory and a core
 	dummy secret        // checked for users there are none of, so that it takes as long
+	// shape is what the challenge of a user there is none of looks like: as the
+	// file's first SCRAM secret does.
+	shape scram.KeyFactors
 }
 
 type user struct {
@@ -72,6 +75,9 @@ func ParseUsers(name string, text []byte) (*Users, error) {
 		x.secrets = append(x.secrets, s)
 		if u.dummy == nil || s.kind() < u.dummy.kind() {
 			u.dummy = s
+		}
+		if c := s.scram(); c != nil && u.shape.Iters == 0 {
+			u.shape = c.KeyFactors
 		}
 	}
 	if err := in.Err(); err != nil {
