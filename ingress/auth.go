@@ -59,13 +59,13 @@ func (s *session) Keywords() []string {
 		}
 		words = append(words, word)
 	}
-	return words
+	return append(words, s.capabilities()...)
 }
 
-// Command knows AUTH.
+// Command knows AUTH; plugins may know other verbs.
 func (s *session) Command(ctx context.Context, verb, args string) *mail.Reply {
 	if verb != "AUTH" || s.h.p.Auth == nil {
-		return nil
+		return s.unknown(ctx, verb, args)
 	}
 	r := s.authenticate(ctx, args)
 	return &r
@@ -164,6 +164,13 @@ func (s *session) trust() {
 	if s.conn.Identity() == "" {
 		s.login = auth.Identity{}
 	}
-	s.trusted = s.login.User != "" || s.h.relay.trusts(s.ip)
-	s.conn.SetTrusted(s.trusted)
+	own := s.login.User != "" || s.h.relay.trusts(s.ip)
+	if c := s.asked.conn; c != nil {
+		if own == s.own {
+			return // and what plugins have said stands
+		}
+		c.SetRelaying(own)
+	}
+	s.own, s.trusted = own, own
+	s.conn.SetTrusted(own)
 }

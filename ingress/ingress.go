@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/plugin"
 	"github.com/tarishi/tarishi/smtp"
 )
 
@@ -70,6 +71,13 @@ type Policy struct {
 	ReverseWait time.Duration
 
 	Auth *Auth // nil: nobody can prove who he is
+
+	Plugins *plugin.Current   // are asked at each step; nil, or none in force: nobody is
+	Spool   string            // folder for messages that plugins look at, when they are large; empty: the system's own
+	Watch   func(plugin.Step) // is told of each function that was asked; nil: nobody is
+	// DryRun has plugins asked that could take a message over or count it as taken in
+	// (queue, queue_outbound, queue_ok) left alone, and nothing stored.
+	DryRun bool
 
 	Log *slog.Logger // nil: none
 }
@@ -142,12 +150,14 @@ type Stats struct {
 	Unavailable   int64 // refusals with 451 4.3.0
 	Logins        int64 // clients that proved who they are
 	LoginsDenied  int64 // and that could not
+	ByPlugins     int64 // refusals by plugins, whatever of
+	TakenOver     int64 // messages that a plugin has taken over, or had thrown away; they are among Accepted
 }
 
 type counters struct {
 	connections, accepted, acceptedBytes, recipients, deliveries                  atomic.Int64
 	relayDenied, badRecipient, suppressed, tooMany, loops, badHeader, full, unavl atomic.Int64
-	logins, loginsDenied                                                          atomic.Int64
+	logins, loginsDenied, byPlugins, takenOver                                    atomic.Int64
 }
 
 // Stats returns the counts so far.
@@ -159,5 +169,6 @@ func (h *Handler) Stats() Stats {
 		BadRecipient: c.badRecipient.Load(), Suppressed: c.suppressed.Load(), TooMany: c.tooMany.Load(), Loops: c.loops.Load(),
 		BadHeader: c.badHeader.Load(), Full: c.full.Load(), Unavailable: c.unavl.Load(),
 		Logins: c.logins.Load(), LoginsDenied: c.loginsDenied.Load(),
+		ByPlugins: c.byPlugins.Load(), TakenOver: c.takenOver.Load(),
 	}
 }

@@ -3,6 +3,7 @@ package ingress
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"time"
 
@@ -27,19 +28,37 @@ func (s *session) Message(ctx context.Context, body *smtp.Body) mail.Reply {
 		Protocol:   s.conn.Protocol(),
 		ClientIP:   s.clientText(),
 	}
+	if s.asked.tx != nil {
+		m.ID = s.asked.tx.ID
+	}
 	rcpts := s.rcpts
 	s.rcpts = nil // they belong to the queue from here on
-	ds := split(m, rcpts)
 
-	w := s.h.store.NewWriter(m.ID)
-	defer w.Abort()
-	if err := s.copy(w, s.traceFor(m, ds, now), body); err != nil {
-		return s.refuse(ctx, m, err)
+	// Without plugins that look at the message, it goes into the queue as it comes.
+	var w Writer
+	var o orders
+	var err error
+	if s.lookedAt() {
+		sp, said, r := s.inspect(ctx, m, body, now)
+		if r != nil {
+			return *r
+		}
+		defer sp.close()
+		w, o = s.h.store.NewWriter(m.ID), *said
+		defer w.Abort()
+		err = sp.copyTo(w)
+	} else {
+		w = s.h.store.NewWriter(m.ID)
+		defer w.Abort()
+		o, err = s.stream(w, m, rcpts, body, now)
 	}
-	o, err := s.h.ordersOf(&s.filter)
+	if err == nil && s.asked.tx != nil {
+		rcpts, err = s.envelope(m)
+	}
 	if err != nil {
 		return s.refuse(ctx, m, err)
 	}
+	ds := split(m, rcpts)
 	m.Received = time.Now()
 	plan, err := s.h.planOf(&o, s.hold, m.Received)
 	if err != nil {
@@ -84,11 +103,24 @@ func (s *session) Message(ctx context.Context, body *smtp.Body) mail.Reply {
 		}
 		log.LogAttrs(ctx, slog.LevelInfo, "accepted", attrs...)
 	}
-	return mail.Reply{Code: 250, Enhanced: mail.EnhancedCode{2, 0, 0}, Text: "Queued as " + m.ID}
+	r := queued(m)
+	s.stored(ctx, r)
+	return r
+}
+
+// stream reads a message into the queue's Writer, and what its client ordered.
+func (s *session) stream(w Writer, m *mail.Message, rcpts []mail.Recipient, body *smtp.Body, now time.Time) (o orders, err error) {
+	if s.asked.tx != nil {
+		rcpts = s.asked.tx.Recipients()
+	}
+	if err := s.copy(w, s.traceFor(m, rcpts, now), body); err != nil {
+		return o, err
+	}
+	return s.h.ordersOf(&s.filter)
 }
 
 // copy writes the trace header and the message, filtered, to w.
-func (s *session) copy(w Writer, trace []byte, body *smtp.Body) error {
+func (s *session) copy(w io.Writer, trace []byte, body *smtp.Body) error {
 	if _, err := w.Write(trace); err != nil {
 		return err
 	}
@@ -104,10 +136,10 @@ func (s *session) copy(w Writer, trace []byte, body *smtp.Body) error {
 }
 
 // traceFor is the Received field of a message, valid until the next one.
-func (s *session) traceFor(m *mail.Message, ds []mail.Delivery, now time.Time) []byte {
+func (s *session) traceFor(m *mail.Message, rcpts []mail.Recipient, now time.Time) []byte {
 	t := trace{Helo: m.Helo, Name: s.name, IP: s.ip, By: s.h.p.Hostname, Protocol: m.Protocol, ID: m.ID, Time: now}
-	if len(ds) == 1 && len(ds[0].Recipients) == 1 {
-		t.For = ds[0].Recipients[0].Raw
+	if same(rcpts) {
+		t.For = rcpts[0].Raw
 	}
 	s.trace = t.append(s.trace[:0])
 	return s.trace

@@ -3,6 +3,8 @@ package ingress
 import (
 	"net/netip"
 	"time"
+
+	"github.com/tarishi/tarishi/mail"
 )
 
 // trace is what a Received field tells (RFC 5321 §4.4).
@@ -15,6 +17,16 @@ type trace struct {
 	ID       string
 	For      string // the only recipient as it stood on the wire; empty when there are several (others are nobody's business)
 	Time     time.Time
+}
+
+// same tells whether there is one recipient only, however often he was named.
+func same(rcpts []mail.Recipient) bool {
+	for i := range rcpts {
+		if !rcpts[i].Same(rcpts[0].Address) {
+			return false
+		}
+	}
+	return len(rcpts) > 0
 }
 
 const (

@@ -24,21 +24,23 @@ type word struct {
 // the only place that does. Tenant and class are looked for apart, and the first
 // word stands:
 //
-//  1. for the tenant: the user the client has proved to be, if he has one; he brings
+//  1. plugins' word, whoever the client is: they are the operator's own;
+//  2. for the tenant: the user the client has proved to be, if he has one; he brings
 //     nobody else's mail, whatever a header field says;
-//  2. the message's own header fields, which have come from a trusted client;
-//  3. the entry of Policy.Clients with the smallest network around the client;
-//  4. for the class: what Policy.TenantClass says of the tenant that was found.
+//  3. the message's own header fields, which have come from a trusted client;
+//  4. the entry of Policy.Clients with the smallest network around the client;
+//  5. for the class: what Policy.TenantClass says of the tenant that was found.
 //
-// Mail of strangers is nobody's and normal.
+// Mail of strangers is nobody's and normal, unless a plugin says otherwise.
 func (s *session) whose(header word) (tenant string, class mail.Class) {
-	if !s.trusted {
-		return "", mail.Normal
-	}
 	if s.login.Tenant != "" {
 		header.tenant = s.login.Tenant
 	}
-	words := [...]word{header, s.client}
+	all := [...]word{s.pluginsWord(), header, s.client}
+	words := all[:]
+	if !s.trusted {
+		words = all[:1]
+	}
 	for _, w := range words {
 		if tenant = w.tenant; tenant != "" {
 			break
@@ -50,6 +52,17 @@ func (s *session) whose(header word) (tenant string, class mail.Class) {
 		}
 	}
 	return tenant, s.h.p.TenantClass[tenant]
+}
+
+// pluginsWord is what plugins have said of the message.
+func (s *session) pluginsWord() (w word) {
+	if tx := s.asked.tx; tx != nil {
+		w.tenant = tx.Tenant()
+		if c, said := tx.Class(); said {
+			w.class = &c
+		}
+	}
+	return w
 }
 
 // clientWord is what the entry of the smallest network around ip says.

@@ -21,6 +21,7 @@ type Chain struct {
 	fns     map[Hook][]*function
 	plugins []Plugin
 	log     *slog.Logger
+	inbound bool           // some function is called while a client is connected
 	under   sync.WaitGroup // calls under way, given up ones included
 
 	users   atomic.Int64 // see Current
@@ -82,6 +83,7 @@ func New(o Options, plugins ...Plugin) (*Chain, error) {
 				f.timeout = t
 			}
 			c.fns[f.hook] = append(c.fns[f.hook], f)
+			c.inbound = c.inbound || f.hook.inbound()
 		}
 	}
 	for name := range o.Timeouts {
@@ -105,6 +107,9 @@ func (r *Registrar) refuse(format string, args ...any) {
 
 // Has tells whether any function is called at the hook. A nil Chain has none.
 func (c *Chain) Has(h Hook) bool { return c != nil && len(c.fns[h]) > 0 }
+
+// Inbound tells whether any function is called while a client is connected.
+func (c *Chain) Inbound() bool { return c != nil && c.inbound }
 
 // Run calls the functions of e.Hook until one decides. Without a decision the
 // verdict is Cont. A function that fails or is not back in time counts as Defer:

@@ -32,6 +32,9 @@ func (c *Current) Take() *Chain {
 	}
 }
 
+// Has tells whether any function is called at the hook, by the Chain in force.
+func (c *Current) Has(h Hook) bool { return c != nil && c.at.Load().Has(h) }
+
 // closePatience is how long a Chain that nobody uses any more waits for functions
 // that were given up.
 const closePatience = time.Minute

@@ -49,6 +49,9 @@ var Hooks = []Hook{
 	Deny, SendEmail, GetMX, Delivered, Deferred, Bounce,
 }
 
+// inbound tells whether the hook's moment is one of a connection to us.
+func (h Hook) inbound() bool { return slices.Index(Hooks, h) < slices.Index(Hooks, SendEmail) }
+
 // Known tells whether there is such a hook.
 func (h Hook) Known() bool { return slices.Contains(Hooks, h) }
 

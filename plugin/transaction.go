@@ -61,12 +61,22 @@ func (t *Transaction) SetRecipients(rs []mail.Recipient) {
 func (t *Transaction) AddRecipient(r mail.Recipient) { t.with(func() { t.rcpts = append(t.rcpts, r) }) }
 
 // DropRecipient takes the last one back.
-func (t *Transaction) DropRecipient() {
-	t.with(func() {
-		if n := len(t.rcpts); n > 0 {
-			t.rcpts = t.rcpts[:n-1]
-		}
-	})
+func (t *Transaction) DropRecipient() { t.with(func() { t.rcpts = t.rcpts[:max(len(t.rcpts)-1, 0)] }) }
+
+// Count is how many there are.
+func (t *Transaction) Count() int { return of(t, func() int { return len(t.rcpts) }) }
+
+// Keep drops those behind the first n.
+func (t *Transaction) Keep(n int) { t.with(func() { t.rcpts = t.rcpts[:min(n, len(t.rcpts))] }) }
+
+// LastRecipient is the one that was added last.
+func (t *Transaction) LastRecipient() (r mail.Recipient, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := len(t.rcpts); n > 0 {
+		return t.rcpts[n-1], true
+	}
+	return r, false
 }
 
 // Tenant is whose mail it is, as a plugin said; empty: none has.
