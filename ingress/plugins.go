@@ -50,7 +50,7 @@ func (s *session) ask(ctx context.Context, e *plugin.Event) plugin.Verdict {
 func (s *session) connection() *plugin.Connection {
 	c := s.asked.conn
 	if c == nil {
-		c = &plugin.Connection{ID: s.conn.ID(), Remote: addrPort(s.conn.RemoteAddr()), Local: addrPort(s.conn.LocalAddr())}
+		c = &plugin.Connection{ID: s.conn.ID(), Remote: addrPort(s.conn.RemoteAddr()), Local: addrPort(s.conn.LocalAddr()), Spoke: s.conn.Spoke}
 		c.SetRelaying(s.trusted)
 		c.SetHost(s.name)
 		if name := s.conn.Hello(); name != "" { // plugins came while it was connected

@@ -26,6 +26,10 @@ type Connection struct {
 	Local  netip.AddrPort
 	Proxy  netip.AddrPort // the proxy that brought it; not valid: none
 
+	// Spoke tells whether the client has said something that nobody has read yet. At
+	// connect_init, connect and data it should not have. nil: nobody can tell.
+	Spoke func() bool
+
 	Notes   Notes
 	Results Results
 
