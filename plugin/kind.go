@@ -31,7 +31,7 @@ type Setup struct {
 	Folder string
 	// Read reads a file of the plugin's, such as a list: name is absolute, or below
 	// config/ in Folder. When the file changes (appears, goes away) the plugins are
-	// loaded anew. A file that is not there is fs.ErrNotExist.
+	// loaded anew. A file that is not there is fs.ErrNotExist. It is for New.
 	Read     func(name string) ([]byte, error)
 	Log      *slog.Logger
 	Resolver Resolver
