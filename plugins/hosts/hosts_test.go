@@ -1,0 +1,150 @@
+package hosts_test
+
+import (
+	"testing"
+
+	"github.com/tarishi/tarishi/ingress"
+	"github.com/tarishi/tarishi/plugin"
+	"github.com/tarishi/tarishi/plugins/hosts"
+	"github.com/tarishi/tarishi/plugins/internal/trial"
+)
+
+func TestPage(t *testing.T) {
+	n, dialogues := trial.Page(t, "hosts.md", hosts.Short)
+	n.Run(t, dialogues[0])
+}
+
+func node() *trial.Node {
+	return &trial.Node{
+		Plugins: []trial.Use{{Kind: hosts.Kind}},
+		Files: trial.Files{
+			"host_list":       "Ours.test\nbücher.test # the shop\n",
+			"host_list_regex": "mx\\d\\.ours\\.test|odd",
+		},
+	}
+}
+
+func TestRcpt(t *testing.T) {
+	n := node()
+	n.Run(t, `
+		C: EHLO a.test
+		S: 250
+		C: MAIL FROM:<ann@away.test> SMTPUTF8
+		S: 250
+		C: RCPT TO:<bob@OURS.test>
+		S: 250
+		C: RCPT TO:<bob@mx1.ours.test>
+		S: 250
+		C: RCPT TO:<bob@xn--bcher-kva.test>
+		S: 250
+		C: RCPT TO:<bob@BÜCHER.test>
+		S: 250
+		C: RCPT TO:<bob@mx12.ours.test>
+		S: 550 5.7.1
+		C: RCPT TO:<bob@mx1.ours.test.evil>
+		S: 550 5.7.1
+		C: RCPT TO:<bob@[127.0.0.1]>
+		S: 550 5.
+		# F1: nobody is relayed to by a trick with the local part
+		C: RCPT TO:<bob%away.test@ours.test>
+		S: 550 5.7.1
+		C: RCPT TO:<away.test!bob@ours.test>
+		S: 550 5.7.1
+		C: RCPT TO:<"bob@away.test"@ours.test>
+		S: 550 5.7.1
+		C: DATA
+		S: 354
+		C: Subject: hello
+		C:
+		C: .
+		S: 250
+	`)
+	if m := n.Mail(); len(m) != 1 || len(m[0].Recipients) != 3 {
+		t.Errorf("%d messages, %v", len(m), m) // the shop's address was named twice, in two notations
+	}
+}
+
+// The configuration goes on accepting what it accepts; a client that may relay goes on
+// relaying.
+func TestRcpt_beside(t *testing.T) {
+	n := node()
+	n.Policy = func(p *ingress.Policy) { p.LocalDomains = []string{"local.test"} }
+	n.Run(t, `
+		C: EHLO a.test
+		S: 250
+		C: MAIL FROM:<>
+		S: 250
+		C: RCPT TO:<bob@local.test>
+		S: 250
+		C: RCPT TO:<bob@ours.test>
+		S: 250
+		C: RCPT TO:<postmaster>
+		S: 250
+		C: RCPT TO:<bob@away.test>
+		S: 550 5.7.1
+	`)
+}
+
+func TestMail_antiSpoof(t *testing.T) {
+	n := node()
+	n.Files["host_list.anti_spoof"] = "true\n"
+	script := `
+		C: EHLO a.test
+		S: 250
+		C: MAIL FROM:<ann@ours.test>
+		S: %
+		C: RSET
+		S: 250
+		C: MAIL FROM:<ann@ours.test.away>
+		S: 250
+		C: RSET
+		S: 250
+		C: MAIL FROM:<>
+		S: 250
+	`
+	n.Run(t, replace(script, "550 5.7.1 Mail from domain ours.test is not allowed"))
+	n.Own = []plugin.Plugin{relaying{}}
+	n.Run(t, replace(script, "250"))
+
+	n.Own, n.Files["host_list.anti_spoof"] = nil, "0\n"
+	n.Run(t, replace(script, "250"))
+}
+
+// TestReload: a list that changes counts from the next message on, and no connection
+// is dropped for it.
+func TestReload(t *testing.T) {
+	n := node()
+	n.Run(t, `
+		C: EHLO a.test
+		S: 250
+		C: MAIL FROM:<ann@away.test>
+		S: 250
+		C: RCPT TO:<bob@new.test>
+		S: 550
+		FILE host_list
+			new.test
+		END
+		RELOAD
+		# the open transaction keeps the list that it began with
+		C: RCPT TO:<bob@new.test>
+		S: 550
+		C: RCPT TO:<bob@ours.test>
+		S: 250
+		C: RSET
+		S: 250
+		C: MAIL FROM:<ann@away.test>
+		S: 250
+		C: RCPT TO:<bob@new.test>
+		S: 250
+		C: RCPT TO:<bob@ours.test>
+		S: 550
+	`)
+}
+
+func TestNew_refuses(t *testing.T) {
+	trial.Refused(t, hosts.Kind, "", nil, "neither a file host_list nor host_list_regex")
+	trial.Refused(t, hosts.Kind, "", trial.Files{"host_list": "a.test\n\nann@a.test\n"}, "host_list:3:", "is an address where a domain is wanted")
+	trial.Refused(t, hosts.Kind, "", trial.Files{"host_list_regex": "*.a.test\n"}, "host_list_regex:1:", "write .*")
+	trial.Refused(t, hosts.Kind, "", trial.Files{"host_list": "a.test", "host_list.anti_spoof": "maybe"}, "host_list.anti_spoof:1:", "neither true nor false")
+	trial.Refused(t, hosts.Kind, "files: x", trial.Files{"host_list": "a.test"}, "tarishi.yaml:1", `did you mean "file"?`)
+}
