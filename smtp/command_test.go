@@ -1,7 +1,13 @@
 package smtp
 
 import (
+	"bufio"
+	"io"
+	"net"
+	"runtime"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -33,6 +39,46 @@ func TestA9_endlessCommand(t *testing.T) {
 		S: 421 4.5.2
 		CLOSED
 	`)
+}
+
+// A line without end is read no further than its limit, and nothing of it is kept.
+func TestA9_endlessCommandCostsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Server{Hostname: "mx.test", Handler: &recorder{}}
+		ours, theirs := net.Pipe()
+		go s.ServeConn(theirs, false)
+		in := bufio.NewReader(ours)
+		if line, err := in.ReadString('\n'); !strings.HasPrefix(line, "220") {
+			t.Fatal(line, err)
+		}
+		synctest.Wait()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		wrote := make(chan int, 1)
+		go func() {
+			piece, n := make([]byte, 1<<10), 0
+			for {
+				m, err := ours.Write(piece)
+				if n += m; err != nil || n > 1<<30 {
+					wrote <- n
+					return
+				}
+			}
+		}()
+		reply, _ := io.ReadAll(in)
+		runtime.ReadMemStats(&after)
+		if n := <-wrote; n > 2*maxLongLine {
+			t.Errorf("%d octets were read", n)
+		}
+		if !strings.HasPrefix(string(reply), "421 4.5.2") {
+			t.Errorf("%q", reply)
+		}
+		if grown := after.TotalAlloc - before.TotalAlloc; grown > 64<<10 {
+			t.Errorf("%d octets were allocated", grown)
+		}
+		ours.Close()
+		_ = s.Shutdown(t.Context())
+	})
 }
 
 func TestA10_badOctets(t *testing.T) {

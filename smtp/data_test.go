@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/smtp/smtptest"
 )
 
 // envelopeOK opens a transaction up to the 354.
@@ -386,4 +387,67 @@ func TestBodyReadInPieces(t *testing.T) {
 		C: .
 		S: 250
 	`)
+}
+
+// B12: what came in by any of the ways above goes out as RFC 5321 writes it: line
+// ends of CRLF only, dots doubled, CRLF . CRLF behind it, and nothing else changed.
+func TestB12_fromClientToSink(t *testing.T) {
+	var taken []string
+	take := func(script string) {
+		h := &recorder{}
+		dialogue{handler: h}.run(t, script)
+		taken = append(taken, h.messages...)
+	}
+	for _, in := range []string{
+		`body\r\n. \r\nMAIL FROM:<smug@x.test>\r\n`, // B1
+		`..x\r\n`, `.x\r\n`, ``, `\r\n`, `...\r\n..\r\na.b\r\n`, `a\r\n..\r\n`, // B4
+		`{a*1000}\r\n..{b*100000}\r\n`,
+		`{x*998}\r\n`, `{x*1000000}\r\nend\r\n`, // B7
+		`Gr\xc3\xbc\xdf\xfe\xff\r\n`, // B8
+		`QUIT\r\nDATA\r\n..\r\n..\r\n`,
+	} {
+		take(envelopeOK + `
+			C| ` + in + `.\r\n
+			S: 250`)
+	}
+	chunks := func(sizes ...string) {
+		take(chunksOK + `
+			C| ` + strings.Join(sizes, "") + `
+			S~ 250
+			` + strings.Repeat("S: 250\n", len(sizes)-1))
+	}
+	chunks(`BDAT 11 LAST\r\na\r\n.\r\nb\r\n..`) // C5: ends without CRLF
+	chunks(`BDAT 1\r\n\r`, `BDAT 1\r\n\n`, `BDAT 1\r\n.`, `BDAT 1\r\n\r`, `BDAT 1 LAST\r\n\n`)
+	chunks(`BDAT 3\r\n.\r\n`, `BDAT 0 LAST\r\n`)
+	if len(taken) != 15 {
+		t.Fatalf("%d messages were taken", len(taken))
+	}
+	for _, extensions := range [][]string{{"8BITMIME"}, {"8BITMIME", "CHUNKING"}} {
+		sink := &smtptest.Sink{Extensions: extensions}
+		c, err := NewClient(t.Context(), sink.Dial(), ClientOptions{Hello: "us.test"})
+		mustClient(t, c, err)
+		for _, m := range taken {
+			x := clientTransaction("b@mx.test")
+			x.Bytes, x.BodyType = []byte(m), mail.Body8BitMIME
+			if res := mustSend(t, c, x); !res.Recipients[0].Delivered() {
+				t.Errorf("%.60q: %v", m, res.Recipients[0])
+			}
+			want := m
+			if want != "" && !strings.HasSuffix(want, "\r\n") {
+				want += "\r\n"
+			}
+			got := sink.Messages()[sink.Count()-1]
+			if string(got.Data) != want {
+				t.Errorf("sent %.60q, arrived %.60q", want, got.Data)
+			}
+			if got.Chunks != nil {
+				continue
+			}
+			if wire := string(got.Wire); wire != string(naiveStuff([]byte(want))) || strings.ContainsAny(strings.ReplaceAll(wire, "\r\n", ""), "\r\n") ||
+				!strings.HasSuffix("\r\n"+wire, "\r\n.\r\n") {
+				t.Errorf("on the wire %.80q", wire)
+			}
+		}
+		sink.Close()
+	}
 }

@@ -1,7 +1,9 @@
 package smtp
 
 import (
+	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tarishi/tarishi/mail"
@@ -28,6 +30,25 @@ func TestA1_banner(t *testing.T) {
 		S: 221 2.0.0
 		CLOSED
 	`)
+}
+
+// The banner waits for nothing.
+func TestA1_atOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Server{Hostname: "mx.test", Handler: &recorder{}}
+		ours, theirs := net.Pipe()
+		start := time.Now()
+		go s.ServeConn(theirs, false)
+		b := make([]byte, 100)
+		if n, err := ours.Read(b); err != nil || string(b[:n]) != "220 mx.test ESMTP\r\n" {
+			t.Errorf("%q, %v", b[:n], err)
+		}
+		if d := time.Since(start); d > time.Second {
+			t.Errorf("after %v", d)
+		}
+		ours.Close()
+		_ = s.Shutdown(t.Context())
+	})
 }
 
 // What a client sent never comes back, whatever it is.

@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"bufio"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -10,6 +11,8 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -250,5 +253,81 @@ func TestE4_alpnIgnored(t *testing.T) {
 	state, err := handshakeWith(t, &tls.Config{NextProtos: []string{"h2", "http/1.1"}})
 	if err != nil || state.NegotiatedProtocol != "" {
 		t.Errorf("%q, %v", state.NegotiatedProtocol, err)
+	}
+}
+
+// REQUIRETLS is no parameter we know, in plaintext or not (RFC 8689 §4.1: it may
+// not be offered in plaintext), so nobody can believe that it holds.
+func TestD6_notOffered(t *testing.T) {
+	sayTLS(t, `
+		S: 220
+		C: EHLO x
+		S: 250
+		S- REQUIRETLS
+		C: MAIL FROM:<a@b.test> REQUIRETLS
+		S: 555 5.5.4
+		E- MAIL
+		C: STARTTLS
+		S: 220
+		TLS mx.test
+		C: EHLO x
+		S: 250
+		S- REQUIRETLS
+		C: MAIL FROM:<a@b.test> REQUIRETLS
+		S: 555 5.5.4
+		E- MAIL
+		C: RCPT TO:<c@d.test>
+		S: 503
+	`)
+}
+
+// A client that begins a second handshake (RFC 5746) is cut off. It takes a client
+// that can: crypto/tls cannot.
+func TestE4_renegotiation(t *testing.T) {
+	openssl, err := exec.LookPath("openssl")
+	if err != nil {
+		t.Skip("no openssl here")
+	}
+	s := &Server{Hostname: "mx.test", Handler: &recorder{}, TLS: testTLS()}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error)
+	go func() { served <- s.ServeTLS(l) }()
+	cmd := exec.Command(openssl, "s_client", "-connect", l.Addr().String(), "-tls1_2", "-crlf")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w := io.Pipe()
+	cmd.Stdout, cmd.Stderr = w, w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	failed := make(chan error, 1)
+	go func() {
+		failed <- cmd.Wait()
+		w.Close()
+	}()
+	_, _ = io.WriteString(in, "EHLO x\n")
+	var said strings.Builder
+	for lines := bufio.NewScanner(r); lines.Scan(); {
+		said.WriteString(lines.Text() + "\n")
+		if strings.HasPrefix(lines.Text(), "250 ") {
+			// R at the start of what it reads asks for a new handshake; what is behind it must not be run.
+			_, _ = io.WriteString(in, "R\nMAIL FROM:<a@b.test>\n")
+		}
+	}
+	if err := <-failed; err == nil {
+		t.Error("openssl is content")
+	}
+	if text := said.String(); !strings.Contains(text, "RENEGOTIATING") || !strings.Contains(text, "alert unexpected message") {
+		t.Errorf("openssl said\n%s", text)
+	}
+	_ = s.Shutdown(t.Context())
+	<-served
+	if h := s.Handler.(*recorder); h.count("MAIL") != 0 {
+		t.Error("MAIL was run")
 	}
 }
