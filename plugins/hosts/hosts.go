@@ -59,7 +59,7 @@ func New(s plugin.Setup) (plugin.Plugin, error) {
 		return nil, err
 	}
 	if !list && !regex {
-		return nil, fmt.Errorf("there is neither a file %s nor %s; write the domains whose mail is taken into the first, one a line", o.File, o.RegexFile)
+		return nil, fmt.Errorf("there is neither a file %s nor %s; write the domains whose mail is taken into the first, one a line", lists.Place(o.File), lists.Place(o.RegexFile))
 	}
 	h.antiSpoof = h.antiSpoof || spoof
 	return h, nil
@@ -75,7 +75,7 @@ func flag(read lists.ReadFunc, name string) (yes bool, err error) {
 		return false, err
 	}
 	first := true
-	err = lists.Parse(name, text, func(line string) error {
+	err = lists.Parse(lists.Place(name), text, func(line string) error {
 		if !first {
 			return errors.New("is a second line; one says all")
 		}

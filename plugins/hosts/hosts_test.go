@@ -142,7 +142,7 @@ func TestReload(t *testing.T) {
 }
 
 func TestNew_refuses(t *testing.T) {
-	trial.Refused(t, hosts.Kind, "", nil, "neither a file host_list nor host_list_regex")
+	trial.Refused(t, hosts.Kind, "", nil, "neither a file config/host_list nor config/host_list_regex")
 	trial.Refused(t, hosts.Kind, "", trial.Files{"host_list": "a.test\n\nann@a.test\n"}, "host_list:3:", "is an address where a domain is wanted")
 	trial.Refused(t, hosts.Kind, "", trial.Files{"host_list_regex": "*.a.test\n"}, "host_list_regex:1:", "write .*")
 	trial.Refused(t, hosts.Kind, "", trial.Files{"host_list": "a.test", "host_list.anti_spoof": "maybe"}, "host_list.anti_spoof:1:", "neither true nor false")

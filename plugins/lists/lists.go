@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"strings"
 )
 
@@ -32,7 +33,16 @@ func Read(read ReadFunc, name string, entry func(line string) error) (there bool
 	if err != nil {
 		return false, err
 	}
-	return true, Parse(name, text, entry)
+	return true, Parse(Place(name), text, entry)
+}
+
+// Place is a file as people find it: relative names are below config/ in the folder of
+// plugins.
+func Place(name string) string {
+	if path.IsAbs(name) {
+		return name
+	}
+	return "config/" + name
 }
 
 // Parse is Read of a text that is there already.
