@@ -26,6 +26,7 @@ type attempt struct {
 	lmtp    bool   // the last hop: what it takes is delivered, not relayed (RFC 2033)
 	decided bool   // in an earlier life; nothing was attempted now
 	dsn     bool   // the host that took it sends DSNs itself (RFC 3461)
+	login   bool   // we have proved who we are
 
 	tried []string // addresses that broke in this attempt
 	fault failure  // how the last of them did
@@ -142,6 +143,7 @@ func (c *carrier) transaction(ctx context.Context, s *start, a *attempt) {
 	}
 	c.used++
 	a.host, a.lmtp = c.host.label, c.host.lmtp
+	a.login = c.host.manner != nil && c.host.manner.login != nil
 	_, a.tls = client.TLS()
 	a.dsn = client.Extensions().DSN
 	if res.Stale {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/tarishi/tarishi/plugin"
 	"github.com/tarishi/tarishi/replies"
 	"github.com/tarishi/tarishi/shaping"
 	"github.com/tarishi/tarishi/smtp"
@@ -30,6 +31,8 @@ type Config struct {
 	Log       *slog.Logger    // nil: slog.Default
 
 	Suppressions Suppressions // who is sent nothing; nil: there is no such list
+
+	Plugins *plugin.Current // who is asked before and after attempts; nil: nobody
 
 	HandJobs  int   // deliveries held at most; 0: 2,000
 	HandBytes int64 // octets of their messages held at most; 0: 64 MiB

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -13,14 +14,6 @@ import (
 	"github.com/tarishi/tarishi/smtp"
 )
 
-// target is one address to dial.
-type target struct {
-	name  string // of the host: SNI
-	addr  string // host:port
-	label string // "mx.example.net[192.0.2.1]:25", for logs, DSNs and the queue listing
-	lmtp  bool
-}
-
 // hosting is where mail for a domain goes.
 type hosting struct {
 	site    string   // the name of the set of hosts
@@ -28,8 +21,9 @@ type hosting struct {
 	targets []target // what to dial, best first
 }
 
-// hosts finds out where mail for a domain goes.
-func (d *Deliverer) hosts(ctx context.Context, dest mail.Domain) (hosting, error) {
+// hosts finds out where mail for a domain goes. Hosts that cannot be reached from
+// source are left out; not valid: from anywhere.
+func (d *Deliverer) hosts(ctx context.Context, dest mail.Domain, source netip.Addr) (hosting, error) {
 	if r, ok := d.c.Routes.For(dest); ok {
 		// One path a domain, not one a next hop: see path.
 		return hosting{site: "route " + string(dest), targets: []target{r.target}}, nil
@@ -46,7 +40,7 @@ func (d *Deliverer) hosts(ctx context.Context, dest mail.Domain) (hosting, error
 	for _, h := range hosts {
 		w.mx = append(w.mx, h.Name)
 		for _, a := range h.Addrs {
-			if src := d.c.Source; src.IsValid() && src.Is4() != a.Unmap().Is4() {
+			if source.IsValid() && source.Unmap().Is4() != a.Unmap().Is4() {
 				unreachable = true
 				continue
 			}
@@ -64,7 +58,7 @@ func (d *Deliverer) hosts(ctx context.Context, dest mail.Domain) (hosting, error
 	case len(w.targets) > 0:
 		return w, nil
 	case unreachable:
-		return w, &NoHosts{mail.R(451, "4.4.3", "no address of a mail host of "+string(dest)+" can be reached from "+d.c.Source.String())}
+		return w, &NoHosts{mail.R(451, "4.4.3", "no address of a mail host of "+string(dest)+" can be reached from "+source.String())}
 	}
 	return w, &NoHosts{mail.R(451, "4.4.3", "no address of a mail host of "+string(dest))}
 }
@@ -175,6 +169,7 @@ func (c *carrier) reach(ctx context.Context, t target) (*smtp.Client, error) {
 		Timeouts: c.d.c.Timeouts,
 		Debug:    c.d.c.Debug,
 	}
+	t.manner.apply(&o)
 	for {
 		client, err := c.dial(ctx, t, o)
 		var noTLS *smtp.TLSError
@@ -204,10 +199,13 @@ func connectFailure(t target, err error) *failure {
 	f := &failure{host: t.label}
 	var refused *smtp.RefusedError
 	var noTLS *smtp.TLSError
+	var auth *smtp.AuthError
 	var dial *dialError
 	switch {
 	case errors.As(err, &refused):
 		f.reply, f.remote, f.stage = refused.Reply, true, refused.Stage
+	case errors.As(err, &auth):
+		f.reply = mail.R(451, "4.7.0", "no login at "+t.label+": "+reason(auth.Err))
 	case errors.As(err, &noTLS):
 		f.reply = mail.R(451, "4.7.5", "no TLS with "+t.label+": "+reason(err))
 	case errors.As(err, &dial):
@@ -220,7 +218,7 @@ func connectFailure(t target, err error) *failure {
 
 // Replies that are our own words about a host begin with one of these; a stored
 // LastReply is told from a host's words by them.
-var ownWords = []string{"no answer from ", "conversation with ", "no TLS with ", "no reply to the final dot from ",
+var ownWords = []string{"no answer from ", "conversation with ", "no TLS with ", "no login at ", "no reply to the final dot from ",
 	"no further host", "no address of ", "no route to ", "hosts of the domain ", "our own queue ", "not tried "}
 
 // isOurs tells whether a reply read back from the queue is our own.

@@ -23,6 +23,5 @@ func (d *Deliverer) decide(job Job, a *attempt, outs []mail.Outcome, number int,
 func (d *Deliverer) asDecided(p *parked) {
 	a := &attempt{started: p.decided.Started, host: p.decided.Host, outs: p.decided.Outcomes, decided: true}
 	a.note("decided before the process died, and settled now")
-	d.finish(p.job, p.env, a, p.number)
-	d.drop(p.held)
+	d.end(&p.held, a, p.number)
 }

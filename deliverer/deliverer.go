@@ -15,6 +15,7 @@ import (
 	"io"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tarishi/tarishi/mail"
@@ -108,6 +109,7 @@ type Deliverer struct {
 
 	mu       sync.Mutex // guards all below, lanes and paths too; never held across I/O
 	lanes    map[laneKey]*lane
+	routed   map[laneKey][]*lane // of them, those where plugins send mail, by a key without that
 	paths    map[pathKey]*path
 	accounts map[shaping.Destination]*account
 	limited  map[*account]struct{} // those that something binds
@@ -125,22 +127,30 @@ type Deliverer struct {
 	refused  bool                  // waiting mail was refused because the hand was full
 	missed   time.Time             // and that was of somebody who has little, last
 	stopping bool
-	resting  bool      // the ticker sleeps for longer than a tick
-	kickDue  bool      // the queue is to be told that there is room
-	walkFrom time.Time // the ticker looks at every lane again
+	resting  bool // the ticker sleeps for longer than a tick
+	kickDue  bool // the queue is to be told that there is room
+
+	doors     map[laneKey]*door // where plugins are asked
+	asking    int               // of how many deliveries
+	doorsFull bool              // some wait for others' turn to end
+	walkFrom  time.Time         // the ticker looks at every lane again
 
 	version   uint64    // of the rules all this follows
 	downSince time.Time // nothing may start: the scheduler's session does not live
 	saidDown  time.Time // as the log knows it
 
-	told     news          // by the scheduler
-	roomy    chan struct{} // the hand has room; cap 1
-	roused   chan struct{} // the ticker is to look; cap 1
-	stop     chan struct{} // closed when stopping
-	parking  chan parked
-	carriers sync.WaitGroup
-	soft     context.Context // ends when Run is asked to stop
-	hard     context.Context // ends when open transactions are cut
+	told    news          // by the scheduler
+	roomy   chan struct{} // the hand has room; cap 1
+	roused  chan struct{} // the ticker is to look; cap 1
+	stop    chan struct{} // closed when stopping
+	parking chan parked
+
+	crew       crew // waits for plugins
+	consulting atomic.Int32
+	teller     teller
+	carriers   sync.WaitGroup
+	soft       context.Context // ends when Run is asked to stop
+	hard       context.Context // ends when open transactions are cut
 }
 
 // New makes a Deliverer. The error names the missing field of c.
@@ -152,9 +162,11 @@ func New(c Config) (*Deliverer, error) {
 	return &Deliverer{
 		c:        c,
 		lanes:    map[laneKey]*lane{},
+		routed:   map[laneKey][]*lane{},
 		paths:    map[pathKey]*path{},
 		accounts: map[shaping.Destination]*account{},
 		portions: map[party]*portion{},
+		doors:    map[laneKey]*door{},
 		limited:  map[*account]struct{}{},
 		slotted:  map[*carrier]struct{}{},
 		told:     news{of: map[newsKey]struct{}{}, bell: make(chan struct{}, 1)},
@@ -174,8 +186,9 @@ const parkers = 8
 // started, lets open transactions finish within DrainTimeout, says QUIT and
 // returns nil. Call it once.
 //
-// It owns: the fetcher, the drainer, the ticker, the reader of news, the parkers
-// and one goroutine per connection; all have ended when it returns.
+// It owns: the fetcher, the drainer, the ticker, the reader of news, the parkers, one
+// goroutine per connection and one for each delivery about which a plugin is asked;
+// all have ended when it returns.
 func (d *Deliverer) Run(ctx context.Context) error {
 	hard, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
@@ -198,8 +211,10 @@ func (d *Deliverer) Run(ctx context.Context) error {
 	defer timer.Stop()
 	d.halt()
 	d.carriers.Wait()
+	d.crew.wait()
 	close(d.parking)
 	back.Wait()
+	d.crew.wait() // for what the parkers have begun
 	// With a limit of its own: hard has ended when transactions had to be cut, and
 	// what became of those is still on its way to the disk.
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), storePatience)
@@ -216,6 +231,7 @@ func (d *Deliverer) halt() {
 	for _, l := range d.lanes {
 		left = l.takeAll(left)
 	}
+	left = d.emptyDoors(left)
 	for a := range d.limited {
 		for _, p := range a.purses {
 			d.tell(p, time.Now())

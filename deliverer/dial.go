@@ -48,7 +48,7 @@ func (c *carrier) dial(ctx context.Context, t target, o smtp.ClientOptions) (*sm
 		}
 	}
 	dctx, cancel := context.WithTimeout(ctx, c.d.c.ConnectTimeout)
-	conn, err := c.connectTo(dctx, t.addr)
+	conn, err := c.connectTo(dctx, &t)
 	cancel()
 	var no *notNow
 	if errors.As(err, &no) {
@@ -65,24 +65,24 @@ func (c *carrier) dial(ctx context.Context, t target, o smtp.ClientOptions) (*sm
 }
 
 // connectTo opens a connection, having asked right before each address.
-func (c *carrier) connectTo(ctx context.Context, addr string) (net.Conn, error) {
+func (c *carrier) connectTo(ctx context.Context, t *target) (net.Conn, error) {
 	k := &knock{c: c, ctx: ctx}
 	defer k.after()
 	if dial := c.d.c.Dial; dial != nil {
 		if err := k.before(); err != nil {
 			return nil, err
 		}
-		return dial(ctx, "tcp", addr)
+		return dial(ctx, t.network(), t.addr)
 	}
 	dialer := net.Dialer{
 		// Not two addresses at a time: a slot is one connection.
 		FallbackDelay:  -1,
 		ControlContext: func(context.Context, string, string, syscall.RawConn) error { return k.before() },
 	}
-	if c.d.c.Source.IsValid() {
-		dialer.LocalAddr = &net.TCPAddr{IP: c.d.c.Source.AsSlice(), Zone: c.d.c.Source.Zone()}
+	if source := c.d.sourceOf(t.manner); source.IsValid() && !t.unix {
+		dialer.LocalAddr = &net.TCPAddr{IP: source.AsSlice(), Zone: source.Zone()}
 	}
-	return dialer.DialContext(ctx, "tcp", addr)
+	return dialer.DialContext(ctx, t.network(), t.addr)
 }
 
 // knock is one dial under way: connect(2) to one address, or to several of one name.

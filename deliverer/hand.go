@@ -151,7 +151,7 @@ func (d *Deliverer) take(jobs []Job, waited bool) {
 			back = append(back, parked{held: h, due: env.Due}) // it expires there, or its sender is told
 			continue
 		}
-		q := d.laneOf(env).line(h.party())
+		q := d.laneOf(&h).line(h.party())
 		d.settleLine(q, now)
 		q.lively = now
 		if waited && q.promised > 0 {
@@ -204,13 +204,18 @@ func (d *Deliverer) place(q *line, h held, now time.Time) (back parked, goes boo
 		// first, the old would never have its turn while new mail comes.
 		return parked{held: h}, true
 	}
-	if !h.aged && (q.len()-q.aged >= d.share(q, now) || !d.stays(q, now)) {
+	at := d.doorOf(q).at(q.party)
+	if !h.aged && (q.len()-q.aged+at.n-at.aged >= d.share(q, now) || !d.stays(q, now)) {
 		return parked{held: h}, true
 	}
 	if l.len() == 0 && l.busy == 0 && now.Sub(l.lively) > d.c.Patience {
 		l.since = now
 	}
 	l.lively = now
+	if !h.asked && d.asks() {
+		d.enter(q, h, now)
+		return back, false
+	}
 	d.started(&h, false)
 	q.push(h)
 	if q.purse.limited() {
@@ -283,13 +288,19 @@ func (d *Deliverer) room(line mail.Line) int {
 		return 0
 	}
 	of := party{line.Tenant, line.Class}
-	l := d.lanes[laneKey{line.Destination, d.c.Routes.known(line.Route)}]
+	k := laneKey{dest: line.Destination, route: d.c.Routes.known(line.Route)}
+	door := d.doors[k]
+	outside := door.at(of)
+	if v := door.leads(); v != nil && d.asks() {
+		k.via = v.key
+	}
+	l := d.lanes[k]
 	if l == nil {
 		n := 2 * d.c.Rules.For(line.Destination).Connections
 		if d.c.Scheduler != nil {
 			n = min(n, scouts)
 		}
-		return min(n, d.spaceFor(of, now))
+		return max(min(n-outside.n, d.spaceFor(of, now)), 0)
 	}
 	q := l.line(of)
 	d.settleLine(q, now)
@@ -301,7 +312,7 @@ func (d *Deliverer) room(line mail.Line) int {
 	switch {
 	case a == nil && d.c.Scheduler != nil:
 		q.backlog, q.low = true, 0
-		n = scouts - l.aged
+		n = scouts - l.aged - outside.n
 	case a.binds(l):
 		q.backlog = false // its purse says when there is room
 		n = d.roomWithin(q, now)
@@ -309,7 +320,7 @@ func (d *Deliverer) room(line mail.Line) int {
 		// All connections are busy, however slowly: one ready for the first that is free.
 		want := max(l.part(q, l.depth(now), now), 1)
 		q.backlog, q.low = true, want/2
-		n = want - q.aged
+		n = want - q.aged - outside.aged
 	}
 	if n <= 0 {
 		return 0

@@ -11,7 +11,7 @@ import (
 
 // phases are the places in a dialogue as rules call them.
 var phases = map[smtp.Stage]replies.Phase{
-	smtp.StageGreeting: replies.Connect, smtp.StageHello: replies.Hello, smtp.StageStartTLS: replies.Hello,
+	smtp.StageGreeting: replies.Connect, smtp.StageHello: replies.Hello, smtp.StageStartTLS: replies.Hello, smtp.StageAuth: replies.Hello,
 	smtp.StageReset: replies.Mail, smtp.StageMail: replies.Mail, smtp.StageRcpt: replies.Rcpt, smtp.StageTooMany: replies.Rcpt,
 	smtp.StageData: replies.Data, smtp.StageDot: replies.Dot,
 }

@@ -13,6 +13,7 @@ import (
 type laneKey struct {
 	dest  mail.Domain
 	route string // by which a reply has sent it; empty: the usual way
+	via   string // the key of where plugins have sent it; empty: the usual way
 }
 
 // lane is the lines of one destination domain, by one way: what waits in memory for a
@@ -30,6 +31,10 @@ type lane struct {
 	opening int   // carriers on their way to a connection for it
 	busy    int   // transactions under way
 	gate    gate  // shut by lookups that failed
+
+	by     *via      // where plugins have sent it; nil: nowhere else
+	mx     []string  // with by: the usual hosts, as far as known
+	mxFrom time.Time // with by: DNS did not answer; not asked before
 
 	lively time.Time // something waited or moved last
 	since  time.Time // and has done so from
@@ -58,21 +63,58 @@ func (l *lane) takeAll(to []held) []held {
 	return to
 }
 
-// laneOf returns the lane of a delivery, made when needed. With mu held.
-func (d *Deliverer) laneOf(env *mail.Delivery) *lane {
-	k := laneKey{env.Destination, d.c.Routes.known(env.Route)}
+// laneOf returns the lane of a delivery, made when needed; before plugins have been
+// asked, the one that it will probably be of. With mu held.
+func (d *Deliverer) laneOf(h *held) *lane {
+	k := laneKey{dest: h.env.Destination, route: d.c.Routes.known(h.env.Route)}
+	v := h.via
+	if !h.asked && len(d.doors) > 0 && d.asks() {
+		v = d.doors[k].leads()
+	}
+	if v != nil {
+		k.via = v.key
+	}
 	l := d.lanes[k]
 	if l == nil {
-		l = &lane{laneKey: k, limit: d.c.Rules.For(k.dest)}
+		l = &lane{laneKey: k, by: v, limit: d.c.Rules.For(k.dest)}
 		d.lanes[k] = l
+		if v != nil {
+			k.via = ""
+			d.routed[k] = append(d.routed[k], l)
+		}
 	}
 	return l
 }
 
+// lanesOf are the lanes of a destination by one way, wherever plugins send its mail. With mu held.
+func (d *Deliverer) lanesOf(k laneKey) (ls []*lane) {
+	if l := d.lanes[k]; l != nil {
+		ls = append(ls, l)
+	}
+	return append(ls, d.routed[k]...)
+}
+
+// forgetLane drops a lane that nobody uses. With mu held.
+func (d *Deliverer) forgetLane(l *lane) {
+	l.leave()
+	delete(d.lanes, l.laneKey)
+	if l.by == nil {
+		return
+	}
+	k := l.laneKey
+	k.via = ""
+	if d.routed[k] = slices.DeleteFunc(d.routed[k], func(x *lane) bool { return x == l }); len(d.routed[k]) == 0 {
+		delete(d.routed, k)
+	}
+}
+
 // hosts finds out where mail of l goes.
 func (l *lane) hosts(ctx context.Context, d *Deliverer) (hosting, error) {
-	if l.route == "" {
-		return d.hosts(ctx, l.dest)
+	switch {
+	case l.by != nil:
+		return l.by.hosting(ctx, d, l)
+	case l.route == "":
+		return d.hosts(ctx, l.dest, d.c.Source)
 	}
 	r := d.c.Routes.named[l.route]
 	return hosting{site: "route " + l.route + " " + string(l.dest), targets: []target{r.target}}, nil
@@ -80,7 +122,10 @@ func (l *lane) hosts(ctx context.Context, d *Deliverer) (hosting, error) {
 
 // destination is whose limits bind it at these hosts.
 func (l *lane) destination(d *Deliverer, mx []string) shaping.Destination {
-	if l.route != "" {
+	switch {
+	case l.by != nil:
+		return d.viaDestination(l.dest, mx, l.by)
+	case l.route != "":
 		return shaping.ByRoute(l.route)
 	}
 	return d.c.Scheduler.Destination(l.dest, mx)

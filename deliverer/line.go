@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/plugin"
 )
 
 // held is a delivery in the hand.
@@ -17,6 +18,10 @@ type held struct {
 	aged       bool      // it has waited in the queue before
 	begun      bool      // it is under way
 	cleared    bool      // none of its recipients is on the suppression list
+
+	asked bool                // plugins have been asked about the next attempt, or none is there to be asked
+	via   *via                // where they have sent it; nil: nowhere else
+	tx    *plugin.Transaction // what they know of it; nil: they have not been asked anything yet
 }
 
 // party is whose mail it is, and of which class.

@@ -30,23 +30,21 @@ func (d *Deliverer) Look(to mail.Domain) (out Look, known bool) {
 		ways = append(ways, route)
 	}
 	for _, route := range ways {
-		l := d.lanes[laneKey{to, route}]
-		if l == nil {
-			continue
-		}
-		known = true
-		out.Waiting += l.len()
-		out.Sending += l.busy
-		if until, shut := l.shut(now); shut && until.After(out.Down) {
-			out.Down = until
-		}
-		out.Failures = max(out.Failures, l.gate.failures)
-		if p := l.path; p != nil {
-			out.Failures = max(out.Failures, p.gate.failures)
-			out.Connections += p.connected
-			out.Host = p.name()
-			if p.full.After(now) && p.full.After(out.Full) {
-				out.Full = p.full
+		for _, l := range d.lanesOf(laneKey{dest: to, route: route}) {
+			known = true
+			out.Waiting += l.len()
+			out.Sending += l.busy
+			if until, shut := l.shut(now); shut && until.After(out.Down) {
+				out.Down = until
+			}
+			out.Failures = max(out.Failures, l.gate.failures)
+			if p := l.path; p != nil {
+				out.Failures = max(out.Failures, p.gate.failures)
+				out.Connections += p.connected
+				out.Host = p.name()
+				if p.full.After(now) && p.full.After(out.Full) {
+					out.Full = p.full
+				}
 			}
 		}
 	}

@@ -43,6 +43,10 @@ type Snapshot struct {
 	DelayNotices  uint64
 	NoticesFailed uint64 // could not be stored
 	Rerouted      uint64 // deliveries that a reply sent by another route
+	PutOff        uint64 // deliveries that a plugin has put off
+	Dropped       uint64 // recipients that a plugin wants not tried again, and nobody told
+	Untold        uint64 // deliveries made of which plugins were not told: they could not follow
+	Unasked       uint64 // attempts after which plugins were not asked: too many waited for them
 	Suppressed    uint64 // recipients failed without an attempt, because they are on the suppression list
 	Swallowed     uint64 // failures nobody is told of: null sender, NOTIFY=NEVER
 
@@ -63,6 +67,7 @@ type metrics struct {
 	shut, reopened                                    atomic.Uint64
 	notices, delayNotices, noticesFailed, swallowed   atomic.Uint64
 	suppressed, rerouted                              atomic.Uint64
+	putOff, dropped, untold, unasked                  atomic.Uint64
 }
 
 // Stats returns the counters. Any goroutine may call it.
@@ -81,6 +86,7 @@ func (d *Deliverer) Stats() Snapshot {
 		Plaintext: m.plaintext.Load(), GatesShut: m.shut.Load(), GatesOpened: m.reopened.Load(),
 		Notices: m.notices.Load(), DelayNotices: m.delayNotices.Load(),
 		NoticesFailed: m.noticesFailed.Load(), Swallowed: m.swallowed.Load(), Suppressed: m.suppressed.Load(), Rerouted: m.rerouted.Load(),
+		PutOff: m.putOff.Load(), Dropped: m.dropped.Load(), Untold: m.untold.Load(), Unasked: m.unasked.Load(),
 	}
 	d.mu.Lock()
 	s.Hand, s.HandBytes, s.Lanes, s.SlotsHeld = d.hand, d.bytes, len(d.lanes), len(d.slotted)

@@ -44,12 +44,17 @@ func wantsSuccess(env *mail.Delivery, a *attempt, outs []mail.Outcome) bool {
 }
 
 // report stores the notice that an attempt's outcomes ask for, all recipients in
-// one. causes are the outcomes as the hosts gave them.
-func (d *Deliverer) report(job Job, env *mail.Delivery, a *attempt, outs, causes []mail.Outcome, attempts int, now time.Time) error {
+// one. causes are the outcomes as the hosts gave them; mute: a plugin
+// wants nobody told of failures.
+func (d *Deliverer) report(job Job, env *mail.Delivery, a *attempt, outs, causes []mail.Outcome, attempts int, now time.Time, mute string) error {
 	var failed, passed []verdict
 	for i := range outs {
 		o := &outs[i]
 		switch {
+		case o.Status == mail.Failed && (mute != "" || o.Action == ActionDrop):
+			d.met.swallowed.Add(1)
+			d.c.Log.Warn("delivery failed and nobody is told, as a plugin wants", "delivery", env.ID(),
+				"recipient", o.Recipient.Raw, "sender", env.Message.Sender.Raw, "reply", o.Reply.String(), "notes", strings.Join(a.notes, "; "))
 		case o.Status == mail.Failed:
 			if env.Message.Sender.IsNull() || !wants(&o.Recipient, "FAILURE") {
 				// RFC 5321 §4.5.5: nothing is ever sent about mail from <>, or two mailers talk for ever.
@@ -194,7 +199,7 @@ func (d *Deliverer) Bounce(ctx context.Context, job Job, reply mail.Reply) error
 	for i, r := range env.Recipients {
 		a.outs[i] = mail.Outcome{Recipient: r, Status: mail.Failed, Reply: reply, Class: string(replies.ByOperator)}
 	}
-	if err := d.report(job, env, a, a.outs, a.outs, env.Attempts, now); err != nil {
+	if err := d.report(job, env, a, a.outs, a.outs, env.Attempts, now, ""); err != nil {
 		return err
 	}
 	d.met.failed.Add(uint64(len(a.outs)))

@@ -318,7 +318,7 @@ func TestSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &carrier{d: d, path: &path{}}
-	conn, err := c.connectTo(t.Context(), l.Addr().String())
+	conn, err := c.connectTo(t.Context(), &target{addr: l.Addr().String()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +328,7 @@ func TestSource(t *testing.T) {
 	}
 	w := &world{domains: map[mail.Domain]domain{"six.test": {hosts: []Host{{Name: "mx.test", Addrs: []netip.Addr{netip.MustParseAddr("2001:db8::1")}}}}}}
 	d.c.Hosts = w
-	if _, err := d.hosts(t.Context(), "six.test"); err == nil || !strings.Contains(err.Error(), "can be reached from 127.0.0.9") {
+	if _, err := d.hosts(t.Context(), "six.test", d.c.Source); err == nil || !strings.Contains(err.Error(), "can be reached from 127.0.0.9") {
 		t.Errorf("hosts of another family: %v", err)
 	}
 	if _, err := New(Config{Hostname: "us.test", Queue: q, Store: q, Source: netip.MustParseAddr("127.0.0.9"), Dial: w.dial}); err == nil {
@@ -370,7 +370,7 @@ func TestEachAddressDialledIsAsked(t *testing.T) {
 	}
 	m.life = time.Hour
 	for i := range 3 {
-		if _, err := c.connectTo(t.Context(), closed); err == nil {
+		if _, err := c.connectTo(t.Context(), &target{addr: closed}); err == nil {
 			t.Error("connected to a closed port")
 		}
 		m.mu.Lock()
@@ -381,7 +381,7 @@ func TestEachAddressDialledIsAsked(t *testing.T) {
 		}
 	}
 	m.live(false)
-	if _, err := c.connectTo(t.Context(), closed); !errors.Is(err, errNotLive) {
+	if _, err := c.connectTo(t.Context(), &target{addr: closed}); !errors.Is(err, errNotLive) {
 		t.Errorf("dialled without a session: %v", err)
 	}
 	if used := len(m.lanes[memKey{p.to, "", mail.Normal, true}].uses); used != 3 {

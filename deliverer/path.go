@@ -34,6 +34,7 @@ type path struct {
 type pathKey struct {
 	to   shaping.Destination // without a scheduler the zero one
 	site string
+	via  string // key of where plugins send it; empty: nowhere else
 }
 
 const (
@@ -93,7 +94,7 @@ func (l *lane) leave() {
 
 // join leads l to the path of a site, made when needed. With mu held.
 func (d *Deliverer) join(l *lane, site string, mx []string) *path {
-	k := pathKey{site: site}
+	k := pathKey{site: site, via: l.via}
 	if d.c.Scheduler != nil {
 		k.to = l.destination(d, mx)
 	}

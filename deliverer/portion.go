@@ -142,6 +142,7 @@ func (d *Deliverer) stays(q *line, now time.Time) bool {
 // their weight, from the lines that have stood longest, the last come first. What is
 // new goes to WAIT, and what was read there is left there. With mu held.
 func (d *Deliverer) takeOut(aged bool, n int, back []parked) []parked {
+	back, n = d.takeFromDoors(aged, n, back)
 	var lines []*line
 	for _, l := range d.lanes {
 		for _, q := range l.lines {

@@ -31,6 +31,7 @@ type purse struct {
 	waiting    []*line // those with something in the hand, in turn
 	jobs       int     // in the hand
 	recipients int     // and theirs
+	outside    int     // at doors, where plugins are asked
 	urgent     int     // carriers in the middle of an attempt that wait for a permit
 	urgentHead int     // the most recipients that one of these has
 

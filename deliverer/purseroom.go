@@ -40,7 +40,7 @@ func (d *Deliverer) roomFor(p *purse, q *line, now time.Time) int {
 	if q.promised > 0 {
 		return q.promised // the queue asks twice before it reads
 	}
-	free := d.spendable(p, now) - p.jobs - p.promised
+	free := d.spendable(p, now) - p.jobs - p.outside - p.promised
 	if free <= 0 {
 		return 0
 	}

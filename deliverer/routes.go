@@ -1,6 +1,7 @@
 package deliverer
 
 import (
+	"crypto/x509"
 	"fmt"
 	"net"
 	"strconv"
@@ -8,16 +9,20 @@ import (
 
 	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/shaping"
+	"github.com/tarishi/tarishi/smtp"
 )
 
 // Route sends the mail of the domains its pattern names to one host instead of
 // their MX. The operator named the host, so it may be on loopback or in a private
-// network, where an MX record may not lead. By its name a reply may have a single
-// delivery sent that way.
+// network, where an MX record may not lead. By its name a reply or a plugin may have
+// a single delivery sent that way.
 type Route struct {
-	Name string // empty: replies do not use it
-	To   string // "example.net", "*.example.net", "*"; empty: replies alone use it
-	Via  string // "host:port", or "lmtp:host:port" (RFC 2033)
+	Name  string         // empty: replies and plugins do not use it
+	To    string         // "example.net", "*.example.net", "*"; empty: only those use it
+	Via   string         // "host:port", or "lmtp:host:port" (RFC 2033)
+	TLS   string         // opportunistic, required, implicit or off; empty: as usual, with Login required
+	Roots *x509.CertPool // of its certificate where TLS must prove it; nil: the system's
+	Login *smtp.Login    // nil: it takes our mail as we are
 }
 
 // Routes is a set of routes; the most specific one wins. Safe for concurrent use.
@@ -34,6 +39,9 @@ func NewRoutes(routes []Route) (*Routes, error) {
 	rs := &Routes{named: map[string]*route{}}
 	for i, r := range routes {
 		t, err := parseVia(r.Via)
+		if err == nil {
+			t.manner, err = r.manner()
+		}
 		if err == nil && (r.To != "" || r.Name == "") {
 			err = rs.by.Add(r.To, &route{target: t})
 		}
@@ -64,6 +72,15 @@ func (rs *Routes) known(name string) string {
 		return ""
 	}
 	return name
+}
+
+// manner is how its host is talked to; nil: the usual way.
+func (r *Route) manner() (*manner, error) {
+	policy, err := tlsPolicy(r.TLS, r.Login)
+	if err != nil || policy == nil && r.Roots == nil && r.Login == nil {
+		return nil, err
+	}
+	return &manner{tls: policy, roots: r.Roots, login: r.Login}, nil
 }
 
 func parseVia(via string) (target, error) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/plugin"
 )
 
 // parked is a delivery on its way back to the queue.
@@ -64,7 +65,7 @@ func (d *Deliverer) replace(h held) (back parked, goes bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.keepUp(now)
-	q := d.laneOf(h.env).line(h.party())
+	q := d.laneOf(&h).line(h.party())
 	d.settleLine(q, now)
 	return d.place(q, h, now)
 }
@@ -89,6 +90,7 @@ func (d *Deliverer) giveBack(p parked) {
 		next.Due = next.Expires
 	}
 	d.postpone(&next, now)
+	d.keepNotes(&next, p.tx)
 	d.noticeDelay(p.job, &next, now)
 	d.met.parked.Add(1)
 	p.job.Wait(next, nil)
@@ -109,8 +111,7 @@ func (d *Deliverer) expireUntried(h *held) {
 	for i, r := range h.env.Recipients {
 		a.outs[i] = mail.Outcome{Recipient: r, Status: mail.Deferred, Reply: h.env.LastReply, Host: host, Class: h.env.LastClass}
 	}
-	d.finish(h.job, h.env, a, h.env.Attempts)
-	d.drop(*h)
+	d.end(h, a, h.env.Attempts)
 }
 
 // settle ends a delivery after an attempt.
@@ -121,16 +122,18 @@ func (d *Deliverer) settle(h *held, a *attempt) {
 			d.c.Log.Warn("delivery given back before the final dot", "delivery", h.env.ID(), "host", a.host, "why", strings.Join(a.notes, "; "))
 		}
 		h.job.Release()
-	} else {
-		d.finish(h.job, h.env, a, h.env.Attempts+1)
+		d.drop(*h)
+		return
 	}
-	d.drop(*h)
+	d.end(h, a, h.env.Attempts+1)
 }
 
 // finish stores what an attempt's outcomes ask for and ends the job: first the
 // notices that are owed, then the delivery itself. Were the order swapped, a crash
-// between the two would lose a message without telling anyone.
-func (d *Deliverer) finish(job Job, env *mail.Delivery, a *attempt, attempts int) {
+// between the two would lose a message without telling anyone. The plugins of ch are
+// asked before; nil: there are none.
+func (d *Deliverer) finish(h *held, a *attempt, attempts int, ch *plugin.Chain) {
+	job, env := h.job, h.env
 	now := time.Now()
 	a.sayUntried(now)
 	outs := a.outs
@@ -138,16 +141,22 @@ func (d *Deliverer) finish(job Job, env *mail.Delivery, a *attempt, attempts int
 	d.classify(env.Destination, outs)
 	route := d.reroute(env, a, expired)
 	var causes []mail.Outcome // what is behind the outcomes we change, by index
-	failed, open := 0, 0
+	changed := func(int) {
+		if causes == nil {
+			causes = append(causes, outs...)
+		}
+	}
 	for i := range outs {
 		if outs[i].Status == mail.Deferred && expired {
-			if causes == nil {
-				causes = append(causes, outs...)
-			}
+			changed(i)
 			outs[i].Status, outs[i].Host = mail.Failed, ""
 			outs[i].Reply = expiredReply(causes[i].Reply)
 			outs[i].Class = "" // that is what was behind it
 		}
+	}
+	said := d.consult(ch, h, a, outs, attempts, now, changed)
+	failed, open := 0, 0
+	for i := range outs {
 		switch outs[i].Status {
 		case mail.Failed:
 			failed++
@@ -163,7 +172,7 @@ func (d *Deliverer) finish(job Job, env *mail.Delivery, a *attempt, attempts int
 	if failed > 0 || wantsSuccess(env, a, outs) {
 		err := d.decide(job, a, outs, attempts, now)
 		if err == nil {
-			err = d.report(job, env, a, outs, causes, attempts, now)
+			err = d.report(job, env, a, outs, causes, attempts, now, said.mute)
 		}
 		if err != nil {
 			d.met.noticesFailed.Add(1)
@@ -186,6 +195,7 @@ func (d *Deliverer) finish(job Job, env *mail.Delivery, a *attempt, attempts int
 	if open+len(a.later) == 0 {
 		d.logAttempt(env, a, outs, attempts, now, time.Time{})
 		job.Done(record)
+		d.tellDelivered(h, a, outs)
 		return
 	}
 	next := *env
@@ -206,6 +216,9 @@ func (d *Deliverer) finish(job Job, env *mail.Delivery, a *attempt, attempts int
 			r := outs[i].Recipient
 			if r.NotBefore = (time.Time{}); a.wishes[i].delay > 0 {
 				r.NotBefore = now.Add(a.wishes[i].delay)
+			}
+			if at := now.Add(said.pause); untried > 0 && said.pause > 0 && at.After(r.NotBefore) {
+				r.NotBefore = at // the untried do not wait for a plugin's pause
 			}
 			next.Recipients = append(next.Recipients, r)
 		}
@@ -230,13 +243,20 @@ func (d *Deliverer) finish(job Job, env *mail.Delivery, a *attempt, attempts int
 	if route != "" {
 		next.Route, next.Due = route, time.Time{}
 	}
+	if said.pause > 0 && untried == 0 && !expired {
+		if next.Due = now.Add(said.pause); !env.Expires.IsZero() && next.Due.After(env.Expires) {
+			next.Due = env.Expires
+		}
+	}
 	a.rejoin(&next)
 	if !expired {
 		d.postpone(&next, now)
 	}
+	d.keepNotes(&next, h.tx)
 	d.noticeDelay(job, &next, now)
 	d.logAttempt(env, a, outs, attempts, now, next.Due)
 	job.Wait(next, &record)
+	d.tellDelivered(h, a, outs)
 }
 
 // sayUntried gives the recipients of whom nothing was tried that as their outcome.

@@ -67,8 +67,7 @@ func (d *Deliverer) examine(h *held) (cleared bool) {
 	}
 	a.hold = Hold{Why: "others of the delivery are on the suppression list, and it is stored anew without them"}
 	d.met.suppressed.Add(uint64(len(a.outs) - len(a.rest)))
-	d.finish(h.job, env, a, env.Attempts)
-	d.drop(*h)
+	d.end(h, a, env.Attempts)
 	return false
 }
 

@@ -85,7 +85,10 @@ func (d *Deliverer) walk(now time.Time, kicked bool) (back []parked, next time.D
 			next = min(next, g.until.Sub(now))
 		}
 	}
-	for k, l := range d.lanes {
+	if len(d.doors) > 0 {
+		back, next = d.sweepDoors(now, back)
+	}
+	for _, l := range d.lanes {
 		if l.len() > 0 {
 			back = d.overdue(l, now, back)
 			d.wake(l, now, true)
@@ -96,8 +99,7 @@ func (d *Deliverer) walk(now time.Time, kicked bool) (back []parked, next time.D
 		look(&l.gate)
 		l.prune(now)
 		if l.len() == 0 && l.busy == 0 && l.opening == 0 && l.quiet(now, many) && !l.probing() && !l.waitsElsewhere(now) {
-			l.leave()
-			delete(d.lanes, k)
+			d.forgetLane(l)
 		}
 	}
 	back = d.makeRoom(now, back)
@@ -253,7 +255,7 @@ func (d *Deliverer) serve(p *purse, now time.Time) (kick bool) {
 		}
 		d.wake(q.lane, now, false)
 	}
-	if len(p.asking) == 0 || p.held(now.Add(lead)) || d.spendable(p, now) <= p.jobs+p.promised {
+	if len(p.asking) == 0 || p.held(now.Add(lead)) || d.spendable(p, now) <= p.jobs+p.outside+p.promised {
 		return false
 	}
 	if now.Sub(p.kicked) < promiseTime && p.promised > 0 {

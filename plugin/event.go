@@ -24,6 +24,8 @@ type Event struct {
 	Host     string         // and who said so
 	Pause    time.Duration  // deferred: until the next attempt
 
+	Secured, Authenticated bool // delivered: over TLS; after AUTH
+
 	Refused *Verdict // deny: what is to be overruled; At is the hook it was said at
 	At      Hook
 
