@@ -118,6 +118,9 @@ func TestMailRcpt(t *testing.T) {
 		S: 550 5.7.1 bob@ours.test That recipient is not allowed
 		C: RCPT TO:<ANN@ours.test>
 		S: 250
+		# he is always somebody
+		C: RCPT TO:<postmaster>
+		S: 250
 		# a whitelist accepts nobody by itself
 		C: RCPT TO:<x@away.test>
 		S: 550 5.7.1 Relaying denied

@@ -202,6 +202,10 @@ func (a *access) mailFromAccess(_ context.Context, e *plugin.Event) plugin.Verdi
 
 func (a *access) rcptToAccess(_ context.Context, e *plugin.Event) plugin.Verdict {
 	to := e.Recipient.Address
+	if lists.BarePostmaster(e.Address) {
+		e.Transaction.Results.Add(a.name, plugin.Skip, "postmaster")
+		return plugin.Verdict{}
+	}
 	file, black := a.rcpt.lookAddress(to)
 	a.found(&e.Transaction.Results, file, black, "rcpt")
 	switch {

@@ -105,3 +105,8 @@ func unquote(s string) string {
 // user%other, other!user, "user@other". Nobody vouches for such a recipient by his
 // domain alone: the host behind us may be one that follows it (RFC 5321 App. F.2).
 func Routes(a mail.Address) bool { return strings.ContainsAny(a.Local(), "%!@") }
+
+// BarePostmaster tells whether a recipient was given as <postmaster>, without a domain.
+// He is always somebody here (RFC 5321 §4.5.1), and on no list. given is the path as
+// the client wrote it, since whoever he is stands in the recipient by then.
+func BarePostmaster(given mail.Address) bool { return strings.EqualFold(given.Raw, "postmaster") }
