@@ -40,6 +40,7 @@ type Config struct {
 	Whys     Whys      // nil: likewise
 
 	Suppressions Suppressions // nil: this node has no such list
+	Plugins      Plugins      // nil: this node runs none
 
 	Stats  func() Stats // nil: no counters. Called for every scrape and status: must be cheap
 	Checks []Check      // all must pass for /readyz
@@ -141,11 +142,13 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("/v1/suppress/check", s.guarded(get(s.withSuppressions(s.checkSuppression))))
 	mux.Handle("/v1/suppress/add", s.guarded(post(s.withSuppressions(s.addSuppressions))))
 	mux.Handle("/v1/suppress/rm", s.guarded(post(s.withSuppressions(s.removeSuppressions))))
+	mux.Handle("/v1/plugins", s.guarded(get(s.withPlugins(s.listPlugins))))
+	mux.Handle("/v1/plugins/reload", s.guarded(post(s.withPlugins(s.reloadPlugins))))
 	mux.Handle("/v1/nodes", s.guarded(get(s.withCluster(s.listNodes))))
 	mux.Handle("/v1/nodes/remove", s.guarded(post(s.withCluster(s.removeNode))))
 	mux.Handle("/v1/nodes/transfer", s.guarded(post(s.withCluster(s.transfer))))
 	mux.Handle("/v1/", s.guarded(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fail(w, http.StatusNotFound, fmt.Sprintf("there is no %s here; the API begins at /v1/status, /v1/queue, /v1/limits, /v1/suppress and /v1/nodes", r.URL.Path))
+		fail(w, http.StatusNotFound, fmt.Sprintf("there is no %s here; the API begins at /v1/status, /v1/queue, /v1/limits, /v1/suppress, /v1/plugins and /v1/nodes", r.URL.Path))
 	})))
 	// What a developer asks for when a node is slow: `go tool pprof http://…/debug/pprof/profile`.
 	mux.Handle("/debug/pprof/", s.guarded(get(pprof.Index)))

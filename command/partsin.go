@@ -18,13 +18,23 @@ import (
 	"github.com/tarishi/tarishi/smtp"
 )
 
-func newPolicy(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, log *slog.Logger) (*ingress.Handler, error) {
+func newPolicy(c *daemon.Config, q *queue.Queue, p *pluginHost, folder string, resolver *dns.Resolver, log *slog.Logger) (*ingress.Handler, error) {
 	logins, err := newAuth(c, log)
 	if err != nil {
 		return nil, err
 	}
-	return ingress.New(ingress.Policy{
-		Auth:     logins,
+	policy := policyOf(c, resolver, log)
+	policy.Auth, policy.Suppressed, policy.Plugins, policy.Spool = logins, suppressedAtAccept(c, q), &p.loader.Current, folder
+	return ingress.New(policy, ingress.Store{
+		NewWriter: func(id string) ingress.Writer { return q.NewWriter(id) },
+		Room:      q.Room,
+		Full:      queue.ErrFull,
+	}), nil
+}
+
+// policyOf is what the configuration alone says of mail coming in.
+func policyOf(c *daemon.Config, resolver *dns.Resolver, log *slog.Logger) ingress.Policy {
+	return ingress.Policy{
 		Hostname: c.SMTP.Hostname, RelayFrom: c.SMTP.RelayFrom, Clients: clientsOf(c), TenantClass: c.TenantClasses(), LocalDomains: c.Local.Domains,
 		Postmaster: c.Local.Postmaster, MaxRecipients: c.SMTP.MaxRecipients, MaxReceived: c.SMTP.MaxReceived,
 		MaxHeader: int64(c.SMTP.MaxHeaderSize), Expire: c.Retry.Expire, TenantHeader: c.SMTP.TenantHeader, Log: log,
@@ -32,13 +42,9 @@ func newPolicy(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, log *sl
 			Class: c.SMTP.Headers.Class, SendAt: c.SMTP.Headers.SendAt, Expires: c.SMTP.Headers.Expires, Hours: c.SMTP.Headers.Hours,
 		},
 		FarthestSendAt: orNever(c.SMTP.FarthestSendAt), ShortestLife: c.SMTP.ShortestExpiry, LongestLife: c.SMTP.LongestExpiry,
-		TenantHours: c.TenantHours(), Suppressed: suppressedAtAccept(c, q),
+		TenantHours: c.TenantHours(),
 		ReverseName: func(ctx context.Context, ip netip.Addr) string { return verifiedName(ctx, resolver, ip) },
-	}, ingress.Store{
-		NewWriter: func(id string) ingress.Writer { return q.NewWriter(id) },
-		Room:      q.Room,
-		Full:      queue.ErrFull,
-	}), nil
+	}
 }
 
 // newAuth reads the file of users; nil: there is none.

@@ -128,6 +128,17 @@ func serve(ctx context.Context, c *daemon.Config, kinds []plugin.Kind, accept bo
 		Allow: c.Delivery.AllowTargets, Log: log,
 	})
 
+	// Hangups are heard before anybody can be told that we are ready for them.
+	hangups, deaf := daemon.Hangups()
+	defer deaf()
+	plugins := newPluginHost(c, kinds, resolver, log)
+	if c.Has("ingress") || c.Has("deliverer") {
+		if plugins, err = openPlugins(c, kinds, resolver, log); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, plugins.close()) }()
+	}
+
 	if c.Has("deliverer") {
 		conf, err := delivererConfig(c, q.Queue, resolver, log)
 		if err != nil {
@@ -146,7 +157,11 @@ func serve(ctx context.Context, c *daemon.Config, kinds []plugin.Kind, accept bo
 	var policy *ingress.Handler
 	var server *smtp.Server
 	if c.Has("ingress") {
-		if policy, err = newPolicy(c, q.Queue, resolver, log); err != nil {
+		spool, err := spoolFolder(folder)
+		if err != nil {
+			return err
+		}
+		if policy, err = newPolicy(c, q.Queue, plugins, spool, resolver, log); err != nil {
 			return err
 		}
 		if server, err = newServer(c, policy, log); err != nil {
@@ -171,6 +186,7 @@ func serve(ctx context.Context, c *daemon.Config, kinds []plugin.Kind, accept bo
 			Whys:     whys{q.Queue, operatorLimits{op, resolver, c}},
 
 			Suppressions: operatorSuppressions{q.Suppressions()},
+			Plugins:      operatorPluginsOf(c, plugins),
 			Checks: []admin.Check{
 				{Name: "queue", Ask: func(context.Context) error { return q.Room() }},
 				{Name: "scheduler", Ask: func(context.Context) error { return schedulerReady(k, s) }},
@@ -221,6 +237,7 @@ func serve(ctx context.Context, c *daemon.Config, kinds []plugin.Kind, accept bo
 		})
 		close(delivererDone)
 	}
+	g.Go(func() error { return plugins.run(runCtx, hangups) })
 	if port.addr() != "" {
 		g.Go(func() error {
 			select {

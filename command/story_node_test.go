@@ -71,7 +71,7 @@ func startNode(t *testing.T, c *daemon.Config, w *world, log *storyLog) *storyNo
 		t.Fatal(err)
 	}
 	n.session.attach(n.queue, n.out)
-	policy, err := newPolicy(c, n.queue, nil, logger)
+	policy, err := newPolicy(c, n.queue, newPluginHost(c, nil, nil, logger), "", nil, logger)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -222,6 +222,9 @@ func Load(path string, env []string) (*Config, error) {
 	return Parse(path, src, env)
 }
 
+// Again reads the configuration anew from where c was read.
+func (c *Config) Again(env []string) (*Config, error) { return Load(c.file, env) }
+
 // Parse is Load for a configuration already in memory; file is its name in messages.
 func Parse(file string, src []byte, env []string) (*Config, error) {
 	c := &Config{file: file}

@@ -20,6 +20,14 @@ func Signals(parent context.Context, exit func(code int)) (ctx context.Context, 
 	}
 }
 
+// Hangups delivers SIGHUP, which asks for plugins to be loaded anew, until stop is
+// called. From then on it ends the process, as it does by nature.
+func Hangups() (hangups <-chan os.Signal, stop func()) {
+	ch := make(chan os.Signal, 1)
+	signal.Notify(ch, syscall.SIGHUP)
+	return ch, func() { signal.Stop(ch) }
+}
+
 // signalContext is Signals without the operating system. cancel returns once the
 // goroutine has ended.
 func signalContext(parent context.Context, ch <-chan os.Signal, exit func(code int)) (context.Context, func()) {
