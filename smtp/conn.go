@@ -1,11 +1,13 @@
 package smtp
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -21,12 +23,18 @@ type Conn struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	id     string
+	port   *Port
 	remote net.Addr
 	local  net.Addr
+	proxy  net.Addr // nil: none
 	began  time.Time
 	wire   wire
 
+	counted  netip.Prefix // what the connection counts against
+	xclient  bool         // the client may say XCLIENT
+	said     clientOf     // what it has said so
 	session  Session
+	greeting string // instead of the usual one
 	hello    string
 	esmtp    bool
 	tlsState *tls.ConnectionState
@@ -59,25 +67,37 @@ type envelope struct {
 	utf8 bool // SMTPUTF8 was asked for
 }
 
-func newConn(s *Server, nc net.Conn) *Conn {
+func newConn(s *Server, a *arrival) *Conn {
 	now := time.Now()
-	c := &Conn{srv: s, id: mail.NewID(now), remote: nc.RemoteAddr(), local: nc.LocalAddr(), began: now, nc: nc}
+	c := &Conn{
+		srv: s, id: mail.NewID(now), began: now, nc: a.nc,
+		port: a.port, remote: a.remote, local: a.local, proxy: a.proxy, counted: a.counted,
+		xclient: contains(a.port.XClients, a.remote),
+	}
 	c.ctx, c.cancel = context.WithCancel(s.baseCtx)
-	c.wire.nc = nc
+	c.wire.nc = a.nc
 	c.wire.writeTimeout = s.timeouts.Write
 	c.wire.arm = c.arm
 	c.wire.shrink()
+	c.wire.w = copy(c.wire.buf, a.ahead)
 	return c
 }
 
 // ID names the connection in logs; unique in the cluster.
 func (c *Conn) ID() string { return c.id }
 
-// RemoteAddr is the client's address.
+// RemoteAddr is the client's address, as a proxy or XCLIENT says where one is believed; not
+// a *net.TCPAddr when it is not known.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
-// LocalAddr is the address the client reached us at.
+// LocalAddr is the address the client reached us at; behind a proxy, the proxy's.
 func (c *Conn) LocalAddr() net.Addr { return c.local }
+
+// ProxyAddr is the address of the proxy that brought the client; nil: none did.
+func (c *Conn) ProxyAddr() net.Addr { return c.proxy }
+
+// Port is what the client connected to.
+func (c *Conn) Port() *Port { return c.port }
 
 // Hello is the name the client gave in HELO or EHLO, as sent; "" before.
 func (c *Conn) Hello() string { return c.hello }
@@ -148,7 +168,7 @@ func (c *Conn) Protocol() string {
 }
 
 // run serves the connection from banner to close.
-func (c *Conn) run(implicitTLS bool) {
+func (c *Conn) run() {
 	defer c.finish()
 	defer func() {
 		if p := recover(); p != nil {
@@ -157,12 +177,13 @@ func (c *Conn) run(implicitTLS bool) {
 			c.say(mail.R(421, "4.3.0", "Internal error, closing connection"))
 		}
 	}()
-	if implicitTLS && !c.handshake() {
+	if c.port.TLS && !c.handshake() {
 		return
 	}
-	if !c.greet() {
+	if !c.connect() || !c.waitGreeting() {
 		return
 	}
+	c.banner()
 	for !c.closing {
 		line := c.pending
 		c.pending = nil
@@ -179,8 +200,8 @@ func (c *Conn) run(implicitTLS bool) {
 	}
 }
 
-// greet asks the Handler and writes the banner.
-func (c *Conn) greet() bool {
+// connect asks the Handler; false when there is no welcome.
+func (c *Conn) connect() bool {
 	session, r := c.srv.Handler.Connect(c.ctx, c)
 	c.session = session
 	if r != nil && !r.Positive() || session == nil {
@@ -196,15 +217,20 @@ func (c *Conn) greet() bool {
 		c.lingering = true
 		return false
 	}
-	if !c.waitGreeting() {
-		return false
+	c.greeting = ""
+	if r != nil {
+		c.greeting = r.Text
 	}
-	text := c.srv.Hostname + " ESMTP"
-	if r != nil && r.Text != "" {
-		text = r.Text
+	return true
+}
+
+// banner greets the client.
+func (c *Conn) banner() {
+	text := c.greeting
+	if text == "" {
+		text = c.srv.Hostname + " ESMTP"
 	}
 	c.sayPlain(mail.Reply{Code: 220, Text: text})
-	return true
 }
 
 // waitGreeting pauses before the banner. A client that talks before it is told
@@ -214,8 +240,11 @@ func (c *Conn) waitGreeting() bool {
 	if pause <= 0 {
 		return true
 	}
-	_ = c.wire.nc.SetReadDeadline(time.Now().Add(pause))
-	err := c.wire.fill()
+	var err error
+	if len(c.wire.buffered()) == 0 { // else a proxy has brought octets of its client already
+		_ = c.wire.nc.SetReadDeadline(time.Now().Add(pause))
+		err = c.wire.fill()
+	}
 	if err == nil {
 		c.early = true
 		c.say(mail.R(554, "5.5.1", "Protocol error: you spoke before the greeting"))
@@ -333,10 +362,15 @@ func (c *Conn) readLine(limit int) ([]byte, error) {
 		if err := w.fillFlushed(deadline); err != nil {
 			return nil, c.readFault(err)
 		}
-		if b := w.buffered(); c.hello == "" && len(b) > 1 && b[0] == 0x16 && b[1] == 0x03 {
-			return nil, errNotSMTP // a TLS ClientHello (RFC 8446 §5.1); there will be no CRLF to wait for
+		if c.hello == "" && notSMTP(w.buffered()) {
+			return nil, errNotSMTP // there may be no CRLF to wait for
 		}
 	}
+}
+
+// notSMTP knows a TLS ClientHello (RFC 8446 §5.1), and a PROXY header of a stranger.
+func notSMTP(b []byte) bool {
+	return len(b) > 1 && b[0] == 0x16 && b[1] == 0x03 || bytes.HasPrefix(b, []byte(proxySig))
 }
 
 // readFault tells a shutdown from the timeout it looks like.

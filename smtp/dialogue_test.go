@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"regexp"
 	"strconv"
@@ -38,7 +39,10 @@ import (
 type dialogue struct {
 	server  *Server
 	handler *recorder
-	tls     bool // implicit
+	tls     bool   // implicit
+	port    *Port  // nil: an ordinary one
+	from    string // ip:port of the client; empty: a pipe has none
+	first   string // octets in front of the first ones the client writes
 }
 
 func (d dialogue) run(t *testing.T, script string) {
@@ -53,12 +57,22 @@ func (d dialogue) run(t *testing.T, script string) {
 	s.Hostname, s.Handler = "mx.test", d.handler
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()
+		if d.from != "" {
+			theirs = fromAddr{theirs, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(d.from))}
+		}
 		counted := &countWrites{Conn: theirs}
+		port := d.port
+		if port == nil {
+			port = &Port{TLS: d.tls}
+		}
 		done := make(chan struct{})
 		go func() {
-			s.ServeConn(counted, d.tls)
+			s.ServePortConn(counted, port)
 			close(done)
 		}()
+		if d.first != "" {
+			ours = &firstConn{Conn: ours, first: d.first}
+		}
 		p := newPlayer(t, ours, d)
 		defer func() { // also after Fatal
 			ours.Close()
@@ -69,8 +83,8 @@ func (d dialogue) run(t *testing.T, script string) {
 		p.play(script)
 		ours.Close()
 		<-done
-		if n := d.handler.count("CLOSE"); n != 1 && d.handler.connect == nil {
-			t.Errorf("Session.Close was called %d times", n)
+		if n := d.handler.count("CLOSE"); n != d.handler.sessions {
+			t.Errorf("Session.Close was called %d times, for %d of them", n, d.handler.sessions)
 		}
 	})
 }
@@ -80,6 +94,27 @@ func say(t *testing.T, script string) {
 	t.Helper()
 	dialogue{}.run(t, script)
 }
+
+// firstConn writes something in front of the first write, and with it.
+type firstConn struct {
+	net.Conn
+	first string
+}
+
+func (c *firstConn) Write(p []byte) (int, error) {
+	n := len(c.first)
+	m, err := c.Conn.Write(append([]byte(c.first), p...))
+	c.first = ""
+	return max(m-n, 0), err
+}
+
+// fromAddr gives a pipe the address of a client.
+type fromAddr struct {
+	net.Conn
+	remote net.Addr
+}
+
+func (c fromAddr) RemoteAddr() net.Addr { return c.remote }
 
 type countWrites struct {
 	net.Conn

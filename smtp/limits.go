@@ -32,6 +32,7 @@ type Timeouts struct {
 	Session   time.Duration // for the whole connection; an open transaction may finish; 24 h
 	Handshake time.Duration // for the TLS handshake; 30 s
 	Write     time.Duration // for one write of replies; 2 min
+	Proxy     time.Duration // for the PROXY header, from those who begin with one; 3 s
 	Greeting  time.Duration // pause before the banner in which a client that talks is turned away; 0: no pause
 
 	// A message that brings fewer than MinRate octets a second, averaged over
@@ -69,6 +70,7 @@ func (t Timeouts) withDefaults() Timeouts {
 	t.Session = or(t.Session, 24*time.Hour)
 	t.Handshake = or(t.Handshake, 30*time.Second)
 	t.Write = or(t.Write, 2*time.Minute)
+	t.Proxy = or(t.Proxy, 3*time.Second)
 	t.MinRate = or(t.MinRate, 64)
 	t.RateWindow = or(t.RateWindow, 3*time.Minute)
 	return t
@@ -95,13 +97,34 @@ func (d *doorman) admit(ip netip.Prefix, l Limits) (full string) {
 		return "ip"
 	}
 	d.all++
-	if ip.IsValid() {
-		if d.perIP == nil {
-			d.perIP = make(map[netip.Prefix]int)
-		}
-		d.perIP[ip]++
-	}
+	d.countIP(ip)
 	return ""
+}
+
+// recount has a connection that counts against one client count against another, of whom
+// it turns out to be; full says that it cannot, and it stays with the first.
+func (d *doorman) recount(from, to netip.Prefix, l Limits) (full string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if from == to {
+		return ""
+	}
+	if to.IsValid() && exceeds(d.perIP[to]+1, l.PerIP) {
+		return "ip"
+	}
+	d.countIP(to)
+	d.forgetIP(from)
+	return ""
+}
+
+func (d *doorman) countIP(ip netip.Prefix) {
+	if !ip.IsValid() {
+		return
+	}
+	if d.perIP == nil {
+		d.perIP = make(map[netip.Prefix]int)
+	}
+	d.perIP[ip]++
 }
 
 // leave counts a connection out.
@@ -109,6 +132,10 @@ func (d *doorman) leave(ip netip.Prefix) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.all--
+	d.forgetIP(ip)
+}
+
+func (d *doorman) forgetIP(ip netip.Prefix) {
 	if !ip.IsValid() {
 		return
 	}
@@ -121,16 +148,12 @@ func (d *doorman) leave(ip netip.Prefix) {
 // /64 of an IPv6 address, since a single host is commonly given all of one.
 // It is not valid for a connection that is no IP connection (a pipe).
 func peerPrefix(a net.Addr) netip.Prefix {
-	t, ok := a.(*net.TCPAddr)
-	if !ok {
-		return netip.Prefix{}
-	}
-	ip := t.AddrPort().Addr().Unmap()
+	ip := addrPort(a).Addr()
 	bits := 32
 	if ip.Is6() {
 		bits = 64
 	}
-	p, err := ip.WithZone("").Prefix(bits)
+	p, err := ip.Prefix(bits)
 	if err != nil {
 		return netip.Prefix{}
 	}

@@ -16,12 +16,13 @@ import (
 type recorder struct {
 	connect func(c *Conn) *mail.Reply
 	setup   func(c *Conn)
-	session func(c *Conn) Session // nil: one that records
+	session func(c *Conn) Session             // nil: one that records
 	message func(c *Conn, r *Body) mail.Reply // nil: read and record
 	data    func() *mail.Reply
 
 	mu       sync.Mutex
 	events   []string // "MAIL a@b", "RCPT c@d", "MESSAGE 12", "RESET", "CLOSE"
+	sessions int
 	messages []string // bodies of messages that were read whole
 	failures []error  // what Body said when they were not
 }
@@ -32,6 +33,9 @@ func (h *recorder) Connect(_ context.Context, c *Conn) (Session, *mail.Reply) {
 			return nil, r
 		}
 	}
+	h.mu.Lock()
+	h.sessions++
+	h.mu.Unlock()
 	if h.setup != nil {
 		h.setup(c)
 	}

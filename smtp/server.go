@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -115,19 +116,18 @@ func (s *Server) init() {
 
 // Serve takes connections from l, with STARTTLS when s.TLS is set, until l fails
 // or the server is shut down (ErrServerClosed). It closes l.
-func (s *Server) Serve(l net.Listener) error { return s.serve(l, false) }
+func (s *Server) Serve(l net.Listener) error { return s.ServePort(l, plainPort) }
 
 // ServeTLS is Serve for a port with implicit TLS (RFC 8314 §3.3: 465).
-func (s *Server) ServeTLS(l net.Listener) error {
-	if s.TLS == nil {
-		return errors.New("smtp: ServeTLS without a TLS configuration")
-	}
-	return s.serve(l, true)
-}
+func (s *Server) ServeTLS(l net.Listener) error { return s.ServePort(l, tlsPort) }
 
-func (s *Server) serve(l net.Listener, implicitTLS bool) error {
+// ServePort is Serve for a port that is for something in particular.
+func (s *Server) ServePort(l net.Listener, p *Port) error {
 	s.init()
 	defer l.Close()
+	if p.TLS && s.TLS == nil {
+		return errors.New("smtp: a port with TLS, and no TLS configuration")
+	}
 	s.mu.Lock()
 	if s.draining {
 		s.mu.Unlock()
@@ -146,11 +146,9 @@ func (s *Server) serve(l net.Listener, implicitTLS bool) error {
 		nc, err := l.Accept()
 		if err == nil {
 			pause = 0
-			ip := s.countedAs(nc)
-			if s.refused(nc, ip, implicitTLS) {
-				continue
+			if a := s.arrived(nc, p); !s.refused(&a) {
+				go s.serveAdmitted(a)
 			}
-			go s.serveAdmitted(nc, ip, implicitTLS)
 			continue
 		}
 		if s.isDraining() {
@@ -173,51 +171,66 @@ func (s *Server) serve(l net.Listener, implicitTLS bool) error {
 // ServeConn serves one connection and returns when it is closed. nc may be
 // anything with deadlines, a net.Pipe included.
 func (s *Server) ServeConn(nc net.Conn, implicitTLS bool) {
+	p := plainPort
+	if implicitTLS {
+		p = tlsPort
+	}
+	s.ServePortConn(nc, p)
+}
+
+// ServePortConn is ServeConn for a connection to such a port.
+func (s *Server) ServePortConn(nc net.Conn, p *Port) {
 	s.init()
-	ip := s.countedAs(nc)
-	if !s.refused(nc, ip, implicitTLS) {
-		s.serveAdmitted(nc, ip, implicitTLS)
+	if a := s.arrived(nc, p); !s.refused(&a) {
+		s.serveAdmitted(a)
 	}
 }
 
-// countedAs returns the prefix nc counts against; not valid when it counts against none.
-func (s *Server) countedAs(nc net.Conn) netip.Prefix {
-	ip := peerPrefix(nc.RemoteAddr())
-	if t, ok := nc.RemoteAddr().(*net.TCPAddr); ok && s.Exempt != nil && s.Exempt(t.AddrPort().Addr().Unmap()) {
+// countedAs returns the prefix a client counts against; not valid when it counts against none.
+func (s *Server) countedAs(remote net.Addr) netip.Prefix {
+	ip := peerPrefix(remote)
+	if ip.IsValid() && s.Exempt != nil && s.Exempt(addrPort(remote).Addr()) {
 		return netip.Prefix{}
 	}
 	return ip
 }
 
-// refused turns nc away when a limit is reached, before anything is allocated for it.
-func (s *Server) refused(nc net.Conn, ip netip.Prefix, implicitTLS bool) bool {
-	full := s.door.admit(ip, s.limits)
+// refused turns the connection away when a limit is reached, before anything is allocated for it.
+func (s *Server) refused(a *arrival) bool {
+	full := s.door.admit(a.counted, s.limits)
 	if full == "" {
 		return false
 	}
-	s.stats.refused.Add(1)
-	s.log.Info("smtp: connection refused", "client", nc.RemoteAddr(), "limit", full)
-	if !implicitTLS { // nobody would understand it inside TLS
-		_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = nc.Write([]byte("421 4.7.0 Too many connections, try again later\r\n"))
-	}
-	_ = nc.Close()
+	s.turnAway(a, full)
 	return true
 }
 
-func (s *Server) serveAdmitted(nc net.Conn, ip netip.Prefix, implicitTLS bool) {
-	defer s.door.leave(ip)
-	c := newConn(s, nc)
+func (s *Server) turnAway(a *arrival, full string) {
+	s.stats.refused.Add(1)
+	s.log.Info("smtp: connection refused", "client", a.remote, "limit", full)
+	s.sayAndClose(a, "421 4.7.0 Too many connections, try again later\r\n")
+}
+
+func (s *Server) sayAndClose(a *arrival, line string) {
+	if !a.port.TLS { // nobody would understand it inside TLS
+		_ = a.nc.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = io.WriteString(a.nc, line)
+	}
+	_ = a.nc.Close()
+}
+
+func (s *Server) serveAdmitted(a arrival) {
+	if a.proxied() && !s.introduce(&a) {
+		return
+	}
+	c := newConn(s, &a)
+	defer func() { s.door.leave(c.counted) }()
 	if !s.add(c) {
-		if !implicitTLS {
-			_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
-			_, _ = nc.Write([]byte("421 4.3.2 Shutting down\r\n"))
-		}
-		_ = nc.Close()
+		s.sayAndClose(&a, "421 4.3.2 Shutting down\r\n")
 		return
 	}
 	defer s.remove(c)
-	c.run(implicitTLS)
+	c.run()
 }
 
 func (s *Server) isDraining() bool {

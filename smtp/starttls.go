@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"bytes"
 	"crypto/tls"
 	"time"
 
@@ -57,7 +58,11 @@ func (c *Conn) doStartTLS(args []byte) {
 // handshake turns the connection into a TLS one. After a failure nothing more is
 // said on it: the client may be in the middle of anything.
 func (c *Conn) handshake() bool {
-	t := tls.Server(c.nc, c.srv.tls)
+	nc := c.nc
+	if b := c.wire.buffered(); len(b) > 0 { // a proxy sends its header and the ClientHello in one
+		nc = &aheadConn{nc, bytes.Clone(b)}
+	}
+	t := tls.Server(nc, c.srv.tls)
 	_ = c.nc.SetDeadline(time.Now().Add(c.srv.timeouts.Handshake))
 	if err := t.HandshakeContext(c.ctx); err != nil {
 		c.srv.log.Info("smtp: TLS handshake failed", "conn", c.id, "client", c.remote, "error", err)

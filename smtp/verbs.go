@@ -24,6 +24,7 @@ var (
 	mailFirst   = mail.R(503, "5.5.1", "Need MAIL before this")
 	nestedMail  = mail.R(503, "5.5.1", "A transaction is open already")
 	noRcpt      = mail.R(554, "5.5.1", "No valid recipients")
+	notForYou   = mail.R(550, "5.7.0", "Not for you")
 	inChunks    = mail.R(503, "5.5.1", "A message is being sent with BDAT")
 )
 
@@ -77,8 +78,11 @@ func (c *Conn) dispatch(line []byte) {
 		}
 	case "STARTTLS":
 		c.doStartTLS(args)
-	case "GET", "POST", "CONNECT", "HEAD", "PUT", "OPTIONS", "DELETE", "TRACE", "PATCH":
-		// A browser made to talk to us: what follows is not the user's wish.
+	case "XCLIENT":
+		c.doXClient(string(args))
+	case "GET", "POST", "CONNECT", "HEAD", "PUT", "OPTIONS", "DELETE", "TRACE", "PATCH", "PROXY":
+		// A browser made to talk to us: what follows is not the user's wish. Or one who
+		// says PROXY and is no proxy of ours.
 		c.lineFault(errNotSMTP)
 		c.closing = true
 	default:
@@ -112,8 +116,8 @@ func (c *Conn) doOther(verb, args string) {
 	switch verb {
 	case "EXPN", "ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML", "AUTH", "BURL":
 		c.mistake(notDone)
-	case "XCLIENT", "XFORWARD":
-		c.mistake(mail.R(550, "5.7.0", "Not for you"))
+	case "XFORWARD":
+		c.mistake(notForYou)
 	default:
 		c.mistake(noSuchVerb)
 	}
@@ -163,7 +167,7 @@ func (c *Conn) doHello(name string, esmtp bool) {
 		return
 	}
 	c.endTransaction() // RFC 5321 §4.1.4: EHLO does what RSET does
-	c.hello, c.esmtp = name, esmtp
+	c.hello, c.esmtp, c.said.helo = name, esmtp, ""
 	text := c.srv.Hostname
 	if r != nil && r.Text != "" {
 		text, _, _ = strings.Cut(r.Text, "\n")
@@ -176,6 +180,9 @@ func (c *Conn) doHello(name string, esmtp bool) {
 		}
 		if most := c.postpones(); most > 0 {
 			text += "\n" + futureRelease(most, time.Now())
+		}
+		if c.xclient {
+			text += "\n" + xclientKeyword
 		}
 		for _, k := range c.session.Keywords() {
 			text += "\n" + k
