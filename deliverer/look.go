@@ -26,8 +26,10 @@ func (d *Deliverer) Look(to mail.Domain) (out Look, known bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	ways := []string{""}
-	for route := range d.c.Routes.named {
-		ways = append(ways, route)
+	if d.c.Routes != nil {
+		for route := range d.c.Routes.named {
+			ways = append(ways, route)
+		}
 	}
 	for _, route := range ways {
 		for _, l := range d.lanesOf(laneKey{dest: to, route: route}) {

@@ -274,6 +274,9 @@ func (h *NextHop) check(alone bool) error {
 	case h.User == "" && (h.Password != "" || h.Mechanism != "" || h.Insecure):
 		return errors.New("how to prove who we are, without a user")
 	}
+	if _, err := netip.ParseAddr(h.Host); err != nil && strings.Contains(h.Host, ":") {
+		return fmt.Errorf("%q is no host; its port stands by itself", h.Host)
+	}
 	switch strings.ToUpper(h.Mechanism) {
 	case "", "PLAIN", "LOGIN", "CRAM-MD5":
 		return nil

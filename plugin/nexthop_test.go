@@ -47,6 +47,7 @@ func TestNextHops(t *testing.T) {
 		{"one without a name among others", []any{"a.test", object{"bind": "192.0.2.1"}}, nil, "has no name"},
 		{"a route and a host", object{"route": "x", "exchange": "mx.test"}, nil, "exclude"},
 		{"a route and how", object{"route": "x", "port": 26.0}, nil, "by itself"},
+		{"a port in an object's name", object{"exchange": "mx.test:26"}, nil, "by itself"},
 		{"a port that is none", "mx.test:99999", nil, "port 99999"},
 		{"a port in words", "mx.test:smtp", nil, `"smtp" is no port`},
 		{"half a port", object{"exchange": "mx.test", "port": 25.5}, nil, "no whole number"},
