@@ -31,6 +31,9 @@ type dialogue struct {
 	client string // address; default 192.0.2.7, a stranger
 	policy Policy // default: see defaults
 	queue  *memory
+
+	size     int64 // largest message; 0: the engine's own
+	allLines bool  // S, HAS and HASNOT read all lines of replies, not only the last
 }
 
 func defaults() Policy {
@@ -68,13 +71,13 @@ func (d dialogue) run(t *testing.T, script string) *Handler {
 			d.queue.gate = make(chan struct{}) // of this bubble
 		}
 		ours, theirs := net.Pipe()
-		srv := &smtp.Server{Hostname: "mx.test", Handler: h, Limits: smtp.Limits{Recipients: 1 << 20, Errors: -1, Junk: -1, Refusals: -1}}
+		srv := &smtp.Server{Hostname: "mx.test", Handler: h, Limits: smtp.Limits{Recipients: 1 << 20, Errors: -1, Junk: -1, Refusals: -1, MessageSize: d.size}}
 		done := make(chan struct{})
 		go func() {
 			srv.ServeConn(from{theirs, net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(d.client), 4711))}, false)
 			close(done)
 		}()
-		p := &player{t: t, conn: ours, lines: make(chan string, 1<<16), gate: d.queue.gate}
+		p := &player{t: t, conn: ours, lines: make(chan string, 1<<16), gate: d.queue.gate, all: d.allLines}
 		p.wg.Add(1)
 		go p.read()
 		p.play(script)
@@ -92,6 +95,7 @@ type player struct {
 	lines   chan string // last lines of replies
 	gate    chan struct{}
 	pending strings.Builder
+	all     bool // lines has all of them
 	wg      sync.WaitGroup
 }
 
@@ -104,7 +108,7 @@ func (p *player) read() {
 		if err != nil {
 			return
 		}
-		if len(line) > 3 && line[3] == '-' {
+		if len(line) > 3 && line[3] == '-' && !p.all {
 			continue
 		}
 		p.lines <- strings.TrimRight(line, "\r\n")
@@ -137,6 +141,19 @@ func (p *player) play(script string) {
 			}
 		case "HANG":
 			p.conn.Close()
+		case "HAS", "HASNOT": // the reply that S has begun, to its end
+			found := false
+			for last := false; !last; {
+				got := <-p.lines
+				found, last = found || got[4:] == text, got[3] == ' '
+			}
+			if found != (kind == "HAS") {
+				p.t.Fatalf("line %d: %q is there: %v", i, text, found)
+			}
+		case "GONE":
+			if line, open := <-p.lines; open {
+				p.t.Fatalf("line %d: the connection goes on: %s", i, line)
+			}
 		case "CUT":
 			p.conn.Close()
 			return
