@@ -51,6 +51,11 @@ type Owner interface {
 type Options struct {
 	// Folder holds NAME.js, and config/ with the settings files. Absolute.
 	Folder string
+	// Hostname is what the node calls itself; empty: what the machine does.
+	Hostname string
+	// Append are files below Folder that scripts may append to, relative to it. Nothing
+	// else is ever written.
+	Append []string
 	// Log takes one line; Enabled tells whether lines of a level are wanted, so that
 	// those nobody wants are not even put together.
 	Log     func(Line)
@@ -112,6 +117,7 @@ type Line struct {
 
 // Runtime is one runtime and its loop.
 type Runtime struct {
+	world
 	vm    *goja.Runtime
 	o     Options
 	owner Owner // of the turn under way
@@ -188,6 +194,7 @@ func (r *Runtime) Turn(owner Owner, run func() error) error {
 	}
 	defer func() {
 		if r.depth == 1 {
+			r.settle()
 			if r.o.End != nil {
 				r.o.End(owner)
 			}
