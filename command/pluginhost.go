@@ -13,6 +13,7 @@ import (
 	"github.com/tarishi/tarishi/daemon"
 	"github.com/tarishi/tarishi/dns"
 	"github.com/tarishi/tarishi/plugin"
+	"github.com/tarishi/tarishi/script"
 )
 
 // pluginHost is the plugins of this node: the chain in force, and what has it loaded
@@ -26,6 +27,7 @@ type pluginHost struct {
 func newPluginHost(c *daemon.Config, kinds []plugin.Kind, resolver *dns.Resolver, log *slog.Logger) *pluginHost {
 	p := &pluginHost{log: log, loader: plugin.Loader{Kinds: kinds, Resolver: resolver, Log: log}}
 	p.conf.Store(c)
+	p.loader.Scripts = p.scripts
 	return p
 }
 
@@ -42,6 +44,19 @@ func listingOf(c *daemon.Config) plugin.Listing {
 		x.Run = append(x.Run, plugin.Entry{Name: r.Name, Timeout: r.Timeout, Settings: r.Settings.Read})
 	}
 	return x
+}
+
+// scripts opens the workers for the scripts of one chain.
+func (p *pluginHost) scripts() (func(name, file string) (plugin.Plugin, error), error) {
+	c := p.conf.Load()
+	pool, err := script.Open(script.Options{
+		Folder: c.PluginFolder(), Workers: c.Plugins.Scripts.Workers, Memory: int64(c.Plugins.Scripts.Memory), Turn: c.Plugins.Scripts.Turn,
+		Me: c.Hostname, Servers: c.Delivery.DNS.Servers, Append: c.Plugins.Scripts.Append, Log: p.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return pool.Plugin, nil
 }
 
 // run loads the plugins anew when something asks for it, until ctx ends.

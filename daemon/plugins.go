@@ -15,7 +15,16 @@ import (
 type Plugins struct {
 	Folder  string        `yaml:"folder" default:"plugins" doc:"Folder of scripts (NAME.js) and, below it in config/, of the files that plugins read. Relative to this file."`
 	Timeout time.Duration `yaml:"timeout" default:"30s" min:"10ms" max:"10m" doc:"How long one function of a plugin may take; then its client is told to try again later."`
+	Scripts Scripts       `yaml:"scripts" doc:"The processes in which scripts run; see docs/scripts.md."`
 	Run     []PluginRun   `yaml:"run" doc:"The plugins in the order in which they are asked. A name alone is enough: - access. A script of that name in the folder goes before a built-in plugin."`
+}
+
+// Scripts are the processes that run scripts, and their bounds.
+type Scripts struct {
+	Workers int           `yaml:"workers" default:"2" min:"1" max:"64" doc:"Processes. A connection stays with one of them."`
+	Memory  Size          `yaml:"memory" default:"128MiB" min:"32MiB" max:"64GiB" doc:"Heap of one process, in octets. A script that has it grow beyond is stopped."`
+	Turn    time.Duration `yaml:"turn" default:"500ms" min:"10ms" max:"1m" doc:"How long JavaScript may run at a stretch; a script that does not stop by then is stopped, and the client told to try again later. Waiting (timers, DNS, sockets) does not count: that is timeout's."`
+	Append  []string      `yaml:"append" doc:"Files below plugins.folder to which scripts may append, such as config/mail_from.blocklist. Everything else they can only read."`
 }
 
 // PluginRun is one plugin of the chain.

@@ -13,7 +13,7 @@ import (
 func everything() []Frame {
 	notes := []Pair{{"a", "text"}, {"b", 1.5}, {"c", true}, {"d", false}, {"e", nil}, {"f", JSON(`{"x":[1]}`)}}
 	return []Frame{
-		&Load{Folder: "/p", Level: 6, Turn: 500, Memory: 1 << 27, Me: "mx", Servers: []string{"192.0.2.53"}, Scripts: []Script{{"a", "/p/a.js"}}},
+		&Load{Folder: "/p", Level: 6, Turn: 500, Memory: 1 << 27, Me: "mx", Servers: []string{"192.0.2.53"}, Append: []string{"config/list"}, Scripts: []Script{{"a", "/p/a.js"}}},
 		&Call{
 			Seq: 7, Hook: "rcpt", Functions: []uint64{3},
 			Connection: Connection{

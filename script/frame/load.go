@@ -8,6 +8,7 @@ type Load struct {
 	Memory  uint64 // octets of heap
 	Me      string // the node's name
 	Servers []string
+	Append  []string // files that scripts may append to
 	Scripts []Script
 }
 
@@ -23,6 +24,7 @@ func (l *Load) put(b *Buffer) {
 	b.uint(l.Memory)
 	b.text(l.Me)
 	b.texts(l.Servers)
+	b.texts(l.Append)
 	b.uint(uint64(len(l.Scripts)))
 	for _, s := range l.Scripts {
 		b.text(s.Name)
@@ -31,7 +33,7 @@ func (l *Load) put(b *Buffer) {
 }
 
 func getLoad(f *fields) *Load {
-	l := &Load{Folder: f.text(), Level: f.byte(), Turn: f.uint(), Memory: f.uint(), Me: f.text(), Servers: f.texts()}
+	l := &Load{Folder: f.text(), Level: f.byte(), Turn: f.uint(), Memory: f.uint(), Me: f.text(), Servers: f.texts(), Append: f.texts()}
 	for range f.count() {
 		l.Scripts = append(l.Scripts, Script{f.text(), f.text()})
 		if f.err != nil {

@@ -1,0 +1,163 @@
+package worker
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tarishi/tarishi/script/api"
+	"github.com/tarishi/tarishi/script/frame"
+)
+
+// watch looks on while JavaScript runs. A turn that takes too long, or during which
+// the heap outgrows its bound, is interrupted: its call fails, and the others go on.
+// One that does not heed that, because it is inside some long function of Go's, or
+// that keeps what it has taken, takes the worker along; the node starts another.
+type watch struct {
+	w      *worker
+	bound  time.Duration
+	memory uint64
+	slate  slate
+
+	began  atomic.Int64  // nanoseconds, of the turn under way; 0: none is
+	call   atomic.Uint64 // the call it belongs to
+	asleep atomic.Bool
+	wake   chan struct{}
+
+	mu sync.Mutex // held to interrupt, and to end a turn: none is interrupted for another
+}
+
+// tick is how often it looks.
+const tick = 20 * time.Millisecond
+
+// grace is how long an interrupted turn may take to end.
+const grace = 500 * time.Millisecond
+
+func (x *watch) start(w *worker, bound time.Duration, memory uint64) {
+	x.w, x.bound, x.memory = w, bound, memory
+	x.wake = make(chan struct{}, 1)
+	x.slate.open()
+	go x.look()
+}
+
+// begin and end stand around each turn.
+func (x *watch) begin(api.Owner) {
+	x.began.Store(time.Now().UnixNano())
+	if x.asleep.Load() {
+		select {
+		case x.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (x *watch) end(api.Owner) {
+	x.mu.Lock()
+	x.began.Store(0)
+	x.mu.Unlock()
+	x.working(0)
+}
+
+// interrupt ends the turn that began then, if it is still under way.
+func (x *watch) interrupt(began int64, why error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.began.Load() == began {
+		x.w.rt.Interrupt(why)
+	}
+}
+
+// working says for which call the turn is.
+func (x *watch) working(seq uint64) {
+	x.call.Store(seq)
+	x.slate.write(seq)
+}
+
+// pause and resume stand around a question to the node, whose time is not the script's.
+func (x *watch) pause()  { x.began.Store(0) }
+func (x *watch) resume() { x.began.Store(time.Now().UnixNano()) }
+
+func (x *watch) look() {
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for idle := 0; ; {
+		<-ticker.C
+		began := x.began.Load()
+		if idle++; began != 0 {
+			idle = 0
+		}
+		metrics.Read(sample)
+		heap := sample[0].Value.Uint64()
+		switch {
+		case heap > x.memory:
+			x.tooMuch(heap)
+		case began != 0 && time.Since(time.Unix(0, began)) > x.bound:
+			x.tooLong(began)
+		}
+		if idle > 50 { // nothing runs: sleep until something does
+			ticker.Stop()
+			x.asleep.Store(true)
+			if x.began.Load() == 0 {
+				<-x.wake
+			}
+			x.asleep.Store(false)
+			ticker.Reset(tick)
+			idle = 0
+		}
+	}
+}
+
+// tooLong interrupts the turn that began then, and waits for it to end.
+func (x *watch) tooLong(began int64) {
+	seq := x.call.Load()
+	x.interrupt(began, fmt.Errorf("it ran for more than %v at a stretch", x.bound))
+	if !x.over(began) {
+		x.die(seq, "a script did not stop when it was interrupted")
+	}
+}
+
+// over waits for a turn to end.
+func (x *watch) over(began int64) bool {
+	for range grace / (5 * time.Millisecond) {
+		if x.began.Load() != began {
+			return true
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return false
+}
+
+// tooMuch interrupts the turn under way, and sees whether the heap is small enough
+// then.
+func (x *watch) tooMuch(heap uint64) {
+	seq, began := x.call.Load(), x.began.Load()
+	// Garbage is not held against anybody, and while it is collected a script that
+	// allocates without end goes on: so interrupt first.
+	if began != 0 {
+		x.interrupt(began, fmt.Errorf("it had the memory of its worker grow to %d MiB; %d are there for all scripts", heap>>20, x.memory>>20))
+		if !x.over(began) {
+			x.die(seq, "a script took memory without end and did not stop when it was interrupted")
+		}
+	}
+	runtime.GC()
+	debug.FreeOSMemory()
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(sample)
+	if left := sample[0].Value.Uint64(); left > x.memory-x.memory/4 {
+		x.die(seq, fmt.Sprintf("its scripts keep %d MiB of memory; %d are there", left>>20, x.memory>>20))
+	}
+}
+
+// die ends the worker; the call that it dies of is named.
+func (x *watch) die(seq uint64, why string) {
+	// The pipe may be full, and nobody is to wait for that.
+	time.AfterFunc(200*time.Millisecond, func() { os.Exit(3) })
+	x.w.w.Send(&frame.Dying{Seq: seq, Why: why})
+	os.Exit(3)
+}
