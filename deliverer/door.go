@@ -32,10 +32,13 @@ type crowd struct{ n, aged int }
 
 // askedAtOnce bounds of how many deliveries for one destination plugins are asked at a
 // time: one that is stuck for a destination must not keep the others' mail waiting.
-const askedAtOnce = 32
+const askedAtOnce = 100
 
-// mostAsked bounds it for all destinations.
+// mostAsked bounds it for all destinations together.
 func (d *Deliverer) mostAsked() int { return max(d.c.HandJobs/4, 1) }
+
+// thinksMost bounds for how much of their time plugins have mail read ahead.
+const thinksMost = 5 * time.Second
 
 // asks tells whether there is a plugin to be asked before an attempt.
 func (d *Deliverer) asks() bool {
@@ -76,7 +79,7 @@ func (d *Deliverer) enter(q *line, h held, now time.Time) {
 		d.doors[k] = dr
 	}
 	dr.lively = now
-	v := visitor{h, q.purse}
+	v := visitor{held: h, purse: q.purse}
 	dr.count(&v, 1)
 	dr.waiting = append(dr.waiting, v)
 	d.admit(dr)
@@ -101,7 +104,7 @@ func (dr *door) count(v *visitor, n int) {
 
 // admit has plugins asked about those who wait, as many as may be. With mu held.
 func (d *Deliverer) admit(dr *door) {
-	for len(dr.waiting) > 0 && dr.asking < askedAtOnce {
+	for len(dr.waiting) > 0 && dr.asking < min(askedAtOnce, max(d.mostAsked()/4, 1)) {
 		if d.asking >= d.mostAsked() {
 			d.doorsFull = true
 			return
@@ -117,8 +120,13 @@ func (d *Deliverer) admit(dr *door) {
 
 // visit asks plugins about one delivery and does what they say.
 func (d *Deliverer) visit(dr *door, v *visitor) {
+	began := time.Now()
 	said := d.ask(&v.held)
+	took := time.Since(began)
 	d.mu.Lock()
+	if p := v.purse; p != nil {
+		p.thinks += (took - p.thinks) / 8
+	}
 	dr.count(v, -1)
 	dr.asking--
 	d.asking--

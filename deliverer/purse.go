@@ -27,13 +27,15 @@ type purse struct {
 	dry           time.Time // no permit is in hand: not worth another look before
 	returned      time.Time // a permit was given back last
 
-	lines      int     // that spend from it
-	waiting    []*line // those with something in the hand, in turn
-	jobs       int     // in the hand
-	recipients int     // and theirs
-	outside    int     // at doors, where plugins are asked
-	urgent     int     // carriers in the middle of an attempt that wait for a permit
-	urgentHead int     // the most recipients that one of these has
+	lines      int           // that spend from it
+	waiting    []*line       // those with something in the hand, in turn
+	jobs       int           // in the hand
+	recipients int           // and theirs
+	outside    int           // at doors, where plugins are asked
+	thinks     time.Duration // what they take for one, about
+	shut       time.Time     // its window was found shut for long, last
+	urgent     int           // carriers in the middle of an attempt that wait for a permit
+	urgentHead int           // the most recipients that one of these has
 
 	counted    bool    // in its account's weights
 	asking     []*line // those with more in the queue, the one served longest ago first
@@ -311,7 +313,7 @@ func (d *Deliverer) hold(p *purse, h Hold, now time.Time) {
 	if !p.held(now) {
 		d.met.holds.Add(1)
 	}
-	p.until, p.why = h.NotBefore, h.Why
+	p.until, p.why, p.shut = h.NotBefore, h.Why, now
 	// What was read from the queue for a permit that did not come costs less to keep
 	// for a moment than to store once more.
 	short := h.NotBefore.Before(now.Add(5 * time.Second))

@@ -78,6 +78,10 @@ func (d *Deliverer) spendable(p *purse, now time.Time) int {
 		}
 		n = ready + recent/4
 	}
+	if now.Sub(p.shut) > quiet {
+		// What plugins are asked about meanwhile comes on top, or they would set the pace.
+		n += int(float64(recent) * min(p.thinks, thinksMost).Seconds())
+	}
 	if a := p.account; a.slots != nil {
 		have := a.held + a.slots.Ready()
 		if have == 0 {

@@ -1,12 +1,15 @@
 package deliverer
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/plugin"
 	"github.com/tarishi/tarishi/shaping"
 	"github.com/tarishi/tarishi/smtp/smtptest"
 )
@@ -16,14 +19,63 @@ import (
 // without a session, and when all is well again all mail has arrived.
 func TestRandomTroubleUnderLimits(t *testing.T) {
 	for seed := range uint64(randomSeeds) {
-		if !t.Run(fmt.Sprint(seed), func(t *testing.T) { randomTrouble(t, seed) }) {
+		if !t.Run(fmt.Sprint(seed), func(t *testing.T) { randomTrouble(t, seed, false) }) {
 			return
 		}
 	}
 }
 
-func randomTrouble(t *testing.T, seed uint64) {
+// So it does with plugins that think, put off, send elsewhere, fail and do not come back.
+func TestRandomTroubleWithPlugins(t *testing.T) {
+	for seed := range uint64(randomSeeds) / 6 {
+		if !t.Run(fmt.Sprint(seed), func(t *testing.T) { randomTrouble(t, 1000+seed, true) }) {
+			return
+		}
+	}
+}
+
+// randomPlugin does anything that a plugin may, short of ending a delivery.
+func randomPlugin(s *story, seed uint64) {
+	var mu sync.Mutex
+	dice := rand.New(rand.NewPCG(seed, 9))
+	roll := func(n int) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return dice.IntN(n)
+	}
+	var over chan struct{}
+	any := func(ctx context.Context, e *plugin.Event) plugin.Verdict {
+		if roll(3) == 0 {
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Duration(roll(2500)) * time.Millisecond):
+			}
+		}
+		switch n := roll(60); {
+		case n == 0:
+			<-over
+		case n == 1:
+			panic("it happens")
+		case n == 2 && e.Hook == plugin.SendEmail:
+			return plugin.Verdict{Code: plugin.Delay, Delay: time.Duration(roll(20000)) * time.Millisecond}
+		case n == 3 && e.Hook != plugin.Bounce && e.Hook != plugin.Delivered:
+			return plugin.Verdict{Code: plugin.Defer, Delay: time.Duration(roll(20000)) * time.Millisecond}
+		case n < 30 && e.Hook == plugin.GetMX:
+			return plugin.Verdict{Code: plugin.OK, Value: []string{fmt.Sprintf("192.0.2.%d", roll(6)), fmt.Sprintf("192.0.2.%d", roll(3))}}
+		case n < 40 && e.Hook == plugin.GetMX:
+			return plugin.Verdict{Code: plugin.OK, Value: plugin.NextHop{Hello: fmt.Sprintf("out%d.us.test", roll(3))}}
+		}
+		e.Transaction.Notes.Set("n", roll(1000))
+		return plugin.Verdict{}
+	}
+	_, over = s.plugged(fns{plugin.SendEmail: any, plugin.GetMX: any, plugin.Deferred: any, plugin.Delivered: any, plugin.Bounce: any})
+}
+
+func randomTrouble(t *testing.T, seed uint64, plugins bool) {
 	tell(t, func(s *story) {
+		if plugins {
+			randomPlugin(s, seed)
+		}
 		r := rand.New(rand.NewPCG(seed, 7))
 		w := memWindow{1 + r.IntN(40), time.Duration(1+r.IntN(20)) * time.Second}
 		rule := memRule{perConnection: 1 + r.IntN(30)}
