@@ -16,16 +16,7 @@ import (
 )
 
 func delivererConfig(c *daemon.Config, q *queue.Queue, resolver *dns.Resolver, log *slog.Logger) (conf deliverer.Config, err error) {
-	var routes []deliverer.Route
-	for _, r := range c.Routes {
-		routes = append(routes, deliverer.Route{Name: r.Name, To: r.To, Via: r.Via})
-	}
-	if c.Local.Via != "" {
-		for _, d := range c.Local.Domains {
-			routes = append(routes, deliverer.Route{To: d, Via: c.Local.Via})
-		}
-	}
-	table, err := deliverer.NewRoutes(routes)
+	table, err := routesOf(c)
 	if err != nil {
 		return conf, err
 	}

@@ -398,6 +398,22 @@ func checkRouteName(s string) error {
 	return nil
 }
 
+// checkLogin looks at how a route's host is talked to.
+func (l *loader) checkLogin(r Route, at string) {
+	a, sees := r.Auth, r.TLS != "opportunistic" && r.TLS != "off"
+	switch {
+	case a.User == "" && a != Login{}:
+		l.fault(at+".auth", "has no user", "write the name that the host knows us by")
+	case a.User != "" && a.PasswordFile == "":
+		l.fault(at+".auth", "has no password_file", "write the password into a file that only this program can read")
+	case a.User != "" && !sees && !a.Insecure:
+		l.fault(at+".tls", fmt.Sprintf("%q would send the password where others can read it", r.TLS), "write required or implicit, or auth.insecure: true where the network is yours alone")
+	}
+	if proves := r.TLS == "required" || r.TLS == "implicit" || r.TLS == "" && a.User != "" && !a.Insecure; r.CA != "" && !proves {
+		l.fault(at+".ca", "is for a host that must prove itself", "write tls: required or implicit")
+	}
+}
+
 func (l *loader) checkRoutes(c *Config) {
 	for i, r := range c.Routes {
 		if r.Name != "" {
@@ -405,6 +421,7 @@ func (l *loader) checkRoutes(c *Config) {
 				l.fault(fmt.Sprintf("routes[%d].name", i), fmt.Sprintf("%q is the name of routes[%d] already", r.Name, first), "choose another")
 			}
 		}
+		l.checkLogin(r, fmt.Sprintf("routes[%d]", i))
 		if r.To == "" {
 			if r.Name == "" {
 				l.fault(fmt.Sprintf("routes[%d].to", i), "missing", "write whose mail goes there, or a name by which rules may send mail there")

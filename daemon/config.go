@@ -184,7 +184,18 @@ type Retry struct {
 type Route struct {
 	To   string `yaml:"to" check:"pattern" doc:"A domain, \"*.domain\" (its subdomains) or \"*\". With a name it may be left out."`
 	Via  string `yaml:"via" check:"via" required:"yes" doc:"\"host:port\" or \"lmtp:host:port\"."`
-	Name string `yaml:"name" check:"route" doc:"A name by which rules about replies may send a delivery this way: reroute via NAME."`
+	Name string `yaml:"name" check:"route" doc:"A name by which rules about replies may send a delivery this way (reroute via NAME), and plugins too."`
+	TLS  string `yaml:"tls" enum:"opportunistic,required,implicit,off" doc:"opportunistic: STARTTLS where offered, with any certificate. required: STARTTLS with a certificate that proves the host. implicit: so, and TLS before the greeting (port 465). off: plaintext. Default: with auth required, else as delivery.tls says."`
+	CA   string `yaml:"ca" doc:"PEM file of the authorities that the host's certificate may be from, with tls required or implicit. Default: those of the system."`
+	Auth Login  `yaml:"auth" doc:"How we prove to the host who we are (a smart host)."`
+}
+
+// Login is a name and the file of its password.
+type Login struct {
+	User         string `yaml:"user" doc:"The name. Empty: we prove nothing."`
+	PasswordFile string `yaml:"password_file" doc:"File whose first line is the password. It is read at each connection, so that it may be changed."`
+	Mechanism    string `yaml:"mechanism" enum:"PLAIN,LOGIN,CRAM-MD5" doc:"Default: the first of these that the host offers."`
+	Insecure     bool   `yaml:"insecure" doc:"AUTH may also go in clear, or with a certificate that nobody has looked at, for a network that is yours alone."`
 }
 
 // Log is the log.
