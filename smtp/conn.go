@@ -32,7 +32,7 @@ type Conn struct {
 
 	counted  netip.Prefix // what the connection counts against
 	xclient  bool         // the client may say XCLIENT
-	said     clientOf     // what it has said so
+	said     *clientOf    // what it has said so; nil: nothing
 	session  Session
 	greeting string // instead of the usual one
 	hello    string

@@ -167,7 +167,10 @@ func (c *Conn) doHello(name string, esmtp bool) {
 		return
 	}
 	c.endTransaction() // RFC 5321 §4.1.4: EHLO does what RSET does
-	c.hello, c.esmtp, c.said.helo = name, esmtp, ""
+	c.hello, c.esmtp = name, esmtp
+	if c.said != nil {
+		c.said.helo = ""
+	}
 	text := c.srv.Hostname
 	if r != nil && r.Text != "" {
 		text, _, _ = strings.Cut(r.Text, "\n")

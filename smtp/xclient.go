@@ -26,7 +26,12 @@ type clientOf struct {
 
 // RemoteName is the client's host name as XCLIENT has said it; known is false when it has
 // not spoken of it, and name is empty when it has said that there is none.
-func (c *Conn) RemoteName() (name string, known bool) { return c.said.name, c.said.nameKnown }
+func (c *Conn) RemoteName() (name string, known bool) {
+	if c.said == nil {
+		return "", false
+	}
+	return c.said.name, c.said.nameKnown
+}
 
 func (c *Conn) doXClient(args string) {
 	switch {
@@ -40,7 +45,10 @@ func (c *Conn) doXClient(args string) {
 		c.mistake(nestedMail)
 		return
 	}
-	said := c.said
+	said := clientOf{}
+	if c.said != nil {
+		said = *c.said
+	}
 	if bad := said.read(args); bad != "" {
 		c.mistake(mail.R(501, "5.5.4", bad))
 		return
@@ -60,7 +68,7 @@ func (c *Conn) doXClient(args string) {
 		return
 	}
 	c.srv.log.Info("smtp: XCLIENT", "conn", c.id, "from", c.remote, "client", remote)
-	c.remote, c.counted, c.said = remote, counted, said
+	c.remote, c.counted, c.said = remote, counted, &said
 	if said.destKnown {
 		c.local = netAddr(said.dest)
 	}
