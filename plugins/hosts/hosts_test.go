@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/tarishi/tarishi/ingress"
+	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/plugin"
 	"github.com/tarishi/tarishi/plugins/hosts"
 	"github.com/tarishi/tarishi/plugins/internal/trial"
@@ -147,4 +148,21 @@ func TestNew_refuses(t *testing.T) {
 	trial.Refused(t, hosts.Kind, "", trial.Files{"host_list_regex": "*.a.test\n"}, "host_list_regex:1:", "write .*")
 	trial.Refused(t, hosts.Kind, "", trial.Files{"host_list": "a.test", "host_list.anti_spoof": "maybe"}, "host_list.anti_spoof:1:", "neither true nor false")
 	trial.Refused(t, hosts.Kind, "files: x", trial.Files{"host_list": "a.test"}, "tarishi.yaml:1", `did you mean "file"?`)
+}
+
+// By itself, too, it vouches for no route and no literal: ingress looks again, but
+// another plugin may ask first what it says.
+func TestRcpt_byItself(t *testing.T) {
+	c := trial.Chain(t, trial.Files{"host_list": "ours.test", "host_list_regex": ".*"}, trial.Use{Kind: hosts.Kind})
+	for to, want := range map[string]plugin.Code{
+		"a@ours.test": plugin.OK, "a@any.test": plugin.OK, "a%b@ours.test": plugin.Cont, "b!a@ours.test": plugin.Cont,
+		`"a@b"@ours.test`: plugin.Cont, "a@[192.0.2.1]": plugin.Cont, "a@[IPv6:::1]": plugin.Cont, "postmaster": plugin.Cont,
+	} {
+		conn := &plugin.Connection{}
+		r := mail.Recipient{Address: mail.NewAddress(to)}
+		v := c.Run(t.Context(), &plugin.Event{Hook: plugin.Rcpt, Connection: conn, Transaction: conn.Begin("1", mail.Address{}), Address: r.Address, Recipient: &r})
+		if v.Code != want {
+			t.Errorf("%s: %v", to, v.Code)
+		}
+	}
 }
