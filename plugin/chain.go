@@ -41,6 +41,7 @@ type function struct {
 
 type counters struct {
 	calls, refused, timeouts, panics atomic.Int64
+	lost                             atomic.Int64 // given up, and not back
 	nanoseconds                      atomic.Int64
 }
 
@@ -153,28 +154,14 @@ func (c *Chain) call(ctx context.Context, f *function, e *Event) Verdict {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	done := make(chan answer, 1)
-	c.under.Go(func() { done <- f.answer(ctx, e) })
-	var a answer
-	select {
-	case a = <-done:
-	case <-ctx.Done():
-		select {
-		case a = <-done: // at the last moment
-		default:
-			a.fault = "not back in time"
-			if context.Cause(ctx) == context.DeadlineExceeded {
-				f.timeouts.Add(1)
-			}
-		}
-	}
+	a := c.wait(ctx, f, e)
 	took := time.Since(began)
 	f.calls.Add(1)
 	f.nanoseconds.Add(int64(took))
 	if a.fault != "" {
 		a.Verdict = Verdict{Code: Defer, Reply: mail.R(451, "4.3.0", "Plugin "+f.plugin+" did not answer, try again later")}
 		c.log.LogAttrs(ctx, slog.LevelError, "plugin failed", slog.String("plugin", f.plugin), slog.String("hook", string(f.hook)),
-			slog.String("function", f.label), slog.String("error", a.fault), slog.Duration("after", took), slog.String("connection", e.connectionID()))
+			slog.String("function", f.label), slog.String("error", a.fault), slog.Duration("after", took), e.about())
 		if a.stack != nil {
 			f.panics.Add(1)
 			c.log.LogAttrs(ctx, slog.LevelDebug, "plugin failed here", slog.String("plugin", f.plugin), slog.String("stack", string(a.stack)))
@@ -185,6 +172,44 @@ func (c *Chain) call(ctx context.Context, f *function, e *Event) Verdict {
 		e.Watch(Step{Hook: f.hook, Plugin: f.plugin, Function: f.label, Verdict: a.Verdict, Took: took, Fault: a.fault})
 	}
 	return a.Verdict
+}
+
+// mostLost is how many calls of a function may have been given up and not come back.
+// It is not called then until some have: what never comes back keeps its memory.
+const mostLost = 100
+
+// wait is the answer of one function, or why there is none.
+func (c *Chain) wait(ctx context.Context, f *function, e *Event) (a answer) {
+	if n := f.lost.Load(); n >= mostLost {
+		return answer{fault: fmt.Sprintf("not called: %d of its calls have not come back", n)}
+	}
+	const back, gone = 1, 2
+	var is atomic.Int32 // whichever comes first
+	done := make(chan answer, 1)
+	c.under.Go(func() {
+		done <- f.answer(ctx, e)
+		if !is.CompareAndSwap(0, back) {
+			f.lost.Add(-1)
+		}
+	})
+	select {
+	case a = <-done:
+		return a
+	case <-ctx.Done():
+	}
+	select {
+	case a = <-done: // at the last moment
+		return a
+	default:
+	}
+	f.lost.Add(1)
+	if !is.CompareAndSwap(0, gone) {
+		f.lost.Add(-1)
+	}
+	if context.Cause(ctx) == context.DeadlineExceeded {
+		f.timeouts.Add(1)
+	}
+	return answer{fault: "not back in time"}
 }
 
 type answer struct {
@@ -202,11 +227,15 @@ func (f *function) answer(ctx context.Context, e *Event) (a answer) {
 	return answer{Verdict: f.fn(ctx, e)}
 }
 
-func (e *Event) connectionID() string {
-	if e.Connection == nil {
-		return ""
+// about names what the event is about, for the log.
+func (e *Event) about() slog.Attr {
+	switch {
+	case e.Connection != nil:
+		return slog.String("connection", e.Connection.ID)
+	case e.Delivery != nil:
+		return slog.String("delivery", e.Delivery.ID())
 	}
-	return e.Connection.ID
+	return slog.Attr{}
 }
 
 // Function is one entry of the chain, for people.
