@@ -3,6 +3,7 @@ package plugin_test
 import (
 	"context"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,10 +15,11 @@ import (
 // When it comes back it is called again.
 func TestRun_neverBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		calls, over := 0, make(chan struct{})
+		over := make(chan struct{})
+		var calls atomic.Int32
 		c := chain(t, made{"stuck", func(r *plugin.Registrar) error {
 			r.On(plugin.SendEmail, func(context.Context, *plugin.Event) plugin.Verdict {
-				calls++
+				calls.Add(1)
 				<-over
 				return plugin.Verdict{Code: plugin.OK}
 			})
@@ -29,8 +31,8 @@ func TestRun_neverBack(t *testing.T) {
 				t.Fatalf("verdict %v", v)
 			}
 		}
-		if calls > 100 || runtime.NumGoroutine() > before+120 {
-			t.Errorf("called %d times, %d goroutines are kept", calls, runtime.NumGoroutine()-before)
+		if calls.Load() > 100 || runtime.NumGoroutine() > before+120 {
+			t.Errorf("called %d times, %d goroutines are kept", calls.Load(), runtime.NumGoroutine()-before)
 		}
 		close(over)
 		synctest.Wait()
