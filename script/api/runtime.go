@@ -23,6 +23,7 @@ type world struct {
 	server       *goja.Object
 	rejections   []rejected // of the turn under way
 	stack        []Owner    // who had the turn before a promise went on for somebody else
+	left         *grabbed   // for whom it went on last, until something else goes on
 }
 
 // maxDepth is how deep functions may call one another. Every level takes some
@@ -137,7 +138,12 @@ type rejected struct {
 // that get one later.
 func (r *Runtime) rejection(p *goja.Promise, op goja.PromiseRejectionOperation) {
 	if op == goja.PromiseRejectionReject {
-		r.rejections = append(r.rejections, rejected{p, r.owner})
+		// What a handler throws rejects a promise right after the handler has ended.
+		owner := r.owner
+		if r.left != nil {
+			owner = r.left.owner
+		}
+		r.rejections = append(r.rejections, rejected{p, owner})
 		return
 	}
 	for i, x := range r.rejections {
@@ -151,6 +157,7 @@ func (r *Runtime) rejection(p *goja.Promise, op goja.PromiseRejectionOperation) 
 // settle tells of the promises that were rejected in the turn that ends, and that
 // nobody has caught. As in Node, a handler must be there by the end of the turn.
 func (r *Runtime) settle() {
+	r.left, r.stack = nil, nil
 	for len(r.rejections) > 0 {
 		all := r.rejections
 		r.rejections = nil
@@ -194,11 +201,12 @@ func (o *owners) Grab() any { return grabbed{o.r.owner} }
 
 func (o *owners) Resumed(x any) {
 	o.r.stack = append(o.r.stack, o.r.owner)
-	o.r.owner = x.(grabbed).owner
+	o.r.owner, o.r.left = x.(grabbed).owner, nil
 }
 
 func (o *owners) Exited() {
 	if n := len(o.r.stack); n > 0 {
+		o.r.left = &grabbed{o.r.owner}
 		o.r.owner = o.r.stack[n-1]
 		o.r.stack = o.r.stack[:n-1]
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"container/heap"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,11 +63,12 @@ func (t *timers) function(c goja.FunctionCall) goja.Callable {
 	return fn
 }
 
+// rest are the arguments from the nth on, to keep: what the call has is the stack's.
 func rest(c goja.FunctionCall, n int) []goja.Value {
 	if len(c.Arguments) <= n {
 		return nil
 	}
-	return c.Arguments[n:]
+	return slices.Clone(c.Arguments[n:])
 }
 
 func (t *timers) set(c goja.FunctionCall, again bool) goja.Value {

@@ -8,14 +8,24 @@ function coded(Class, code, text) {
 }
 
 // Of [::1]:25 the library's hostname is only the bracket.
-const hostname = Object.getOwnPropertyDescriptor(exports.URL.prototype, 'hostname');
-Object.defineProperty(exports.URL.prototype, 'hostname', {
-  ...hostname,
-  get() {
+const library = native.URL;
+class URL extends library {
+  get hostname() {
     const literal = /^\[[^\]]*\]/.exec(this.host);
-    return literal ? literal[0] : hostname.get.call(this);
-  },
-});
+    return literal ? literal[0] : super.hostname;
+  }
+  set hostname(name) {
+    super.hostname = name;
+  }
+  [Symbol.for('nodejs.util.inspect.custom')](depth, options, inspect) {
+    const shown = {};
+    for (const k of ['href', 'origin', 'protocol', 'username', 'password', 'host', 'hostname', 'port', 'pathname', 'search', 'hash']) {
+      shown[k] = this[k];
+    }
+    return `URL ${inspect(shown, options)}`;
+  }
+}
+exports.URL = URL;
 
 if (!exports.URL.canParse) {
   exports.URL.canParse = (input, base) => {
