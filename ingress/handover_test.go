@@ -111,6 +111,43 @@ func TestHandover_faults(t *testing.T) {
 	}
 }
 
+// Who was refused is not among the recipients, whoever refused him, and whatever
+// plugins had put in his place.
+func TestHandover_refusedIsNoRecipient(t *testing.T) {
+	for _, hook := range []plugin.Hook{plugin.Rcpt, plugin.RcptOK} {
+		q := &memory{}
+		dialogue{queue: q, policy: with(inForce(t,
+			scripted{"alias", at{plugin.Rcpt: func(_ context.Context, e *plugin.Event) plugin.Verdict {
+				e.Transaction.AddRecipient(mail.Recipient{Address: mail.NewAddress("copy-of-" + e.Recipient.Raw)})
+				return plugin.Verdict{}
+			}}},
+			scripted{"strict", at{hook: func(_ context.Context, e *plugin.Event) plugin.Verdict {
+				if e.Address.Raw == "b@local.test" {
+					return plugin.Denied("no")
+				}
+				return plugin.Verdict{}
+			}}}))}.run(t, `
+			C: EHLO x
+			S: 250
+			C: MAIL FROM:<>
+			S: 250
+			C: RCPT TO:<a@local.test>
+			S: 250
+			C: RCPT TO:<b@local.test>
+			S: 550
+			C: RCPT TO:<c@away.test>
+			S: 550 5.7.1 Relaying denied
+			C: DATA
+			S: 354
+			C: .
+			S: 250`)
+		if ds := q.messages()[0].deliveries; len(ds) != 1 || len(ds[0].Recipients) != 2 ||
+			ds[0].Recipients[0].Raw != "a@local.test" || ds[0].Recipients[1].Raw != "copy-of-a@local.test" {
+			t.Errorf("deliveries %+v", ds)
+		}
+	}
+}
+
 func TestHandover_nullSenderStays(t *testing.T) {
 	q := &memory{}
 	dialogue{queue: q, policy: with(inForce(t, scripted{"p", at{plugin.Mail: says(plugin.Verdict{})}}))}.run(t,

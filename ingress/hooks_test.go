@@ -319,8 +319,10 @@ func TestHooks_reload(t *testing.T) {
 	if seen != want || len(q.messages()) != 2 {
 		t.Errorf("asked %s\nwant  %s\n%d stored", seen, want, len(q.messages()))
 	}
-	if err := c.Close(t.Context()); err != nil {
-		t.Error(err)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := c.Close(ctx); err != nil {
+		t.Errorf("somebody keeps a chain: %v", err)
 	}
 }
 
