@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"reflect"
 	"strings"
 	"unicode/utf16"
 
@@ -49,6 +50,8 @@ func (r *Runtime) Buffer(b []byte) goja.Value {
 	return o
 }
 
+var typeArrayBuffer = reflect.TypeFor[goja.ArrayBuffer]()
+
 // Octets are those of a Buffer, a typed array, an ArrayBuffer or a string.
 func (r *Runtime) Octets(v goja.Value) ([]byte, bool) {
 	switch x := v.(type) {
@@ -57,22 +60,20 @@ func (r *Runtime) Octets(v goja.Value) ([]byte, bool) {
 	case goja.String:
 		return decodeText(x, "utf8"), true
 	case *goja.Object:
-		switch e := x.Export().(type) {
-		case []byte:
-			return e, true
-		case goja.ArrayBuffer:
-			return e.Bytes(), true
-		}
-		var b []byte
-		if x.ClassName() == "Object" && x.Get("buffer") != nil { // any other typed array, or a DataView
-			if ab, ok := x.Get("buffer").Export().(goja.ArrayBuffer); ok {
+		if b, ok := x.Get("buffer").(*goja.Object); ok { // a typed array or a DataView
+			if ab, ok := b.Export().(goja.ArrayBuffer); ok {
 				at, n := x.Get("byteOffset").ToInteger(), x.Get("byteLength").ToInteger()
 				if all := ab.Bytes(); at >= 0 && n >= 0 && at+n <= int64(len(all)) {
 					return all[at : at+n], true
 				}
 			}
+			return nil, false
 		}
-		return b, false
+		if x.ExportType() == typeArrayBuffer {
+			if ab, ok := x.Export().(goja.ArrayBuffer); ok {
+				return ab.Bytes(), true
+			}
+		}
 	}
 	return nil, false
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/dop251/goja"
 
 	"github.com/tarishi/tarishi/dns"
+	"github.com/tarishi/tarishi/mail"
 )
 
 // Bounds of what a script may have under way beside its turn.
@@ -110,12 +111,7 @@ func (r *Runtime) ask(timeout, done goja.Value, question func(context.Context) (
 	r.aside(func(ctx context.Context) func() error {
 		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
-		value, err := func() (func() goja.Value, error) {
-			if r.o.Resolver == nil {
-				return nil, errNoResolver
-			}
-			return question(ctx)
-		}()
+		value, err := question(ctx)
 		return func() error {
 			if err != nil {
 				return r.call(done, goja.Undefined(), r.vm.ToValue(dnsCode(err)), r.vm.ToValue(err.Error()))
@@ -125,7 +121,26 @@ func (r *Runtime) ask(timeout, done goja.Value, question func(context.Context) (
 	})
 }
 
+// noResolver is in the place of one that the worker was not given.
+type noResolver struct{}
+
 var errNoResolver = errors.New("there is no resolver")
+
+func (noResolver) Query(context.Context, string, dns.Type) (dns.Answer, error) {
+	return dns.Answer{}, errNoResolver
+}
+
+func (noResolver) LookupPTR(context.Context, netip.Addr) (dns.Answer, error) {
+	return dns.Answer{}, errNoResolver
+}
+
+func (noResolver) LookupAddrs(context.Context, string) (dns.Addrs, error) {
+	return dns.Addrs{}, errNoResolver
+}
+
+func (noResolver) LookupMX(context.Context, mail.Domain) (dns.Answer, error) {
+	return dns.Answer{}, errNoResolver
+}
 
 // statusFault is a definite answer without records, which is an error in Node.
 type statusFault dns.Status

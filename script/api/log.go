@@ -129,9 +129,12 @@ func quoted(v goja.Value) string {
 
 // oneLine keeps a script from making lines of its own in the log, and from long ones.
 func oneLine(s string) string {
+	gap := false
 	s = strings.Map(func(c rune) rune {
+		was := gap
+		gap = c == '\n' || c == '\r' || c == '\t'
 		switch {
-		case c == '\n' || c == '\r' || c == '\t':
+		case gap && !was:
 			return ' '
 		case c < ' ' || c == 0x7f:
 			return -1

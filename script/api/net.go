@@ -165,9 +165,6 @@ func (r *Runtime) dial(ctx context.Context, t target, found func(netip.Addr)) (n
 	if ip, err := netip.ParseAddr(t.host); err == nil {
 		addrs = append(addrs, ip)
 	} else {
-		if r.o.Resolver == nil {
-			return nil, errNoResolver
-		}
 		a, err := r.addresses(ctx, t.host)
 		if err != nil {
 			return nil, &lookupFault{t.host, err}

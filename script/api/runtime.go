@@ -38,6 +38,9 @@ func New(o Options) (*Runtime, error) {
 	if o.Enabled == nil {
 		o.Enabled = func(Level) bool { return true }
 	}
+	if o.Resolver == nil {
+		o.Resolver = noResolver{}
+	}
 	r := &Runtime{vm: goja.New(), o: o, wake: make(chan struct{}, 1)}
 	r.vm.SetMaxCallStackSize(maxDepth)
 	if o.Folder != "" {
