@@ -24,17 +24,20 @@ var Kind = plugin.Kind{
 
 type settings struct {
 	File        string   `yaml:"file" doc:"File of aliases, an object in JSON. Default: aliases.json or, without that, aliases."`
-	Domains     []string `yaml:"domains" doc:"Domains at which aliases that name none count; *.example.net is all below example.net. Default: those of domains_file."`
+	Domains     []string `yaml:"domains" doc:"Domains at which aliases that name none count; *.example.net is all below example.net. Default: those of domains_file and regex_file."`
 	DomainsFile string   `yaml:"domains_file" default:"host_list" doc:"File of these domains, one a line, where domains is not set."`
+	RegexFile   string   `yaml:"regex_file" default:"host_list_regex" doc:"File of regular expressions of further ones."`
 	Separators  string   `yaml:"separators" default:"+-" doc:"Characters that part a user from his detail: with + mail for ann+news goes where ann's goes. Empty: none."`
 	Chain       bool     `yaml:"chain" default:"false" doc:"Look an alias's targets up again. Who leads back to himself is delivered to as he is."`
 }
 
 type aliases struct {
-	name    string
-	o       settings
-	book    map[string]alias // by key: ann@example.net, ann, @example.net, *
-	domains lists.Domains    // where keys without a domain count
+	name string
+	o    settings
+	book map[string]alias // by key: ann@example.net, ann, @example.net, *
+	// Where keys without a domain count.
+	domains  lists.Domains
+	patterns lists.Patterns
 }
 
 // New reads the aliases.
@@ -58,7 +61,7 @@ func New(s plugin.Setup) (plugin.Plugin, error) {
 	if err := a.readDomains(s.Read); err != nil {
 		return nil, err
 	}
-	if a.domains.Len() == 0 {
+	if a.domains.Len()+a.patterns.Len() == 0 {
 		return nil, fmt.Errorf("%s: the alias %q names no domain, and nothing says at which it counts: write %s@ and the domain, or set domains, or list them in %s", lists.Place(file), bare, strings.TrimPrefix(bare, "*"), lists.Place(a.o.DomainsFile))
 	}
 	return a, nil
@@ -80,7 +83,8 @@ func (a *aliases) open(read lists.ReadFunc) (name string, text []byte, err error
 func (a *aliases) readDomains(read lists.ReadFunc) error {
 	if len(a.o.Domains) == 0 {
 		_, err := lists.Read(read, a.o.DomainsFile, func(line string) error { return a.domains.Add(lists.Plain(line)) })
-		return err
+		_, err2 := lists.Read(read, a.o.RegexFile, a.patterns.Add)
+		return errors.Join(err, err2)
 	}
 	var faults []error
 	for i, d := range a.o.Domains {
@@ -144,7 +148,7 @@ func (a *aliases) find(to mail.Address) (key string, x alias, found bool) {
 	if i := strings.IndexAny(local, a.o.Separators); i > 0 {
 		user = local[:i]
 	}
-	ours := a.domains.HasDomain(to.Domain)
+	ours := a.domains.HasDomain(to.Domain) || a.patterns.Has(domain)
 	for _, k := range [...]struct {
 		key  string
 		bare bool
