@@ -39,6 +39,9 @@ var (
 	smtpRefused  = desc("smtp_connections_refused_total", "Incoming SMTP connections turned away because a limit was reached.")
 	smtpAccepted = desc("smtp_messages_accepted_total", "Messages answered 250 after the final dot.")
 	smtpBytes    = desc("smtp_bytes_accepted_total", "Octets of the accepted messages.")
+	smtpCerts    = desc("smtp_certificates", "Certificates that TLS clients are shown.")
+	smtpCertsBad = desc("smtp_certificates_broken", "Of those, with a file that cannot be used: what was in it before is in force.")
+	smtpCertsEnd = desc("smtp_certificate_first_expiry_seconds", "When the first of them runs out, in seconds since 1970.")
 	smtpReplies  = desc("smtp_replies_total", "Replies given to SMTP clients, by class.", "class")
 
 	outAttempts = desc("delivery_attempts_total", "Delivery attempts made.")
@@ -111,6 +114,12 @@ func (e *exporter) Collect(ch chan<- prometheus.Metric) {
 		count(smtpReplies, s.Replies3xx, "3xx")
 		count(smtpReplies, s.Replies4xx, "4xx")
 		count(smtpReplies, s.Replies5xx, "5xx")
+		if n := len(s.Certificates); n > 0 {
+			first, bad := FirstExpiry(s.Certificates)
+			gauge(smtpCerts, float64(n))
+			gauge(smtpCertsBad, float64(bad))
+			gauge(smtpCertsEnd, float64(first.NotAfter.Unix()))
+		}
 	}
 	if d := st.Delivery; d != nil {
 		count(outAttempts, d.Attempts)

@@ -1,5 +1,7 @@
 package admin
 
+import "time"
+
 // Stats are the counters of one node. Whoever assembles the node fills them from
 // its parts' own snapshots; a part that does not run here stays nil. Counters
 // start at zero with the process and only grow; the rest are gauges.
@@ -46,10 +48,35 @@ type SMTPStats struct {
 	Refused     uint64 `json:"refused"`     // turned away at the door: a limit was reached
 	Accepted    uint64 `json:"accepted"`    // messages answered 250 after the dot
 	Bytes       uint64 `json:"bytes"`       // octets of those
-	Replies2xx  uint64 `json:"replies_2xx"`
-	Replies3xx  uint64 `json:"replies_3xx"`
-	Replies4xx  uint64 `json:"replies_4xx"`
-	Replies5xx  uint64 `json:"replies_5xx"`
+	// Certificates are those that TLS clients are shown.
+	Certificates []Certificate `json:"certificates,omitempty"`
+	Replies2xx   uint64        `json:"replies_2xx"`
+	Replies3xx   uint64        `json:"replies_3xx"`
+	Replies4xx   uint64        `json:"replies_4xx"`
+	Replies5xx   uint64        `json:"replies_5xx"`
+}
+
+// Certificate is one that TLS clients are shown.
+type Certificate struct {
+	File     string    `json:"file"`
+	Names    []string  `json:"names"`
+	NotAfter time.Time `json:"not_after"`
+	Default  bool      `json:"default,omitempty"` // for who asks for no name, or for nobody's
+	Problem  string    `json:"problem,omitempty"` // why what is in the file now is not in force
+}
+
+// FirstExpiry is the one that runs out first, and how many cannot be replaced by what is
+// in their files now.
+func FirstExpiry(list []Certificate) (first Certificate, bad int) {
+	for i, c := range list {
+		if i == 0 || c.NotAfter.Before(first.NotAfter) {
+			first = c
+		}
+		if c.Problem != "" {
+			bad++
+		}
+	}
+	return first, bad
 }
 
 // DeliveryStats count what goes out. Delivered, Deferred and Failed count

@@ -180,3 +180,14 @@ func (u *Users) clearOf(name string) (string, bool) {
 	}
 	return "", false
 }
+
+// Who is the user of that name, on the word of somebody who is believed; one who is not
+// in the file has no tenant.
+func (u *Users) Who(name string) Identity {
+	if u != nil {
+		if x := u.m[name]; x != nil {
+			return x.Identity
+		}
+	}
+	return Identity{User: name}
+}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tarishi/tarishi/admin"
+	"github.com/tarishi/tarishi/certs"
 	"github.com/tarishi/tarishi/deliverer"
 	"github.com/tarishi/tarishi/dns"
 	"github.com/tarishi/tarishi/ingress"
@@ -113,7 +114,7 @@ func verifiedName(ctx context.Context, r *dns.Resolver, ip netip.Addr) string {
 }
 
 // stats gathers what the parts count.
-func stats(q *queue.Queue, server *smtp.Server, in *ingress.Handler, out *deliverer.Deliverer, s *session) admin.Stats {
+func stats(q *queue.Queue, server *smtp.Server, store *certs.Store, in *ingress.Handler, out *deliverer.Deliverer, s *session) admin.Stats {
 	n := q.Stats()
 	v := admin.Stats{Queue: &admin.QueueStats{
 		Ready: n.Ready, Waiting: n.Waiting - n.Held, Held: n.Held, Active: n.Active,
@@ -126,7 +127,8 @@ func stats(q *queue.Queue, server *smtp.Server, in *ingress.Handler, out *delive
 		v.SMTP = &admin.SMTPStats{
 			Connections: w.Open, Connected: uint64(i.Connections), Refused: w.Refused,
 			Accepted: uint64(i.Accepted), Bytes: uint64(i.AcceptedBytes),
-			Replies2xx: w.Replies[2], Replies3xx: w.Replies[3], Replies4xx: w.Replies[4], Replies5xx: w.Replies[5],
+			Certificates: certificateStats(store),
+			Replies2xx:   w.Replies[2], Replies3xx: w.Replies[3], Replies4xx: w.Replies[4], Replies5xx: w.Replies[5],
 		}
 	}
 	if out != nil {

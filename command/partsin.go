@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/tarishi/tarishi/auth"
+	"github.com/tarishi/tarishi/certs"
 	"github.com/tarishi/tarishi/daemon"
 	"github.com/tarishi/tarishi/dns"
 	"github.com/tarishi/tarishi/ingress"
@@ -24,6 +24,9 @@ func newPolicy(c *daemon.Config, q *queue.Queue, p *pluginHost, folder string, r
 		return nil, err
 	}
 	policy := policyOf(c, resolver, log)
+	if policy.Owns, err = owns(c, log); err != nil {
+		return nil, err
+	}
 	policy.Auth, policy.Suppressed, policy.Plugins, policy.Spool = logins, suppressedAtAccept(c, q), &p.loader.Current, folder
 	return ingress.New(policy, ingress.Store{
 		NewWriter: func(id string) ingress.Writer { return q.NewWriter(id) },
@@ -53,7 +56,7 @@ func newAuth(c *daemon.Config, log *slog.Logger) (*ingress.Auth, error) {
 	if a.Users == "" {
 		return nil, nil
 	}
-	if c.SMTP.TLS.Cert == "" && !a.Insecure {
+	if !c.SMTP.TLS.HasCertificate() && !a.Insecure {
 		return nil, errors.New("smtp.auth: AUTH is offered with TLS only, and there is no certificate; set smtp.tls, or smtp.auth.insecure: true where the network is yours alone")
 	}
 	f, err := auth.Open(a.Users, log)
@@ -83,18 +86,10 @@ func clientsOf(c *daemon.Config) []ingress.Client {
 	return out
 }
 
-func newServer(c *daemon.Config, h smtp.Handler, log *slog.Logger) (*smtp.Server, error) {
-	var t *tls.Config
-	if c.SMTP.TLS.Cert != "" {
-		cert, err := tls.LoadX509KeyPair(c.SMTP.TLS.Cert, c.SMTP.TLS.Key)
-		if err != nil {
-			return nil, fmt.Errorf("smtp.tls: %w", err)
-		}
-		t = &tls.Config{Certificates: []tls.Certificate{cert}}
-	}
+func newServer(c *daemon.Config, h smtp.Handler, store *certs.Store, log *slog.Logger) *smtp.Server {
 	l, w := c.SMTP.Limits, c.SMTP.Timeouts
 	return &smtp.Server{
-		Hostname: c.SMTP.Hostname, Handler: h, TLS: t, Log: log, LaxPaths: c.SMTP.LaxPaths,
+		Hostname: c.SMTP.Hostname, Handler: h, TLS: tlsConfig(store), Log: log, LaxPaths: c.SMTP.LaxPaths,
 		// Our own hosts may open as many connections as the node has.
 		Exempt: func(ip netip.Addr) bool {
 			return slices.ContainsFunc(c.SMTP.RelayFrom, func(p netip.Prefix) bool { return p.Contains(ip) })
@@ -108,7 +103,7 @@ func newServer(c *daemon.Config, h smtp.Handler, log *slog.Logger) (*smtp.Server
 			Command: w.Command, Block: w.Block, Message: w.Message, Session: w.Session,
 			Handshake: w.Handshake, Write: w.Write, Greeting: w.Greeting, MinRate: orNone(int(w.MinRate)),
 		},
-	}, nil
+	}
 }
 
 // orNone turns the configuration's "0: any" into the engine's.

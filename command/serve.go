@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tarishi/tarishi/admin"
+	"github.com/tarishi/tarishi/certs"
 	"github.com/tarishi/tarishi/daemon"
 	"github.com/tarishi/tarishi/deliverer"
 	"github.com/tarishi/tarishi/dns"
@@ -145,7 +146,7 @@ func serve(ctx context.Context, c *daemon.Config, kinds []plugin.Kind, accept bo
 			return err
 		}
 		sched := s.open()
-		conf.Scheduler, conf.Reactor = sched, sched
+		conf.Scheduler, conf.Reactor, conf.Plugins = sched, sched, &plugins.loader.Current
 		if out, err = deliverer.New(conf); err != nil {
 			return err
 		}
@@ -156,6 +157,7 @@ func serve(ctx context.Context, c *daemon.Config, kinds []plugin.Kind, accept bo
 	var in *ingress.Service
 	var policy *ingress.Handler
 	var server *smtp.Server
+	var certificates *certs.Store
 	if c.Has("ingress") {
 		spool, err := spoolFolder(folder)
 		if err != nil {
@@ -164,10 +166,11 @@ func serve(ctx context.Context, c *daemon.Config, kinds []plugin.Kind, accept bo
 		if policy, err = newPolicy(c, q.Queue, plugins, spool, resolver, log); err != nil {
 			return err
 		}
-		if server, err = newServer(c, policy, log); err != nil {
+		if certificates, err = openCerts(c, log); err != nil {
 			return err
 		}
-		if in, err = ingress.Listen(server, c.SMTP.Listen, c.SMTP.TLSListen, c.Drain); err != nil {
+		server = newServer(c, policy, certificates, log)
+		if in, err = ingress.Listen(server, listenersOf(c), c.Drain); err != nil {
 			return err
 		}
 	}
@@ -179,7 +182,7 @@ func serve(ctx context.Context, c *daemon.Config, kinds []plugin.Kind, accept bo
 		port.pass(admin.New(admin.Config{
 			Version: version(), Node: c.Hostname, Roles: c.Roles, Started: started,
 			Hosts: []string{c.SMTP.Hostname}, Queue: adminQueue{q.Queue},
-			Stats:    func() admin.Stats { return stats(q.Queue, server, policy, out, s) },
+			Stats:    func() admin.Stats { return stats(q.Queue, server, certificates, policy, out, s) },
 			Limits:   operatorLimits{op, resolver, c},
 			Defaults: &admin.Defaults{Connections: c.Delivery.Connections, PerConnection: c.Delivery.PerConnection},
 			Cluster:  operatorNodes{k, op, q, c},
@@ -207,6 +210,9 @@ func serve(ctx context.Context, c *daemon.Config, kinds []plugin.Kind, accept bo
 	ingressDone := make(chan struct{})
 	runCtx, failed := context.WithCancel(ctx)
 	defer failed()
+	if certificates != nil {
+		g.Go(func() error { return certificates.Run(runCtx) })
+	}
 	if in != nil {
 		g.Go(func() error { defer failed(); defer close(ingressDone); return in.Run(runCtx) })
 		line += " SMTP on " + addrs(in.Addrs()) + ","

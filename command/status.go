@@ -152,6 +152,9 @@ func (v view) printStatus(w io.Writer) {
 	if len(conns) > 0 {
 		fmt.Fprintf(w, "Connections: %s.\n", strings.Join(conns, ", "))
 	}
+	if s := st.Stats.SMTP; s != nil && len(s.Certificates) > 0 {
+		certificateLines(w, s.Certificates)
+	}
 	if q := st.Stats.Queue; q != nil {
 		fmt.Fprintf(w, "Queue: %s ready, %s waiting, %s held; %s being sent; %s stored", count(q.Ready), count(q.Waiting), count(q.Held), count(q.Active), size(q.Bytes))
 		if q.MaxBytes > 0 {

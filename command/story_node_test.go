@@ -75,9 +75,7 @@ func startNode(t *testing.T, c *daemon.Config, w *world, log *storyLog) *storyNo
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n.server, err = newServer(c, policy, logger); err != nil {
-		t.Fatal(err)
-	}
+	n.server = newServer(c, policy, nil, logger)
 	n.door = newStoryDoor()
 	ctx, cancel := context.WithCancel(context.Background())
 	n.endOut = cancel

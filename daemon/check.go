@@ -236,6 +236,7 @@ func (l *loader) check(c *Config) {
 	l.checkRoles(c)
 	l.checkPorts(c)
 	l.checkTLS(c)
+	l.checkListeners(c)
 	l.checkLocal(c)
 	l.checkRoutes(c)
 	l.checkTenants(c)
@@ -267,7 +268,7 @@ func (l *loader) checkRoles(c *Config) {
 			l.fault(fmt.Sprintf("roles[%d]", i), fmt.Sprintf("%q stands twice", r), "")
 		}
 	}
-	if c.Has("ingress") && len(c.SMTP.Listen)+len(c.SMTP.TLSListen) == 0 {
+	if c.Has("ingress") && len(c.SMTP.Listeners()) == 0 {
 		l.fault("smtp.listen", "is empty", "the ingress role needs an address to listen on")
 	}
 }
@@ -281,6 +282,9 @@ func (l *loader) checkPorts(c *Config) {
 	}
 	for i, a := range c.SMTP.TLSListen {
 		all = append(all, listener{l.itemPath("smtp.tls_listen", i), a})
+	}
+	for i, x := range c.SMTP.More {
+		all = append(all, listener{fmt.Sprintf("smtp.listeners[%d].address", i), x.Address})
 	}
 	if c.Admin.Listen != "" {
 		all = append(all, listener{"admin.listen", c.Admin.Listen})
@@ -333,9 +337,6 @@ func (l *loader) checkTLS(c *Config) {
 	t := c.SMTP.TLS
 	switch {
 	case t.Cert == "" && t.Key == "":
-		if len(c.SMTP.TLSListen) > 0 {
-			l.fault("smtp.tls_listen", "needs a certificate", "set smtp.tls.cert and smtp.tls.key")
-		}
 		return
 	case t.Cert == "":
 		l.fault("smtp.tls.key", "is set without smtp.tls.cert", "set both or none")

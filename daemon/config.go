@@ -60,8 +60,11 @@ type Size int64
 type SMTP struct {
 	Listen         []string       `yaml:"listen" default:"127.0.0.1:2525" check:"listen" doc:"Addresses (ip:port) that speak plaintext SMTP, with STARTTLS when a certificate is set."`
 	TLSListen      []string       `yaml:"tls_listen" check:"listen" doc:"Addresses (ip:port) that speak TLS from the first octet (465). Needs a certificate."`
+	More           []Listener     `yaml:"listeners" doc:"Further addresses, each with ways of its own: submission, proxies."`
+	ProxyFrom      []netip.Prefix `yaml:"proxy_from" doc:"Peers (CIDR) that begin every connection with a PROXY header (version 1 or 2; HAProxy and its kin): the client it names is the client. Without a header they are hung up on. Nobody else's is believed."`
+	XClientFrom    []netip.Prefix `yaml:"xclient_from" doc:"Clients (CIDR) that may say by XCLIENT (Postfix, nginx) whose mail they bring. Nobody else is believed."`
 	Hostname       string         `yaml:"hostname" check:"host" doc:"Name in the banner and in Received, where it differs from the top-level hostname."`
-	TLS            TLS            `yaml:"tls" doc:"The certificate of both kinds of listener."`
+	TLS            TLS            `yaml:"tls" doc:"The certificates of all addresses."`
 	MaxMessageSize Size           `yaml:"max_message_size" default:"50MiB" min:"64KiB" max:"2GiB" doc:"Largest message accepted, in octets (SIZE, RFC 1870)."`
 	MaxHeaderSize  Size           `yaml:"max_header_size" default:"1MiB" min:"64KiB" max:"64MiB" doc:"Largest header block accepted, in octets."`
 	MaxRecipients  int            `yaml:"max_recipients" default:"1000" min:"100" max:"100000" doc:"Recipients of one message; the next one gets 452 4.5.3. RFC 5321 asks for at least 100."`
@@ -79,22 +82,24 @@ type SMTP struct {
 	Timeouts       SMTPTimeouts   `yaml:"timeouts" doc:"How long strangers may keep us waiting."`
 }
 
-// TLS names a certificate and its key, both PEM files.
+// TLS says where certificates and their keys are, in PEM files.
 type TLS struct {
-	Cert string `yaml:"cert" doc:"File with the certificate chain, PEM, own certificate first. Empty: no TLS."`
-	Key  string `yaml:"key" doc:"File with the certificate's private key, PEM."`
+	Cert   string `yaml:"cert" doc:"File with the certificate chain, PEM, own certificate first, for clients that ask for no name or for nobody's. Empty: that for hostname out of folder. Read anew when it changes."`
+	Key    string `yaml:"key" doc:"File with the certificate's private key, PEM."`
+	Folder string `yaml:"folder" doc:"Folder of certificates by the name a client asks for (SNI): NAME.pem with chain and key, NAME.crt with NAME.key, or NAME/fullchain.pem with NAME/privkey.pem. The names are those in the certificates. Read anew when they change. Neither cert nor folder: no TLS."`
 }
 
 // Auth is who may prove to be whom.
 type Auth struct {
 	Users      string   `yaml:"users" doc:"File of users, one name:hash or name:hash:tenant a line; see tarishi auth hash. Read anew when it changes. Empty: AUTH is not offered."`
 	Mechanisms []string `yaml:"mechanisms" default:"PLAIN,LOGIN,SCRAM-SHA-256" enum:"PLAIN,LOGIN,SCRAM-SHA-256,CRAM-MD5" doc:"SASL mechanisms, each offered when some hash in the file is of a kind that it can use. CRAM-MD5 needs passwords in clear in the file and is for clients that know nothing better."`
+	Senders    string   `yaml:"senders" doc:"File that says what users may send as, name: address @domain ... or name: * a line; 553 5.7.1 for anything else. Who is not listed may send as the address that is his name. Read anew when it changes. Empty: users may send as anybody."`
 	Insecure   bool     `yaml:"insecure" default:"false" doc:"Offer AUTH without TLS, too: passwords then go over the wire in clear."`
 }
 
 // SMTPLimits bounds sessions of the listening side.
 type SMTPLimits struct {
-	Connections      int  `yaml:"connections" default:"20000" min:"1" max:"1000000" doc:"Open connections in all; the next one gets 421."`
+	Connections      int  `yaml:"connections" default:"30000" min:"1" max:"1000000" doc:"Open connections in all; the next one gets 421."`
 	ConnectionsPerIP int  `yaml:"connections_per_ip" default:"1000" min:"1" max:"1000000" doc:"Open connections of one client address (IPv6: one /64); the next one gets 421. Clients in relay_from are not counted."`
 	BodyLine         Size `yaml:"body_line" default:"1MiB" min:"1000" max:"64MiB" doc:"Longest line of a message accepted, in octets."`
 	Errors           int  `yaml:"errors" default:"20" min:"3" max:"10000" doc:"Mistakes of a client since its last accepted message before 421 and close."`

@@ -27,7 +27,7 @@ func TestBadEnv(t *testing.T) {
 		{"TARISHI_SMPT_LISTEN=:25", "TARISHI_SMPT_LISTEN: no such key; did you mean TARISHI_SMTP_LISTEN?"},
 		{"TARISHI_NOTHING_LIKE_IT=1", "TARISHI_NOTHING_LIKE_IT: no such key; see `tarishi config print` for the keys"},
 		{"TARISHI_LOCAL={domains: [a.test]}", "TARISHI_LOCAL: a section, which takes no value of its own; set its keys: TARISHI_LOCAL_DOMAINS, TARISHI_LOCAL_VIA, TARISHI_LOCAL_POSTMASTER"},
-		{"TARISHI_SMTP_TLS=on", "TARISHI_SMTP_TLS: a section, which takes no value of its own; set its keys: TARISHI_SMTP_TLS_CERT, TARISHI_SMTP_TLS_KEY"},
+		{"TARISHI_SMTP_TLS=on", "TARISHI_SMTP_TLS: a section, which takes no value of its own; set its keys: TARISHI_SMTP_TLS_CERT, TARISHI_SMTP_TLS_KEY, TARISHI_SMTP_TLS_FOLDER"},
 		{"TARISHI_CLUSTER_NODE=n1", "cluster.peers: is empty, but other keys of cluster are set (the default); list the nodes with the scheduler role, or remove the section"},
 		{"TARISHI_SMTP_LISTEN=here", `TARISHI_SMTP_LISTEN: smtp.listen[0]: "here" wants ip:port, such as 127.0.0.1:25, [::1]:25 or :25`},
 		{"TARISHI_RETRY_EXPIRE=5", `TARISHI_RETRY_EXPIRE: retry.expire: "5" wants a duration such as 30s, 1h30m or 5d`},

@@ -49,7 +49,7 @@ func (s *session) inspect(ctx context.Context, m *mail.Message, body *smtp.Body,
 
 // spooled reads a message to its end, and what its client ordered.
 func (s *session) spooled(sp *spool, m *mail.Message, body *smtp.Body, now time.Time) (*orders, error) {
-	if err := s.copy(sp, s.traceFor(m, s.asked.tx.Recipients(), now), body); err != nil {
+	if err := s.copy(sp, m, s.traceFor(m, s.asked.tx.Recipients(), now), body); err != nil {
 		return nil, err
 	}
 	o, err := s.h.ordersOf(&s.filter)

@@ -16,6 +16,8 @@ import (
 //   - Control fields (see control.go) are dropped, whoever sent them, and kept to be
 //     read where the client is trusted: who pays for a message, and when it is to go,
 //     is nobody else's business.
+//   - Of a user's own mail (see submission.go) Bcc is dropped (RFC 5322 §3.6.3), and what it
+//     lacks is added at the end of the header.
 //   - Authentication-Results in our name are dropped where the client is a stranger.
 //   - Received fields are counted; too many are a loop (RFC 5321 §6.3).
 //   - A header block over the size limit is refused.
@@ -41,7 +43,8 @@ type headerFilter struct {
 	catch    bool  // and kept in kept[at]
 	at       int
 	ours     string // the name whose Authentication-Results are dropped, in lower case; empty: nobody's
-	judging  bool   // the current field is kept in judged until all of it is there
+	mend     mending
+	judging  bool // the current field is kept in judged until all of it is there
 	judged   []byte
 	kept     [][]byte // the control fields as they came, each kind's together; strays last
 	keptSize int
@@ -193,6 +196,9 @@ func (f *headerFilter) endHeader(k lineKind) error {
 		return err
 	}
 	f.body = true
+	if err := f.pass(f.mend.missing()); err != nil {
+		return err
+	}
 	if k == noField {
 		return f.pass(headerBreak)
 	}
@@ -203,7 +209,15 @@ func (f *headerFilter) endHeader(k lineKind) error {
 // line that is all there is has no colon, so it is body.
 func (f *headerFilter) finish() error {
 	if f.held == 0 {
-		return f.judge()
+		if err := f.judge(); err != nil || f.body || !f.mend.on {
+			return err
+		}
+		if f.inLine && !f.drop { // the message ends in the middle of a field
+			if err := f.pass(headerBreak); err != nil {
+				return err
+			}
+		}
+		return f.pass(f.mend.missing())
 	}
 	held := f.hold[:f.held]
 	f.held = 0
@@ -223,6 +237,11 @@ func (f *headerFilter) begin(k lineKind) error {
 		return err
 	}
 	f.field, f.drop = true, k.dropped()
+	if f.mend.on {
+		f.mend.saw(k)
+	} else if k == blindCopy {
+		f.drop = false
+	}
 	if k == authResults {
 		f.drop = f.ours != ""
 		f.judging, f.judged = f.drop, f.judged[:0]
@@ -257,12 +276,17 @@ const (
 	received
 	returnPath
 	authResults
+	dateField
+	messageID
+	blindCopy
 	noField      // no header line at all
 	controlField // and those above it: one for each that is known, and one for strays
 )
 
 // dropped tells whether a field of this kind is, or may be, taken out of the message.
-func (k lineKind) dropped() bool { return k == returnPath || k == authResults || k >= controlField }
+func (k lineKind) dropped() bool {
+	return k == returnPath || k == authResults || k == blindCopy || k >= controlField
+}
 
 // classify looks at the beginning of a line; controls are the names of the control
 // fields in lower case. Like the lenient half of RFC 5322 (§4.5.8) it lets blanks
@@ -304,6 +328,12 @@ func classify(b []byte, controls []string) lineKind {
 		return returnPath
 	case n == len("Authentication-Results") && equalFold(b[:n], "authentication-results"):
 		return authResults
+	case n == len("Date") && equalFold(b[:n], "date"):
+		return dateField
+	case n == len("Message-ID") && equalFold(b[:n], "message-id"):
+		return messageID
+	case n == len("Bcc") && equalFold(b[:n], "bcc"), n == len("Resent-Bcc") && equalFold(b[:n], "resent-bcc"):
+		return blindCopy
 	}
 	for i, name := range controls {
 		if n == len(name) && equalFold(b[:n], name) {

@@ -71,6 +71,8 @@ type Policy struct {
 	ReverseWait time.Duration
 
 	Auth *Auth // nil: nobody can prove who he is
+	// Owns tells whether a user may send as an address; nil: as any.
+	Owns func(user string, from mail.Address) bool
 
 	Plugins *plugin.Current   // are asked at each step; nil, or none in force: nobody is
 	Spool   string            // folder for messages that plugins look at, when they are large; empty: the system's own

@@ -113,19 +113,22 @@ func (s *session) stream(w Writer, m *mail.Message, rcpts []mail.Recipient, body
 	if s.asked.tx != nil {
 		rcpts = s.asked.tx.Recipients()
 	}
-	if err := s.copy(w, s.traceFor(m, rcpts, now), body); err != nil {
+	if err := s.copy(w, m, s.traceFor(m, rcpts, now), body); err != nil {
 		return o, err
 	}
 	return s.h.ordersOf(&s.filter)
 }
 
 // copy writes the trace header and the message, filtered, to w.
-func (s *session) copy(w io.Writer, trace []byte, body *smtp.Body) error {
+func (s *session) copy(w io.Writer, m *mail.Message, trace []byte, body *smtp.Body) error {
 	if _, err := w.Write(trace); err != nil {
 		return err
 	}
 	s.filter.reset(w, s.h.p.MaxReceived, s.h.p.MaxHeader)
 	s.filter.lookFor(s.h.controlNames, s.trusted)
+	if s.conn.Port().Submission {
+		s.filter.mend = mending{on: true, at: time.Now(), id: m.ID, host: s.h.p.Hostname}
+	}
 	if !s.trusted {
 		s.filter.ours = s.h.name
 	}

@@ -51,6 +51,9 @@ func (s *session) connection() *plugin.Connection {
 	c := s.asked.conn
 	if c == nil {
 		c = &plugin.Connection{ID: s.conn.ID(), Remote: addrPort(s.conn.RemoteAddr()), Local: addrPort(s.conn.LocalAddr()), Spoke: s.conn.Spoke}
+		if p := s.conn.ProxyAddr(); p != nil {
+			c.Proxy = addrPort(p)
+		}
 		c.SetRelaying(s.trusted)
 		c.SetHost(s.name)
 		if name := s.conn.Hello(); name != "" { // plugins came while it was connected

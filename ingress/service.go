@@ -14,36 +14,40 @@ import (
 type Service struct {
 	server *smtp.Server
 	drain  time.Duration
-	plain  []net.Listener
-	tls    []net.Listener
+	open   []opened
 }
 
-// Listen opens all addresses, or none and says why. plain speaks SMTP with
-// STARTTLS, implicit speaks TLS from the first octet. Clients can connect when it
+// Listener is an address, and what it is for.
+type Listener struct {
+	Address string
+	Port    smtp.Port
+}
+
+type opened struct {
+	net.Listener
+	port *smtp.Port
+}
+
+// Listen opens all addresses, or none and says why. Clients can connect when it
 // returns; they are greeted once Run runs. At the end of Run, open transactions
 // have drain to finish.
-func Listen(server *smtp.Server, plain, implicit []string, drain time.Duration) (*Service, error) {
+func Listen(server *smtp.Server, listeners []Listener, drain time.Duration) (*Service, error) {
 	s := &Service{server: server, drain: drain}
-	for _, x := range []struct {
-		addrs []string
-		to    *[]net.Listener
-	}{{plain, &s.plain}, {implicit, &s.tls}} {
-		for _, a := range x.addrs {
-			l, err := net.Listen("tcp", a)
-			if err != nil {
-				s.close()
-				return nil, fmt.Errorf("cannot listen for SMTP on %s: %w", a, err)
-			}
-			*x.to = append(*x.to, l)
+	for i := range listeners {
+		l, err := net.Listen("tcp", listeners[i].Address)
+		if err != nil {
+			s.close()
+			return nil, fmt.Errorf("cannot listen for SMTP on %s: %w", listeners[i].Address, err)
 		}
+		s.open = append(s.open, opened{l, &listeners[i].Port})
 	}
 	return s, nil
 }
 
-// Addrs lists what is listened on, plaintext first.
+// Addrs lists what is listened on, in the order of the listeners.
 func (s *Service) Addrs() []net.Addr {
 	var out []net.Addr
-	for _, l := range append(s.plain[:len(s.plain):len(s.plain)], s.tls...) {
+	for _, l := range s.open {
 		out = append(out, l.Addr())
 	}
 	return out
@@ -54,13 +58,10 @@ func (s *Service) Addrs() []net.Addr {
 // listener and returns when all have ended: nil after a drain, else why a
 // listener failed.
 func (s *Service) Run(ctx context.Context) error {
-	n := len(s.plain) + len(s.tls)
+	n := len(s.open)
 	ended := make(chan error, n)
-	for _, l := range s.plain {
-		go func() { ended <- s.server.Serve(l) }()
-	}
-	for _, l := range s.tls {
-		go func() { ended <- s.server.ServeTLS(l) }()
+	for _, l := range s.open {
+		go func() { ended <- s.server.ServePort(l, l.port) }()
 	}
 	var failed error
 	select {
@@ -84,7 +85,7 @@ func (s *Service) Run(ctx context.Context) error {
 }
 
 func (s *Service) close() {
-	for _, l := range append(s.plain, s.tls...) {
+	for _, l := range s.open {
 		_ = l.Close()
 	}
 }

@@ -16,7 +16,7 @@ func TestA14_drain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv.Handler = New(defaults(), q.store())
 		l := newPipeListener()
-		s := &Service{server: srv, drain: 1 << 40, plain: []net.Listener{l}}
+		s := &Service{server: srv, drain: 1 << 40, open: []opened{{l, &smtp.Port{}}}}
 		stop := make(chan struct{})
 		ctx := ctxOf(t, stop)
 		done := make(chan error, 1)
@@ -54,10 +54,10 @@ func TestListen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	if _, err := Listen(&smtp.Server{}, []string{"127.0.0.1:0", taken.Addr().String()}, nil, 0); err == nil || !strings.HasPrefix(err.Error(), "cannot listen for SMTP on 127.0.0.1:") {
+	if _, err := Listen(&smtp.Server{}, []Listener{{Address: "127.0.0.1:0"}, {Address: taken.Addr().String()}}, 0); err == nil || !strings.HasPrefix(err.Error(), "cannot listen for SMTP on 127.0.0.1:") {
 		t.Errorf("a taken port: %v", err)
 	}
-	s, err := Listen(&smtp.Server{}, []string{"127.0.0.1:0"}, []string{"127.0.0.1:0"}, 0)
+	s, err := Listen(&smtp.Server{}, []Listener{{Address: "127.0.0.1:0"}, {Address: "127.0.0.1:0", Port: smtp.Port{TLS: true}}}, 0)
 	if err != nil || len(s.Addrs()) != 2 {
 		t.Fatal(err, s)
 	}
@@ -69,7 +69,7 @@ func TestListenerFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := &smtp.Server{Hostname: "mx.test", Handler: New(defaults(), (&memory{}).store())}
 		a, b := newPipeListener(), newPipeListener()
-		s := &Service{server: srv, plain: []net.Listener{a, b}}
+		s := &Service{server: srv, open: []opened{{a, &smtp.Port{}}, {b, &smtp.Port{}}}}
 		done := make(chan error, 1)
 		go func() { done <- s.Run(t.Context()) }()
 		synctest.Wait()

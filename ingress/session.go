@@ -54,6 +54,7 @@ func (h *Handler) Connect(ctx context.Context, c *smtp.Conn) (smtp.Session, *mai
 	h.stats.connections.Add(1)
 	s := &session{h: h, conn: c, ip: clientIP(c.RemoteAddr())}
 	s.client = h.p.clientWord(s.ip)
+	s.vouched()
 	s.trust()
 	return s, s.meet(ctx)
 }
@@ -70,6 +71,9 @@ func (s *session) Hello(ctx context.Context, name string, esmtp bool) *mail.Repl
 func (s *session) Mail(ctx context.Context, from mail.Address, o *smtp.MailOptions) *mail.Reply {
 	if err := s.h.store.Room(); err != nil {
 		return s.later(err)
+	}
+	if refused := s.submits(from); refused != nil {
+		return refused
 	}
 	if o.HoldRequest != "" && !s.trusted {
 		return &holdDenied
