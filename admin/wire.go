@@ -73,7 +73,14 @@ type Delivery struct {
 	Route  string    `json:"route,omitempty"` // by which a reply has sent it; absent: the usual way
 
 	Operator *ActionNote `json:"operator,omitempty"` // the operator's action that changed it last
+
+	// Notes are what plugins have noted of the message; absent: nothing, or more than
+	// belongs in a listing.
+	Notes json.RawMessage `json:"notes,omitempty"`
 }
+
+// maxNotesShown bounds the notes of one delivery in a listing, in octets.
+const maxNotesShown = 4 << 10
 
 // ActionNote says which operator's action changed a delivery.
 type ActionNote struct {
@@ -250,6 +257,9 @@ func wireDelivery(e Entry) Delivery {
 	}
 	if m.Class != mail.Normal {
 		d.Class = m.Class.String()
+	}
+	if len(m.Notes) <= maxNotesShown && json.Valid(m.Notes) {
+		d.Notes = m.Notes
 	}
 	if n := e.Operator; n != nil {
 		d.Operator = &ActionNote{Action: n.Action, Verb: n.Verb, Author: n.Author, Reason: n.Reason, At: utc(n.At)}

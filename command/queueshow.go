@@ -131,6 +131,7 @@ func printMessage(w io.Writer, m admin.Messages) {
 	field("Hours", d.Hours)
 	field("Envelope id", d.EnvelopeID)
 	field("Return", d.Ret)
+	field("Notes", string(d.Notes))
 	for _, d := range m.Messages {
 		fmt.Fprintln(w)
 		field("Delivery", d.ID)
