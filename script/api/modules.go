@@ -52,6 +52,7 @@ func builtins() map[string]builtin {
 		"address-rfc2821":  {source: true, native: nativeAddress},
 		"haraka-config":    {native: func(r *Runtime) any { return r.Config() }},
 		"haraka-constants": {source: true, native: nativeConstants},
+		"haraka-net-utils": {source: true, native: nativeNetUtils},
 		"haraka-utils":     {source: true},
 	}
 }
@@ -61,6 +62,7 @@ var cores = map[string]string{
 	"address":   "address-rfc2821",
 	"config":    "haraka-config",
 	"constants": "haraka-constants",
+	"net_utils": "haraka-net-utils",
 	"utils":     "haraka-utils",
 }
 

@@ -210,3 +210,38 @@ func TestProcessAndOS(t *testing.T) {
 		{`require('os').cpus()`, "error: Error: os.cpus: scripts do not have it (docs/scripts.md)"},
 	})
 }
+
+// The examples of haraka-net-utils' documentation.
+func TestNetUtils(t *testing.T) {
+	w := newWorld(t, nil, withZone).withRequire()
+	w.eval(`const nu = require('haraka-net-utils'); const mx = (x, d) => JSON.stringify(new nu.HarakaMx(x, d))`)
+	w.table([][2]string{
+		{`nu.ip_to_long('11.22.33.44') + ' ' + nu.long_to_ip(185999660) + ' ' + nu.ip_to_long('x')`, "185999660 11.22.33.44 false"},
+		{`nu.dec_to_hex(20111104) + ' ' + nu.hex_to_dec('132df00')`, "132df00 20111104"},
+		{`[nu.normalize_ip('1.2.3.4'), nu.normalize_ip('0000:0000:0000:0000:0000:0000:0000:0001'), nu.normalize_ip('::ffff:127.0.0.1'), nu.normalize_ip('not-an-ip')].join()`, "1.2.3.4,::1,127.0.0.1,"},
+		{`['127.0.0.200', '169.254.0.0', '226.0.0.1'].map(nu.is_local_ipv4).join()`, "true,true,false"},
+		{`['10.0.0.0', '192.168.0.0', '172.16.0.0', '172.32.0.0'].map(nu.is_private_ipv4).join()`, "true,true,true,false"},
+		{`['::1', 'fe80::', 'fc00::', 'fd00::', '2001:db8::'].map(nu.is_local_ipv6).join()`, "true,true,true,true,false"},
+		{`['10.0.0.1', '127.0.0.1', 'fd00::1', '8.8.8.8', 'x'].map(nu.is_private_ip).join()`, "true,true,true,false,false"},
+		{`nu.is_local_ip('127.0.0.1') + ' ' + nu.is_local_ip('8.8.8.8')`, "true false"},
+		{`[nu.ip_in_list(['10.0.0.0/8'], '10.1.2.3'), nu.ip_in_list({ '2001:db8::/32': true }, '2001:db8::1'), nu.ip_in_list(['example.com'], 'example.com'), nu.ip_in_list(['10.0.0.0/8', 'nonsense/x'], '11.0.0.1'), nu.ip_in_list(undefined, '1.1.1.1')].join()`, "true,true,true,false,false"},
+		{`nu.getHostIPs('example.com').then(JSON.stringify)`, `{"addrs":["2001:db8::1","192.0.2.1"],"errors":[]}`},
+		{`nu.getHostIPs('none.example').then((r) => r.addrs.length + ' ' + r.errors.length)`, "0 2"},
+		{`nu.get_ips_by_host('example.com').then(String)`, "2001:db8::1,192.0.2.1"},
+		{`nu.get_mx('user@example.com').then(JSON.stringify)`, `[{"exchange":"mx.example.com","priority":10,"from_dns":"example.com"}]`},
+		{`nu.get_mx('broken.example').then((l) => l.length)`, "0"},
+		{`nu.is_local_host('mx.example.com')`, "true"},
+		{`JSON.stringify(nu.parse_proxy_line('PROXY TCP4 127.0.0.1 127.0.0.2 42310 465'))`, `{"type":"haproxy","proto":"TCP4","src_ip":"127.0.0.1","src_port":"42310","dst_ip":"127.0.0.2","dst_port":"465"}`},
+		{`nu.parse_proxy_line('TCP6 ::1 ::1 2525 25\r\n').proto + nu.parse_proxy_line('UNKNOWN 1.2.3.4 1.2.3.4 2525 25') + nu.parse_proxy_line('TCP4 ::1 ::1 1 2')`, "TCP6nullnull"},
+		{`mx('Mail.example.com')`, `{"exchange":"mail.example.com","priority":0}`},
+		{`mx('mail.example.com:2525', 'Example.com')`, `{"port":2525,"exchange":"mail.example.com","priority":0,"from_dns":"example.com"}`},
+		{`mx('192.0.2.1:26') + mx('[2001:db8::1]:26') + mx('2001:db8::1')`, `{"port":26,"exchange":"192.0.2.1","priority":0}{"exchange":"2001:db8::1","port":26,"priority":0}{"exchange":"2001:db8::1","priority":0}`},
+		{`mx('smtp://user:p%40ss@host.example.com:587')`, `{"exchange":"host.example.com","port":587,"auth_user":"user","auth_pass":"p@ss","priority":0}`},
+		{`mx('lmtp://int-mail.example.com:24')`, `{"using_lmtp":true,"exchange":"int-mail.example.com","port":24,"priority":0}`},
+		{`mx({ exchange: 'a', priority: 5, bind: '192.0.2.9', other: 1 })`, `{"exchange":"a","priority":5,"bind":"192.0.2.9"}`},
+		{`String(new nu.HarakaMx({ exchange: 'a', auth_user: 'u', auth_pass: 'secret', from_dns: 'b' }))`, "MX 0 smtp://u:****@a (via DNS)"},
+		{`nu.get_public_ip()`, "error: Error: haraka-net-utils.get_public_ip: scripts do not have it (docs/scripts.md)"},
+		{script(`const e = new (require('events'))(), out = []; nu.add_line_processor(e); e.on('line', (l) => out.push(JSON.stringify(l)));
+			e.emit('data', Buffer.from('one\r\ntw')); e.emit('data', 'o\nthree'); e.emit('end'); return out.join('')`), `"one\r\n""two\n""three"`},
+	})
+}
