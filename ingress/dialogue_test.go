@@ -31,6 +31,8 @@ type dialogue struct {
 	client string // address; default 192.0.2.7, a stranger
 	policy Policy // default: see defaults
 	queue  *memory
+	port   smtp.Port
+	proxy  string // PROXY header in front of all
 
 	size     int64 // largest message; 0: the engine's own
 	allLines bool  // S, HAS and HASNOT read all lines of replies, not only the last
@@ -74,10 +76,13 @@ func (d dialogue) run(t *testing.T, script string) *Handler {
 		srv := &smtp.Server{Hostname: "mx.test", Handler: h, Limits: smtp.Limits{Recipients: 1 << 20, Errors: -1, Junk: -1, Refusals: -1, MessageSize: d.size}}
 		done := make(chan struct{})
 		go func() {
-			srv.ServeConn(from{theirs, net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(d.client), 4711))}, false)
+			srv.ServePortConn(from{theirs, net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(d.client), 4711))}, &d.port)
 			close(done)
 		}()
 		p := &player{t: t, conn: ours, lines: make(chan string, 1<<16), gate: d.queue.gate, all: d.allLines}
+		if d.proxy != "" {
+			_, _ = io.WriteString(ours, d.proxy)
+		}
 		p.wg.Add(1)
 		go p.read()
 		p.play(script)
