@@ -22,6 +22,7 @@ import (
 //	S: 250 2   the next reply begins so (its last line)
 //	GO         let the store's Commit go on
 //	NOTHING    no reply has come
+//	MESSAGE    send the dialogue's message and the final dot
 //	CUT        the client's connection breaks, and that is the end
 //	HANG UP    it breaks, and the script goes on
 //	# remark
@@ -34,8 +35,9 @@ type dialogue struct {
 	port   smtp.Port
 	proxy  string // PROXY header in front of all
 
-	size     int64 // largest message; 0: the engine's own
-	allLines bool  // S, HAS and HASNOT read all lines of replies, not only the last
+	size     int64  // largest message; 0: the engine's own
+	allLines bool   // S, HAS and HASNOT read all lines of replies, not only the last
+	message  string // what MESSAGE sends before the final dot
 }
 
 func defaults() Policy {
@@ -79,7 +81,7 @@ func (d dialogue) run(t *testing.T, script string) *Handler {
 			srv.ServePortConn(from{theirs, net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(d.client), 4711))}, &d.port)
 			close(done)
 		}()
-		p := &player{t: t, conn: ours, lines: make(chan string, 1<<16), gate: d.queue.gate, all: d.allLines}
+		p := &player{t: t, conn: ours, lines: make(chan string, 1<<16), gate: d.queue.gate, message: d.message, all: d.allLines}
 		if d.proxy != "" {
 			_, _ = io.WriteString(ours, d.proxy)
 		}
@@ -99,6 +101,7 @@ type player struct {
 	conn    net.Conn
 	lines   chan string // last lines of replies
 	gate    chan struct{}
+	message string
 	pending strings.Builder
 	all     bool // lines has all of them
 	wg      sync.WaitGroup
@@ -137,6 +140,8 @@ func (p *player) play(script string) {
 		switch kind {
 		case "S:":
 			p.expect(i, text)
+		case "MESSAGE":
+			_, _ = io.WriteString(p.conn, p.message+".\r\n")
 		case "GO":
 			p.gate <- struct{}{}
 		case "NOTHING":

@@ -18,36 +18,41 @@ type Header struct {
 // field is one field: raw is all of it, folding and the last CRLF included.
 type field struct {
 	name string // as it stands there; empty: a line that is no field
-	raw  []byte
+	raw  string
 }
 
 // ParseHeader reads a header block, with or without its empty line. Whatever it is,
 // Bytes gives it back as it was.
 func ParseHeader(block []byte) *Header {
-	h := &Header{}
-	for line := range bytes.Lines(block) {
+	// All fields share one copy: a stranger's header may have a hundred thousand.
+	text := string(block)
+	h := &Header{fields: make([]field, 0, strings.Count(text, "\n")+1)}
+	at, begin := 0, 0 // of the line, of the field
+	for line := range strings.Lines(text) {
 		if isEnd(line) {
 			break
 		}
 		if n := len(h.fields); n > 0 && (line[0] == ' ' || line[0] == '\t') {
-			h.fields[n-1].raw = append(h.fields[n-1].raw, line...)
-			continue
+			h.fields[n-1].raw = text[begin : at+len(line)]
+		} else {
+			begin = at
+			h.fields = append(h.fields, field{fieldName(line), line})
 		}
-		h.fields = append(h.fields, field{fieldName(line), bytes.Clone(line)})
+		at += len(line)
 	}
 	return h
 }
 
-func isEnd(line []byte) bool { return len(bytes.Trim(line, "\r\n")) == 0 }
+func isEnd(line string) bool { return strings.Trim(line, "\r\n") == "" }
 
 // fieldName is what stands before the colon, if a name can stand there.
-func fieldName(line []byte) string {
-	name, _, ok := bytes.Cut(line, []byte{':'})
-	name = bytes.TrimRight(name, " \t") // RFC 5322 §4.5.3: obsolete, and still seen
-	if !ok || !validField(string(name)) {
+func fieldName(line string) string {
+	name, _, ok := strings.Cut(line, ":")
+	name = strings.TrimRight(name, " \t") // RFC 5322 §4.5.3: obsolete, and still seen
+	if !ok || !validField(name) {
 		return ""
 	}
-	return string(name)
+	return name
 }
 
 func validField(name string) bool {
@@ -62,8 +67,12 @@ func validField(name string) bool {
 // Get returns the value of the first field of that name, unfolded and without the
 // blanks around it; "" when there is none.
 func (h *Header) Get(name string) string {
-	if all := h.All(name); len(all) > 0 {
-		return all[0]
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range h.fields {
+		if f := &h.fields[i]; strings.EqualFold(f.name, name) {
+			return f.value()
+		}
 	}
 	return ""
 }
@@ -73,17 +82,30 @@ func (h *Header) All(name string) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var out []string
-	for _, f := range h.fields {
-		if strings.EqualFold(f.name, name) {
-			_, v, _ := bytes.Cut(f.raw, []byte{':'})
-			out = append(out, strings.TrimSpace(unfold(string(v))))
+	for i := range h.fields {
+		if f := &h.fields[i]; strings.EqualFold(f.name, name) {
+			out = append(out, f.value())
 		}
 	}
 	return out
 }
 
-// unfold takes the line ends out of a value (RFC 5322 §2.2.3).
-func unfold(v string) string { return strings.NewReplacer("\r\n", "", "\n", "", "\r", "").Replace(v) }
+// value is what stands behind the colon, without line ends (RFC 5322 §2.2.3) and the
+// blanks around it.
+func (f *field) value() string {
+	_, v, _ := strings.Cut(f.raw, ":")
+	v = strings.TrimSpace(v)
+	if !strings.ContainsAny(v, "\r\n") {
+		return v
+	}
+	var b strings.Builder
+	for i := range len(v) {
+		if v[i] != '\r' && v[i] != '\n' {
+			b.WriteByte(v[i])
+		}
+	}
+	return strings.TrimSpace(b.String())
+}
 
 // Names lists the fields' names from the top, lines that are no field left out.
 func (h *Header) Names() []string {
@@ -156,7 +178,7 @@ func (h *Header) Bytes() []byte {
 	defer h.mu.Unlock()
 	var b bytes.Buffer
 	for _, f := range h.fields {
-		b.Write(f.raw)
+		b.WriteString(f.raw)
 	}
 	return b.Bytes()
 }
@@ -175,5 +197,5 @@ func newField(name, value string) (field, error) {
 			return field{}, fmt.Errorf("field %s: line %d of the value would begin another field; a line that folds begins with a blank", name, i+1)
 		}
 	}
-	return field{name, []byte(name + ": " + strings.Join(lines, "\r\n") + "\r\n")}, nil
+	return field{name, name + ": " + strings.Join(lines, "\r\n") + "\r\n"}, nil
 }
