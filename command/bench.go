@@ -23,7 +23,7 @@ func benchCommand() *cobra.Command {
 		Short: "Measure a mail server: load source, sink, and checks for lost mail and broken limits",
 		Args:  cobra.NoArgs,
 	}
-	c.AddCommand(benchSource(), benchSink(), benchCheck(), benchDelay(), benchWindows())
+	c.AddCommand(benchSource(), benchSink(), benchCheck(), benchDelay(), benchWindows(), benchIdle())
 	return c
 }
 
