@@ -180,6 +180,6 @@ func TestPunycode(t *testing.T) {
 		{`punycode.decode('--dqo34k')`, "☃-⌘"},
 		{`punycode.toUnicode('xn--maana-pta.com')`, "mañana.com"},
 		{`punycode.ucs2.decode('a😀').join()`, "97,128512"},
-		{`punycode.decode('a-é')`, "error: RangeError: Invalid input"},
+		{`punycode.decode('a-é')`, "error: RangeError: invalid input"},
 	})
 }

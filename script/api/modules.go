@@ -115,11 +115,12 @@ func builtinProgram(name string) (*goja.Program, error) {
 type modules struct {
 	r      *Runtime
 	has    map[string]builtin
+	lacks  map[string]bool         // module.name that Node has
 	loaded map[string]*goja.Object // "node:NAME" and "/PATH" below the folder → module
 }
 
 func newModules(r *Runtime) *modules {
-	return &modules{r: r, has: builtins(), loaded: map[string]*goja.Object{}}
+	return &modules{r: r, has: builtins(), lacks: map[string]bool{}, loaded: map[string]*goja.Object{}}
 }
 
 // builtinName is the name of a built-in module as scripts write it.
@@ -260,9 +261,12 @@ func (m *modules) absent(module string) func(goja.FunctionCall) goja.Value {
 		}
 		for _, name := range names {
 			refuse := m.r.vm.ToValue(func(goja.FunctionCall) goja.Value {
-				m.r.throw("ERR_METHOD_NOT_IMPLEMENTED", "%s.%s: scripts do not have it (docs/scripts.md)", module, name)
+				m.r.throw("ERR_METHOD_NOT_IMPLEMENTED", "%s", lacking(module, name))
 				return nil
 			})
+			if mod := m.loaded["node:"+module]; mod != nil && o.SameAs(mod.Get("exports")) {
+				m.lacks[module+"."+name] = true
+			}
 			o.DefineAccessorProperty(name, refuse, nil, goja.FLAG_TRUE, goja.FLAG_FALSE)
 		}
 		return goja.Undefined()

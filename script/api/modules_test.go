@@ -76,6 +76,27 @@ func TestRefusedModules(t *testing.T) {
 			t.Errorf("%s:\n\t%v", x.src, err)
 		}
 	}
+	// What modules lack is refused as early.
+	for _, x := range []struct{ src, want string }{
+		{"const fs = require('node:fs');\nexports.f = () => {\n  fs.writeFileSync('x', 'y') }", "p.js:3: fs.writeFileSync: scripts do not have it (docs/scripts.md)"},
+		{"exports.f = () => require('net').createServer()", "p.js:1: net.createServer: scripts do not have it"},
+		{"const url = require('url')\nexports.f = (s) => url?.parse(s)", "url.parse"},
+		{"const { createReadStream } = require('fs')", "fs.createReadStream"},
+		{"const EventEmitter = require('events'); exports.f = () => EventEmitter.on(1)", "events.on"},
+	} {
+		if _, err := load(t, map[string]string{"p.js": x.src}); err == nil || !strings.Contains(err.Error(), x.want) {
+			t.Errorf("%s:\n\t%v", x.src, err)
+		}
+	}
+	for _, src := range []string{
+		"const fs = require('fs'); exports.f = (fs) => fs.writeFile()",
+		"const fs = require('fs'); exports.f = () => { try { fs.writeFileSync('x') } catch {} }",
+		"const u = require('url'); exports.f = (o) => o.u.parse + u.URL",
+	} {
+		if _, err := load(t, map[string]string{"p.js": src}); err != nil {
+			t.Errorf("%s:\n\t%v", src, err)
+		}
+	}
 	if w, err := load(t, map[string]string{"p.js": "try { exports.x = require('toobusy-js') } catch (e) { exports.code = e.code }"}); err != nil {
 		t.Error(err)
 	} else {

@@ -35,13 +35,12 @@ type socket struct {
 
 	ack chan struct{} // the script has taken what came in, and wants more
 
-	mu      sync.Mutex
-	queue   []outgoing
-	queued  int
-	more    *sync.Cond
-	ending  bool
-	shut    bool
-	started bool
+	mu     sync.Mutex
+	queue  []outgoing
+	queued int
+	more   *sync.Cond
+	ending bool
+	shut   bool
 }
 
 type outgoing struct {

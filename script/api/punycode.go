@@ -23,8 +23,8 @@ const (
 const maxLabel = 1024
 
 var (
-	errPunyInput = errors.New("Invalid input")
-	errPunyLong  = errors.New("Overflow: input needs wider integers to process")
+	errPunyInput = errors.New("invalid input")
+	errPunyLong  = errors.New("overflow: input needs wider integers to process")
 )
 
 // punyAdapt is §6.1.
@@ -113,7 +113,7 @@ func decodePuny(text string) (string, error) {
 	var out []rune
 	for _, c := range text[:basic] {
 		if c >= punyN {
-			return "", errors.New("Illegal input >= 0x80 (not a basic code point)")
+			return "", errors.New("illegal input >= 0x80 (not a basic code point)")
 		}
 		out = append(out, c)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dop251/goja"
 	"github.com/dop251/goja/ast"
+	"github.com/dop251/goja/file"
 	"github.com/dop251/goja/parser"
 )
 
@@ -18,10 +19,10 @@ const (
 	wrapTail = "\n})"
 )
 
-// compile makes a program of a script's file. Modules that scripts do not have are
-// refused here, by name, wherever in the file they are asked for: a plugin that could
-// fail at the first message is not loaded. Who asks inside try is prepared for a
-// refusal, and gets it when the line runs.
+// compile makes a program of a script's file. Modules that scripts do not have, and
+// what modules lack here, are refused by name, wherever in the file they are asked
+// for: a plugin that could fail at the first message is not loaded. Who asks inside
+// try is prepared for a refusal, and gets it when the line runs.
 func (m *modules) compile(name string, src []byte) (*goja.Program, error) {
 	if len(src) > maxSource {
 		return nil, fmt.Errorf("%s is larger than %d MiB", name, maxSource>>20)
@@ -36,14 +37,9 @@ func (m *modules) compile(name string, src []byte) (*goja.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &walker{seen: map[any]bool{}, require: func(module string, at int) {
-		if err == nil && !m.known(module, path.Dir(name)) {
-			pos := tree.File.Position(at - tree.File.Base())
-			err = fmt.Errorf("%s:%d: %s", name, pos.Line, m.refusal(module))
-		}
-	}}
+	w := &walker{seen: map[any]bool{}, bound: map[string]string{}, times: map[string]int{}}
 	w.walk(reflect.ValueOf(tree.Body), false)
-	if err != nil {
+	if err := m.check(w, name, func(at file.Idx) int { return tree.File.Position(int(at) - tree.File.Base()).Line }); err != nil {
 		return nil, err
 	}
 	if len(w.calls) > 0 {
@@ -62,17 +58,63 @@ func (m *modules) compile(name string, src []byte) (*goja.Program, error) {
 	return goja.CompileAST(tree, false)
 }
 
+// check refuses what scripts do not have, by file and line.
+func (m *modules) check(w *walker, name string, line func(file.Idx) int) error {
+	for _, q := range w.requires {
+		if !m.known(q.module, path.Dir(name)) {
+			return fmt.Errorf("%s:%d: %s", name, line(q.at), m.refusal(q.module))
+		}
+	}
+	for _, u := range w.uses {
+		module := u.module
+		if module == "" && w.times[u.variable] == 1 { // the name means nothing else in this file
+			module = w.bound[u.variable]
+		}
+		b, ok := m.builtinName(module)
+		if !ok {
+			continue
+		}
+		var lacks bool
+		if ex := m.r.vm.Try(func() { m.builtin(b); lacks = m.lacks[b+"."+u.member] }); ex != nil {
+			return ex
+		}
+		if lacks {
+			return fmt.Errorf("%s:%d: %s", name, line(u.at), lacking(b, u.member))
+		}
+	}
+	return nil
+}
+
+// lacking is the refusal of a function that a module has in Node and not here.
+func lacking(module, member string) string {
+	return module + "." + member + ": scripts do not have it (docs/scripts.md)"
+}
+
 // addressCall takes the place of the name in x.address(…). Of the addresses that
 // Haraka hands to plugins, address was a method once and is a string today, and
 // plugins of both times are in use. Reading address gives the string; calling it
 // comes to this method of all objects, which does as the old one did.
 const addressCall = "addre$$"
 
-// walker goes through a program's tree.
+// walker goes through a program's tree, and notes what is asked for outside of try.
 type walker struct {
-	seen    map[any]bool
-	require func(module string, at int)
-	calls   []int // where the name stands in x.address(…)
+	seen     map[any]bool
+	requires []required
+	uses     []use
+	bound    map[string]string // const fs = require('node:fs'): variable → module
+	times    map[string]int    // how often a variable or parameter of a name is declared
+	calls    []int             // where the name stands in x.address(…)
+}
+
+type required struct {
+	module string
+	at     file.Idx
+}
+
+// use is variable.member, or require(module).member.
+type use struct {
+	variable, module, member string
+	at                       file.Idx
 }
 
 var nodes = reflect.TypeFor[ast.Node]().PkgPath()
@@ -94,6 +136,27 @@ func (w *walker) walk(v reflect.Value, tried bool) {
 		switch x := v.Interface().(type) {
 		case *ast.CallExpression:
 			w.call(x, tried)
+		case *ast.Binding:
+			if id, ok := x.Target.(*ast.Identifier); ok {
+				w.times[id.Name.String()]++
+				if module, ok := requireOf(x.Initializer); ok {
+					w.bound[id.Name.String()] = module
+				}
+			}
+		case *ast.DotExpression:
+			u := use{member: x.Identifier.Name.String(), at: x.Identifier.Idx}
+			left := x.Left
+			if o, ok := left.(*ast.Optional); ok {
+				left = o.Expression
+			}
+			if id, ok := left.(*ast.Identifier); ok {
+				u.variable = id.Name.String()
+			} else if u.module, ok = requireOf(left); !ok {
+				break
+			}
+			if !tried {
+				w.uses = append(w.uses, u)
+			}
 		case *ast.TryStatement:
 			w.walk(reflect.ValueOf(x.Body), true)
 			w.walk(reflect.ValueOf(x.Catch), tried)
@@ -118,16 +181,26 @@ func (w *walker) call(x *ast.CallExpression, tried bool) {
 	if o, ok := callee.(*ast.Optional); ok {
 		callee = o.Expression
 	}
-	switch f := callee.(type) {
-	case *ast.Identifier:
-		if f.Name == "require" && !tried && len(x.ArgumentList) > 0 {
-			if s, ok := x.ArgumentList[0].(*ast.StringLiteral); ok {
-				w.require(s.Value.String(), int(f.Idx))
-			}
-		}
-	case *ast.DotExpression:
-		if f.Identifier.Name == "address" {
-			w.calls = append(w.calls, int(f.Identifier.Idx))
-		}
+	if f, ok := callee.(*ast.DotExpression); ok && f.Identifier.Name == "address" {
+		w.calls = append(w.calls, int(f.Identifier.Idx))
 	}
+	if module, ok := requireOf(x); ok && !tried {
+		w.requires = append(w.requires, required{module, x.Callee.Idx0()})
+	}
+}
+
+// requireOf is the module of require('module').
+func requireOf(x ast.Expression) (string, bool) {
+	c, ok := x.(*ast.CallExpression)
+	if !ok || len(c.ArgumentList) == 0 {
+		return "", false
+	}
+	if f, ok := c.Callee.(*ast.Identifier); !ok || f.Name != "require" {
+		return "", false
+	}
+	s, ok := c.ArgumentList[0].(*ast.StringLiteral)
+	if !ok {
+		return "", false
+	}
+	return s.Value.String(), true
 }
