@@ -112,3 +112,62 @@ func TestH2_forgedInAnyPieces(t *testing.T) {
 		}
 	})
 }
+
+// FuzzStrangersHeader: no field that goes on is Authentication-Results in our name,
+// however it is written and cut, and nothing else is missing.
+func FuzzStrangersHeader(f *testing.F) {
+	f.Add("Authentication-Results: mx.test; x\r\nA: 1\r\n\r\nbody", uint8(3))
+	f.Add("A: 1\r\nauthentication-results :\r\n (c\\)(d)) \"mx.test\"\r\n 1; x\r\n", uint8(1))
+	f.Add("Authentication-Results: mx.test", uint8(200))
+	f.Add("Authentication-Results:\r\n\r\nAuthentication-Results: mx.test\r\n", uint8(9))
+	f.Fuzz(func(t *testing.T, text string, cut uint8) {
+		run := func(ours string, size int) string {
+			var out bytes.Buffer
+			var f headerFilter
+			f.reset(&out, 1<<20, 1<<30)
+			f.ours = ours
+			for rest := text; rest != ""; {
+				n := min(size, len(rest))
+				if _, err := f.Write([]byte(rest[:n])); err != nil {
+					t.Fatal(err)
+				}
+				rest = rest[n:]
+			}
+			if err := f.finish(); err != nil {
+				t.Fatal(err)
+			}
+			return out.String()
+		}
+		got := run("mx.test", int(cut)+1)
+		if whole := run("mx.test", 1<<20); got != whole {
+			t.Fatalf("%q in pieces of %d: %q, in one %q", text, int(cut)+1, got, whole)
+		}
+		// What the filter passes without us in mind, minus the forged fields, is what it passes.
+		var want strings.Builder
+		for rest := run("", 1<<20); rest != ""; {
+			field, more := cutField(rest)
+			rest = more
+			name, _, colon := strings.Cut(field, ":")
+			if isResults := colon && strings.EqualFold(strings.TrimRight(name, " \t"), "Authentication-Results"); !isResults || !forged([]byte(field), "mx.test") {
+				want.WriteString(field)
+			}
+			if field == "\r\n" || field == "\n" {
+				want.WriteString(rest)
+				break
+			}
+		}
+		if got != want.String() {
+			t.Fatalf("%q: %q, want %q", text, got, want.String())
+		}
+	})
+}
+
+// cutField takes the first field with its continuations off a header.
+func cutField(s string) (field, rest string) {
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\n' && (i+1 == len(s) || s[i+1] != ' ' && s[i+1] != '\t' || strings.Trim(s[:i+1], "\r\n") == "") {
+			return s[:i+1], s[i+1:]
+		}
+	}
+	return s, ""
+}
