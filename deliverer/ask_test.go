@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -98,11 +100,11 @@ func TestPutOffIsDurable(t *testing.T) {
 		defer sink.Close()
 		s.mx("there.test", 1)
 		s.sink(1, sink)
-		times := 0
+		var times atomic.Int32
 		s.plugged(fns{plugin.SendEmail: func(_ context.Context, e *plugin.Event) plugin.Verdict {
-			times++
-			e.Transaction.Notes.Set("times", times)
-			if times < 3 {
+			n := times.Add(1)
+			e.Transaction.Notes.Set("times", n)
+			if n < 3 {
 				return plugin.Verdict{Code: plugin.Delay, Delay: 10 * time.Minute}
 			}
 			return plugin.Verdict{}
@@ -116,8 +118,8 @@ func TestPutOffIsDurable(t *testing.T) {
 		}
 		s.start() // another process, with the same queue
 		s.after(10 * time.Minute)
-		if times != 2 {
-			s.Errorf("asked %d times after 11 minutes", times)
+		if times.Load() != 2 {
+			s.Errorf("asked %d times after 11 minutes", times.Load())
 		}
 		s.after(10 * time.Minute)
 		es := s.expect(id, "done: b delivered 250")
@@ -335,8 +337,11 @@ func TestNotesOfADelivery(t *testing.T) {
 		s.mx("there.test", 1)
 		s.sink(1, sink)
 		s.c.Retry.Jitter = 0
+		var mu sync.Mutex
 		var seen []string
 		see := func(e *plugin.Event) {
+			mu.Lock()
+			defer mu.Unlock()
 			seen = append(seen, fmt.Sprintf("%s %v %v", e.Hook, e.Transaction.Notes.Text("from"), e.Transaction.Notes.Get("tries")))
 		}
 		var over chan struct{}

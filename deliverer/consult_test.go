@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -100,19 +101,19 @@ func TestDecidedBeforePluginsAreAsked(t *testing.T) {
 			if fails {
 				s.q.decideErr = errors.New("no disk")
 			}
-			on := false
+			var on atomic.Bool
 			p, _ := s.plugged(fns{plugin.Deferred: func(context.Context, *plugin.Event) plugin.Verdict {
 				s.q.mu.Lock()
 				defer s.q.mu.Unlock()
-				on = j.decided != nil && j.decided.Outcomes[0].Status == mail.Delivered
+				on.Store(j.decided != nil && j.decided.Outcomes[0].Status == mail.Delivered)
 				return plugin.Verdict{}
 			}})
 			s.start()
 			s.q.add(j)
 			s.after(time.Second)
 			s.expect(j.env.ID(), "wait: yes delivered 250 later deferred 450")
-			if on == fails || (p.count(plugin.Deferred) > 0) == fails {
-				s.Errorf("on record: %v, asked %d times, with a disk that fails: %v", on, p.count(plugin.Deferred), fails)
+			if on.Load() == fails || (p.count(plugin.Deferred) > 0) == fails {
+				s.Errorf("on record: %v, asked %d times, with a disk that fails: %v", on.Load(), p.count(plugin.Deferred), fails)
 			}
 		})
 	}
@@ -174,11 +175,12 @@ func TestDeliveredIsTold(t *testing.T) {
 		sink.On("RCPT", "<no@", smtptest.Answer{Reply: "550 5.1.1 No such user"})
 		s.mx("there.test", 1)
 		s.sink(1, sink)
-		var got plugin.Event
-		p, _ := s.plugged(fns{plugin.Delivered: func(_ context.Context, e *plugin.Event) plugin.Verdict { got = *e; return plugin.Verdict{} }})
+		told := make(chan plugin.Event, 1)
+		p, _ := s.plugged(fns{plugin.Delivered: func(_ context.Context, e *plugin.Event) plugin.Verdict { told <- *e; return plugin.Verdict{} }})
 		s.start()
 		s.send("b@there.test", "no@there.test")
 		s.after(time.Second)
+		got := <-told
 		if p.heard() != "delivered b delivered" || got.Host != "mx1.test[192.0.2.1]:25" || !got.Secured || got.Authenticated ||
 			got.Outcomes[0].Reply.Code != 250 || len(got.Delivery.Recipients) != 2 {
 			s.Errorf("%s %+v", p.heard(), got)

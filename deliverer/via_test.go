@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,11 +28,11 @@ func TestWindowWherePluginsRoute(t *testing.T) {
 			for n := byte(1); n < 4; n++ {
 				s.sink(n, sink)
 			}
-			n := 0
+			var n atomic.Int32
 			s.plugged(fns{
 				plugin.SendEmail: func(context.Context, *plugin.Event) plugin.Verdict { time.Sleep(think); return plugin.Verdict{} },
 				plugin.GetMX: func(context.Context, *plugin.Event) plugin.Verdict {
-					switch n++; n % 3 {
+					switch n.Add(1) % 3 {
 					case 0:
 						return plugin.Verdict{Code: plugin.OK, Value: "192.0.2.2"}
 					case 1:
@@ -40,8 +41,8 @@ func TestWindowWherePluginsRoute(t *testing.T) {
 					return plugin.Verdict{}
 				},
 			})
-			s.start()
 			s.backlog(1000, "b@there.test")
+			s.start()
 			s.after(5 * time.Minute)
 			starts := s.taps.starts()
 			exact(s.T, "starts", starts, w, each)
@@ -155,8 +156,8 @@ func TestPaceWhilePluginsThink(t *testing.T) {
 		s.mx("there.test", 1)
 		s.sink(1, sink)
 		s.plugged(fns{plugin.SendEmail: func(context.Context, *plugin.Event) plugin.Verdict { time.Sleep(time.Second); return plugin.Verdict{} }})
-		s.start()
 		s.backlog(1200, "b@there.test")
+		s.start()
 		s.after(20 * time.Second)
 		exact(s.T, "starts", s.taps.starts(), w, each)
 		if n := sink.Count(); n < 600 {
