@@ -29,6 +29,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"sync"
 
 	"github.com/dop251/goja"
@@ -160,13 +161,20 @@ func (r *Runtime) Run(ctx context.Context) {
 			return
 		case <-r.wake:
 		}
-		for {
+		for waited := false; ; {
 			r.mu.Lock()
 			batch, r.jobs = r.jobs, batch[:0]
 			r.mu.Unlock()
 			if len(batch) == 0 {
+				// Whoever brings jobs may have more of them; then Idle waits.
+				if !waited {
+					waited = true
+					runtime.Gosched()
+					continue
+				}
 				break
 			}
+			waited = false
 			for i, j := range batch {
 				if ctx.Err() != nil {
 					return

@@ -147,12 +147,23 @@ func oneLine(s string) string {
 	return s
 }
 
+// running is the file of the folder whose function runs, without .js: for most lines
+// of console the plugin.
+func (r *Runtime) running() string {
+	for _, f := range r.vm.CaptureCallStack(20, nil) {
+		if name, ok := strings.CutSuffix(f.SrcName(), ".js"); ok && !strings.HasPrefix(name, "tarishi:") {
+			return name
+		}
+	}
+	return ""
+}
+
 // nativeConsole gives the module console its way to the log.
 func nativeConsole(r *Runtime) any {
 	o := r.vm.NewObject()
 	o.Set("log", func(level int, text string) {
 		if r.o.Enabled(Level(level)) {
-			r.o.Log(Line{Level: Level(level), Text: oneLine(text)})
+			r.o.Log(Line{Level: Level(level), Plugin: r.running(), Text: oneLine(text)})
 		}
 	})
 	return o

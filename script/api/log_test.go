@@ -47,8 +47,8 @@ exports.go = function (connection) {
 		{Alert, "p", "", "[ 1, 2 ]1970-01-01T00:00:00.000Z"},
 		{Emerg, "p", "", "two lines[31m"},
 		{Protocol, "p", "", "C: EHLO x"},
-		{Info, "", "", "from console { a: [ 1 ] }"},
-		{Error, "", "", "bad"},
+		{Info, "p", "", "from console { a: [ 1 ] }"},
+		{Error, "p", "", "bad"},
 	}
 	got := w.logged()
 	if len(got) != len(want) {

@@ -32,6 +32,7 @@ type socket struct {
 	on    goja.Callable // (event, ...) in the script
 	conn  net.Conn
 	stop  context.CancelFunc
+	idle  *time.Timer
 
 	ack chan struct{} // the script has taken what came in, and wants more
 
@@ -141,6 +142,11 @@ func (s *socket) dial(ctx context.Context, t target) {
 		s.close()
 		return
 	}
+	s.idle = time.AfterFunc(s.r.idle, func() {
+		s.fault("read", context.DeadlineExceeded, t)
+		s.kill()
+	})
+	defer s.idle.Stop()
 	s.tell("connect", func() []goja.Value {
 		return []goja.Value{endpoint(s.r, conn.RemoteAddr()), endpoint(s.r, conn.LocalAddr())}
 	})
@@ -253,9 +259,9 @@ func isTimeout(err error) bool {
 func (s *socket) reading(ctx context.Context, t target) {
 	b := make([]byte, readSize)
 	for {
-		s.conn.SetReadDeadline(time.Now().Add(idleTimeout))
 		n, err := s.conn.Read(b)
 		if n > 0 {
+			s.idle.Reset(s.r.idle)
 			piece := append([]byte(nil), b[:n]...)
 			s.tell("data", func() []goja.Value { return []goja.Value{s.r.Buffer(piece)} })
 			select {
@@ -303,8 +309,8 @@ func (s *socket) writing(t target) {
 		next := s.queue[0]
 		s.queue = s.queue[1:]
 		s.mu.Unlock()
-		s.conn.SetWriteDeadline(time.Now().Add(idleTimeout))
 		_, err := s.conn.Write(next.b)
+		s.idle.Reset(s.r.idle)
 		s.mu.Lock()
 		s.queued -= len(next.b)
 		left := s.queued

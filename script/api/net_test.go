@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 )
 
 // peer listens on loopback and serves one connection.
@@ -130,6 +131,28 @@ func TestSocketTimeout(t *testing.T) {
 			t.Errorf("%d sockets are left", n)
 		}
 	})
+}
+
+// No socket stays for ever: neither one that is silent, nor one that nobody reads, nor
+// one of which only our half is open.
+func TestSilentSocketsEnd(t *testing.T) {
+	for name, x := range map[string]struct {
+		serve func(net.Conn)
+		on    string
+	}{
+		"silent":    {func(c net.Conn) { io.ReadAll(c) }, ""},
+		"paused":    {func(c net.Conn) { io.WriteString(c, "x"); io.ReadAll(c) }, "s.pause()"},
+		"half open": {func(c net.Conn) { c.(*net.TCPConn).CloseWrite(); io.ReadAll(c) }, "s.resume()"},
+	} {
+		w := newWorld(t, nil).withRequire()
+		w.inside(func() { w.idle = 20 * time.Millisecond })
+		got := w.port(peer(t, x.serve)).eval(script(`return new Promise((done) => {
+			const s = require('net').connect({ port, host: '127.0.0.1', allowHalfOpen: true }); let code; ` + x.on + `
+			s.on('error', (e) => { code = e.code }).on('close', () => done(code)) })`))
+		if got != "ETIMEDOUT" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
 }
 
 // A peer that does not read keeps what is written waiting, and drain tells when to go on.

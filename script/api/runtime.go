@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/dop251/goja"
 )
@@ -16,6 +17,7 @@ type world struct {
 	timers       *timers
 	configs      *configs
 	sockets      map[*socket]bool
+	idle         time.Duration   // how long a socket may be silent
 	life         context.Context // ends with the runtime
 	end          context.CancelFunc
 	addressClass *goja.Object // prototype of Address
@@ -53,7 +55,7 @@ func New(o Options) (*Runtime, error) {
 	r.modules = newModules(r)
 	r.timers = newTimers(r)
 	r.configs = newConfigs(r)
-	r.sockets = map[*socket]bool{}
+	r.sockets, r.idle = map[*socket]bool{}, idleTimeout
 	r.life, r.end = context.WithCancel(context.Background())
 	r.vm.SetPromiseRejectionTracker(r.rejection)
 	r.vm.SetAsyncContextTracker(&owners{r})
