@@ -183,3 +183,21 @@ func TestPunycode(t *testing.T) {
 		{`punycode.decode('a-é')`, "error: RangeError: invalid input"},
 	})
 }
+
+// What docs/scripts.md says of the language.
+func TestLanguage(t *testing.T) {
+	newWorld(t, nil).table([][2]string{
+		{`class A { #x = 1; static y = 2; get x() { return this.#x } } new A().x + A.y`, "3"},
+		{`const { a, ...rest } = { a: 1, b: 2 }; rest.b ?? 7`, "2"},
+		{`let n = null; n ??= 4; n?.x?.y ?? n`, "4"},
+		{`[...(function* () { yield 1; yield 2 })()].join()`, "1,2"},
+		{`(async () => { try { await Promise.reject(1) } catch (e) { return e } finally { } })()`, "1"},
+		{`Promise.any([Promise.reject(1), Promise.resolve(2)]).then(String)`, "2"},
+		{`Promise.allSettled([Promise.reject(1)]).then((r) => r[0].status)`, "rejected"},
+		{`/(?<=a)(?<x>b)(?!c)/.exec('abd').groups.x + 'a-b'.replaceAll('-', '+')`, "ba+b"},
+		{`2n ** 64n`, "18446744073709551616"},
+		{`[1, 2, 3].at(-1) + Object.entries({ a: 1 }).flat().join('') + Object.fromEntries([['k', 1]]).k`, "3a11"},
+		{`[typeof Intl, typeof WeakRef, typeof fetch, typeof structuredClone].join()`, "undefined,undefined,undefined,undefined"},
+		{`new Error('x', { cause: 1 }).cause + new AggregateError([1]).errors.length`, "2"},
+	})
+}
