@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/plugin"
 	"github.com/tarishi/tarishi/smtp"
 )
 
@@ -46,9 +47,11 @@ func BenchmarkPolicy(b *testing.B) {
 
 // BenchmarkIngress5K is the whole way over loopback, client included: 100
 // messages of 5 KiB pipelined on one connection per iteration.
-func BenchmarkIngress5K(b *testing.B) {
+func BenchmarkIngress5K(b *testing.B) { benchIngress(b, defaults()) }
+
+func benchIngress(b *testing.B, p Policy) {
 	const batch = 100
-	h := New(defaults(), Store{NewWriter: func(string) Writer { return discard{} }, Room: func() error { return nil }})
+	h := New(p, Store{NewWriter: func(string) Writer { return discard{} }, Room: func() error { return nil }})
 	h.relay.from = append(h.relay.from, netip.MustParsePrefix("127.0.0.0/8"))
 	srv := &smtp.Server{Hostname: "mx.test", Handler: h}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -88,4 +91,21 @@ func BenchmarkIngress5K(b *testing.B) {
 	_ = c.Close()
 	_ = srv.Shutdown(context.Background())
 	<-done
+}
+
+// BenchmarkIngressPlugins is BenchmarkIngress5K with four plugins that have two
+// functions each and say nothing, spooling among it.
+func BenchmarkIngressPlugins(b *testing.B) {
+	var ps []plugin.Plugin
+	for _, name := range []string{"a", "b", "c", "d"} {
+		ps = append(ps, scripted{name, at{plugin.Mail: says(plugin.Verdict{}), plugin.DataPost: says(plugin.Verdict{})}})
+	}
+	ch, err := plugin.New(plugin.Options{}, ps...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := defaults()
+	p.Plugins = &plugin.Current{}
+	p.Plugins.Swap(ch)
+	benchIngress(b, p)
 }

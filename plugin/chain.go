@@ -11,8 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/tarishi/tarishi/mail"
 )
 
 // Chain is the functions of all plugins, hook by hook. It does not change; another
@@ -112,106 +110,6 @@ func (c *Chain) Has(h Hook) bool { return c != nil && len(c.fns[h]) > 0 }
 // Inbound tells whether any function is called while a client is connected.
 func (c *Chain) Inbound() bool { return c != nil && c.inbound }
 
-// Run calls the functions of e.Hook until one decides. Without a decision the
-// verdict is Cont. A function that fails or is not back in time counts as Defer:
-// mail that was not looked at is never let through, nor refused for good.
-func (c *Chain) Run(ctx context.Context, e *Event) Verdict {
-	if c == nil {
-		return Verdict{}
-	}
-	for _, f := range c.fns[e.Hook] {
-		if e.Transaction.skips(f.plugin) {
-			continue
-		}
-		v := c.call(ctx, f, e)
-		if e.Hook.all() || v.Code == Cont {
-			continue
-		}
-		if v.Code.Refuses() {
-			f.refused.Add(1)
-			if e.Hook.overruled() && c.overrules(ctx, e, v) {
-				continue
-			}
-		}
-		return v
-	}
-	return Verdict{}
-}
-
-// overrules asks the deny hook.
-func (c *Chain) overrules(ctx context.Context, e *Event, v Verdict) bool {
-	if !c.Has(Deny) {
-		return false
-	}
-	d := *e
-	d.Hook, d.At, d.Refused = Deny, e.Hook, &v
-	return c.Run(ctx, &d).Code == OK
-}
-
-// call runs one function in a goroutine of its own, so that one that does not come
-// back keeps nobody.
-func (c *Chain) call(ctx context.Context, f *function, e *Event) Verdict {
-	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, f.timeout)
-	defer cancel()
-	a := c.wait(ctx, f, e)
-	took := time.Since(began)
-	f.calls.Add(1)
-	f.nanoseconds.Add(int64(took))
-	if a.fault != "" {
-		a.Verdict = Verdict{Code: Defer, Reply: mail.R(451, "4.3.0", "Plugin "+f.plugin+" did not answer, try again later")}
-		c.log.LogAttrs(ctx, slog.LevelError, "plugin failed", slog.String("plugin", f.plugin), slog.String("hook", string(f.hook)),
-			slog.String("function", f.label), slog.String("error", a.fault), slog.Duration("after", took), e.about())
-		if a.stack != nil {
-			f.panics.Add(1)
-			c.log.LogAttrs(ctx, slog.LevelDebug, "plugin failed here", slog.String("plugin", f.plugin), slog.String("stack", string(a.stack)))
-		}
-	}
-	a.Plugin, a.Function = f.plugin, f.label
-	if e.Watch != nil {
-		e.Watch(Step{Hook: f.hook, Plugin: f.plugin, Function: f.label, Verdict: a.Verdict, Took: took, Fault: a.fault})
-	}
-	return a.Verdict
-}
-
-// mostLost is how many calls of a function may have been given up and not come back.
-// It is not called then until some have: what never comes back keeps its memory.
-const mostLost = 100
-
-// wait is the answer of one function, or why there is none.
-func (c *Chain) wait(ctx context.Context, f *function, e *Event) (a answer) {
-	if n := f.lost.Load(); n >= mostLost {
-		return answer{fault: fmt.Sprintf("not called: %d of its calls have not come back", n)}
-	}
-	const back, gone = 1, 2
-	var is atomic.Int32 // whichever comes first
-	done := make(chan answer, 1)
-	c.under.Go(func() {
-		done <- f.answer(ctx, e)
-		if !is.CompareAndSwap(0, back) {
-			f.lost.Add(-1)
-		}
-	})
-	select {
-	case a = <-done:
-		return a
-	case <-ctx.Done():
-	}
-	select {
-	case a = <-done: // at the last moment
-		return a
-	default:
-	}
-	f.lost.Add(1)
-	if !is.CompareAndSwap(0, gone) {
-		f.lost.Add(-1)
-	}
-	if context.Cause(ctx) == context.DeadlineExceeded {
-		f.timeouts.Add(1)
-	}
-	return answer{fault: "not back in time"}
-}
-
 type answer struct {
 	Verdict
 	fault string
@@ -219,6 +117,9 @@ type answer struct {
 }
 
 func (f *function) answer(ctx context.Context, e *Event) (a answer) {
+	if n := f.lost.Load(); n >= mostLost {
+		return answer{fault: fmt.Sprintf("not called: %d of its calls have not come back", n)}
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			a = answer{fault: fmt.Sprint("panic: ", p), stack: debug.Stack()}
