@@ -29,6 +29,11 @@ type mailboxHost struct {
 func startMailboxHost(t *testing.T, says func(rcpt string, nth int) string) *mailboxHost {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return mailboxHostOn(t, l, err, says)
+}
+
+func mailboxHostOn(t *testing.T, l net.Listener, err error, says func(rcpt string, nth int) string) *mailboxHost {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,24 +214,33 @@ log: {level: error}
 	}
 }
 
-// Strangers reach the local domains and nothing else.
+// Strangers reach the local domains and nothing else. The host is on a socket of the
+// machine, as Dovecot's is.
 func TestLocalDomains_strangers(t *testing.T) {
-	host := startMailboxHost(t, func(string, int) string { return "250 2.1.5 OK" })
+	folder := t.TempDir()
+	socket := filepath.Join(folder, "lmtp")
+	l, err := net.Listen("unix", socket)
+	host := mailboxHostOn(t, l, err, func(rcpt string, _ int) string {
+		if strings.HasPrefix(rcpt, "full@") {
+			return "552 5.2.2 mailbox is full"
+		}
+		return "250 2.1.5 OK"
+	})
 	n := startServe(t, fmt.Sprintf(`
 hostname: n.example
 data: %s
 smtp: {listen: ["127.0.0.1:0"], relay_from: ["203.0.113.0/24"]}
 admin: {listen: "127.0.0.1:0"}
-local: {domains: [boxes.test], via: "lmtp:%s"}
+local: {domains: [boxes.test], via: "lmtp:unix:%s"}
 log: {level: error}
-`, filepath.Join(t.TempDir(), "data"), host.addr))
+`, filepath.Join(folder, "data"), socket))
 	defer n.stop(t)
 	c, err := smtp.Dial(n.smtp)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.Mail("stranger@away.test"); err != nil {
+	if err := c.Mail("sender@boxes.test"); err != nil {
 		t.Fatal(err)
 	}
 	for _, rcpt := range []string{"x@away.test", "x@sub.boxes.test", "x%away.test@boxes.test"} {
@@ -234,7 +248,7 @@ log: {level: error}
 			t.Errorf("%s: %v", rcpt, err)
 		}
 	}
-	for _, rcpt := range []string{"x@BOXES.test", "postmaster"} {
+	for _, rcpt := range []string{"x@BOXES.test", "postmaster", "full@boxes.test"} {
 		if err := c.Rcpt(rcpt); err != nil {
 			t.Errorf("%s: %v", rcpt, err)
 		}
@@ -247,5 +261,10 @@ log: {level: error}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "both", func() bool { return len(host.box("postmaster@boxes.test")) == 1 && len(host.box("x@BOXES.test")) == 1 })
+	waitFor(t, "both, and a notice of the third", func() bool {
+		return len(host.box("postmaster@boxes.test")) == 1 && len(host.box("x@BOXES.test")) == 1 && len(host.box("sender@boxes.test")) == 1
+	})
+	if notice := host.box("sender@boxes.test")[0]; !strings.Contains(notice, "552 5.2.2 mailbox is full") || strings.Contains(notice, "Remote-MTA: dns; /") {
+		t.Error(notice)
+	}
 }

@@ -155,9 +155,15 @@ func checkPattern(s string) error {
 }
 
 func checkVia(s string) error {
+	if path, unix := strings.CutPrefix(s, "lmtp:unix:"); unix {
+		if !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "\x00\n") {
+			return errors.New(`wants the whole path of a socket, such as "lmtp:unix:/run/dovecot/lmtp"`)
+		}
+		return nil
+	}
 	host, port, err := net.SplitHostPort(strings.TrimPrefix(s, "lmtp:"))
 	if err != nil {
-		return errors.New(`wants "host:port" or "lmtp:host:port"`)
+		return errors.New(`wants "host:port", "lmtp:host:port" or "lmtp:unix:/path"`)
 	}
 	if _, err := netip.ParseAddr(host); err != nil && checkHost(host) != nil {
 		return errors.New("has no host before the port")

@@ -135,7 +135,7 @@ type Queue struct {
 // Local is mail whose journey ends at this host.
 type Local struct {
 	Domains    []string `yaml:"domains" check:"domain" doc:"Domains anybody may send to."`
-	Via        string   `yaml:"via" check:"via" doc:"Who takes their mail: \"lmtp:host:port\" or \"host:port\"."`
+	Via        string   `yaml:"via" check:"via" doc:"Who takes their mail: \"lmtp:host:port\", \"lmtp:unix:/path\" or \"host:port\". With TLS or AUTH write a route instead."`
 	Postmaster string   `yaml:"postmaster" check:"address" doc:"Who gets mail for <postmaster> without a domain. Default: postmaster at the first local domain."`
 }
 
@@ -188,7 +188,7 @@ type Retry struct {
 // deliveries.
 type Route struct {
 	To   string `yaml:"to" check:"pattern" doc:"A domain, \"*.domain\" (its subdomains) or \"*\". With a name it may be left out."`
-	Via  string `yaml:"via" check:"via" required:"yes" doc:"\"host:port\" or \"lmtp:host:port\"."`
+	Via  string `yaml:"via" check:"via" required:"yes" doc:"\"host:port\", \"lmtp:host:port\" or \"lmtp:unix:/path\"."`
 	Name string `yaml:"name" check:"route" doc:"A name by which rules about replies may send a delivery this way (reroute via NAME), and plugins too."`
 	TLS  string `yaml:"tls" enum:"opportunistic,required,implicit,off" doc:"opportunistic: STARTTLS where offered, with any certificate. required: STARTTLS with a certificate that proves the host. implicit: so, and TLS before the greeting (port 465). off: plaintext. Default: with auth required, else as delivery.tls says."`
 	CA   string `yaml:"ca" doc:"PEM file of the authorities that the host's certificate may be from, with tls required or implicit. Default: those of the system."`

@@ -233,7 +233,7 @@ func (n *notice) status(b *bytes.Buffer, utf8 bool) {
 			status[0] = map[action]uint16{actionFailed: 5, actionDelayed: 4}[v.action]
 		}
 		fmt.Fprintf(b, "Status: %s\r\n", status)
-		if v.host != "" {
+		if v.host != "" && v.host[0] != '/' { // a socket of this machine has no name in DNS
 			name, _, _ := strings.Cut(v.host, "[")
 			if name == v.host {
 				name = strings.TrimRight(strings.TrimRight(name, "0123456789"), ":")

@@ -19,7 +19,7 @@ import (
 type Route struct {
 	Name  string         // empty: replies and plugins do not use it
 	To    string         // "example.net", "*.example.net", "*"; empty: only those use it
-	Via   string         // "host:port", or "lmtp:host:port" (RFC 2033)
+	Via   string         // "host:port", or with LMTP (RFC 2033) "lmtp:host:port" and "lmtp:unix:/path"
 	TLS   string         // opportunistic, required, implicit or off; empty: as usual, with Login required
 	Roots *x509.CertPool // of its certificate where TLS must prove it; nil: the system's
 	Login *smtp.Login    // nil: it takes our mail as we are
@@ -85,6 +85,9 @@ func (r *Route) manner() (*manner, error) {
 
 func parseVia(via string) (target, error) {
 	addr, lmtp := strings.CutPrefix(via, "lmtp:")
+	if path, unix := strings.CutPrefix(addr, "unix:"); unix && lmtp && strings.HasPrefix(path, "/") {
+		return target{addr: path, label: path, lmtp: true, unix: true}, nil
+	}
 	host, port, err := net.SplitHostPort(addr)
 	if err == nil {
 		var n int
@@ -93,7 +96,7 @@ func parseVia(via string) (target, error) {
 		}
 	}
 	if err != nil || host == "" {
-		return target{}, fmt.Errorf("via %q is no next hop; write host:port or lmtp:host:port, such as 127.0.0.1:2600", via)
+		return target{}, fmt.Errorf("via %q is no next hop; write host:port, lmtp:host:port or lmtp:unix:/path, such as 127.0.0.1:2600", via)
 	}
 	return target{name: host, addr: addr, label: addr, lmtp: lmtp}, nil
 }
