@@ -1,5 +1,5 @@
 # Everything here is also plain Go; `make help` lists the targets.
-.PHONY: build test race check soak lab fuzz bench backlog proto help
+.PHONY: build test race check soak lab fuzz conformance smuggling bench backlog proto help
 
 build: ## the binary, in ./tarishi
 	go build -o tarishi ./cmd/tarishi
@@ -24,6 +24,13 @@ fuzz: ## each fuzz target for FUZZTIME (default 1m)
 	  for f in $$(go test -list '^Fuzz' $$p 2>/dev/null | grep '^Fuzz'); do \
 	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-1m} -parallel 2 $$p || exit 1; \
 	  done; done
+
+conformance: ## runs what proves the rules of the wire, and writes docs/conformance.md
+	go test -json -run '^Test[A-H][0-9]' ./... | go run ./internal/conformance/write
+
+smuggling: ## every false end of a message, through Postfix and Exim before and behind us (needs root, Debian, three minutes)
+	crashtest/mtas.sh $${EXIM:-/tmp/tarishi-exim}
+	EXIM=$${EXIM:-/tmp/tarishi-exim} go test -tags soak -timeout 20m -v -run '^TestB1_' ./crashtest
 
 bench: ## end to end beside Postfix and Haraka; prints a table of medians
 	bash bench/compare.sh
