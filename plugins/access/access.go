@@ -13,6 +13,7 @@ import (
 
 	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/plugin"
+	"github.com/tarishi/tarishi/plugins/lists"
 )
 
 // Kind is the plugin.
@@ -61,6 +62,7 @@ func New(s plugin.Setup) (plugin.Plugin, error) {
 	if err := s.Settings(&a.o); err != nil {
 		return nil, err
 	}
+	lists.Unread(s.Read, s.Log, "access.ini")
 	for _, m := range []string{a.o.DenyMsg.Conn, a.o.DenyMsg.Helo, a.o.DenyMsg.Mail, a.o.DenyMsg.Rcpt} {
 		if strings.ContainsFunc(m, func(r rune) bool { return r < ' ' || r > '~' }) {
 			return nil, errors.New("deny_msg: a reply is one line of ASCII text")

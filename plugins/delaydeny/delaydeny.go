@@ -14,6 +14,7 @@ import (
 
 	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/plugin"
+	"github.com/tarishi/tarishi/plugins/lists"
 )
 
 // Kind is the plugin.
@@ -40,6 +41,7 @@ func New(s plugin.Setup) (plugin.Plugin, error) {
 	if err := s.Settings(&o); err != nil {
 		return nil, err
 	}
+	lists.Unread(s.Read, s.Log, "delay_deny.ini")
 	if len(o.IncludedPlugins) > 0 && len(o.ExcludedPlugins) > 0 {
 		return nil, fmt.Errorf("included_plugins and excluded_plugins: one of them says all; leave out the other")
 	}

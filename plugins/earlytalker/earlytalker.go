@@ -41,6 +41,7 @@ func New(s plugin.Setup) (plugin.Plugin, error) {
 	if err := s.Settings(&t.o); err != nil {
 		return nil, err
 	}
+	lists.Unread(s.Read, s.Log, "early_talker.ini")
 	var faults []error
 	for i, n := range t.o.IPWhitelist {
 		if err := t.exempt.Add(n); err != nil {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path"
 	"strings"
 )
@@ -107,4 +108,23 @@ func Plain(line string) string {
 		}
 	}
 	return line
+}
+
+// Unread warns of a settings file of Haraka's that says something and is not read
+// here: who has taken it over believes that it counts.
+func Unread(read ReadFunc, log *slog.Logger, name string) {
+	text, err := read(name)
+	if err != nil {
+		return
+	}
+	says := 0
+	_ = Parse(name, text, func(line string) error {
+		if line[0] != '[' {
+			says++
+		}
+		return nil
+	})
+	if says > 0 {
+		log.Warn("a settings file of Haraka's is not read; write what it says under settings of the plugin", "file", Place(name), "lines", says)
+	}
 }

@@ -3,6 +3,7 @@ package lists_test
 import (
 	"errors"
 	"io/fs"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
@@ -164,7 +165,9 @@ func FuzzParse(f *testing.F) {
 			if line[0] != '@' && m.Add(line) == nil && !m.Has(mail.NewAddress(line)) {
 				t.Errorf("address %q is not in its own list", line)
 			}
-			lists.Plain(line)
+			if p := lists.Plain(line); !strings.HasPrefix(line, p) {
+				t.Errorf("%q without its remark is %q", line, p)
+			}
 			return nil
 		})
 	})
@@ -176,4 +179,14 @@ func prefix(s string) string {
 	}
 	a := netip.MustParseAddr(s)
 	return netip.PrefixFrom(a, a.BitLen()).String()
+}
+
+func TestUnread(t *testing.T) {
+	for text, warns := range map[string]bool{"[main]\n; nothing\n": false, "[relay]\nall=true\n": true} {
+		var log strings.Builder
+		lists.Unread(func(string) ([]byte, error) { return []byte(text), nil }, slog.New(slog.NewTextHandler(&log, nil)), "relay.ini")
+		if got := strings.Contains(log.String(), "config/relay.ini"); got != warns {
+			t.Errorf("%q: %q", text, log.String())
+		}
+	}
 }

@@ -45,6 +45,7 @@ func New(s plugin.Setup) (plugin.Plugin, error) {
 	if err := s.Settings(&r.o); err != nil {
 		return nil, err
 	}
+	lists.Unread(s.Read, s.Log, "relay.ini")
 	var faults []error
 	if r.o.ACL {
 		_, err := lists.Read(s.Read, aclFile, func(line string) error { return r.allow.Add(lists.Plain(line)) })

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tarishi/tarishi/plugin"
+	"github.com/tarishi/tarishi/plugins/lists"
 )
 
 // Kind is the plugin.
@@ -42,6 +43,7 @@ func New(s plugin.Setup) (plugin.Plugin, error) {
 	if err := s.Settings(&o); err != nil {
 		return nil, err
 	}
+	lists.Unread(s.Read, s.Log, "tarpit.ini")
 	t := &tarpit{name: s.Name, log: s.Log}
 	for _, name := range o.HooksToDelay {
 		h := plugin.Hook(name)
