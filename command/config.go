@@ -2,16 +2,19 @@ package command
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tarishi/tarishi/daemon"
+	"github.com/tarishi/tarishi/dns"
+	"github.com/tarishi/tarishi/plugin"
 )
 
 // configCommand is `tarishi config check|print`: what a node would be told,
 // without starting one.
-func configCommand() *cobra.Command {
+func configCommand(kinds []plugin.Kind) *cobra.Command {
 	var file string
 	c := &cobra.Command{
 		Use:   "config",
@@ -32,11 +35,15 @@ func configCommand() *cobra.Command {
 	}
 	c.AddCommand(&cobra.Command{
 		Use:   "check",
-		Short: "Read the configuration and the environment as serve would, and say what is wrong",
+		Short: "Read the configuration and the environment as serve would, load its plugins, and say what is wrong",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if _, err := load(c); err != nil {
+			conf, err := load(c)
+			if err != nil {
 				return err
+			}
+			if err := checkPlugins(conf, kinds); err != nil {
+				return &exitError{exitUsage, err}
 			}
 			fmt.Fprintln(c.OutOrStdout(), "configuration ok")
 			return nil
@@ -54,4 +61,19 @@ func configCommand() *cobra.Command {
 		},
 	})
 	return c
+}
+
+// checkPlugins makes the plugins as serve would, and ends them again.
+func checkPlugins(c *daemon.Config, kinds []plugin.Kind) error {
+	if !asksPlugins(c) {
+		return nil
+	}
+	log := slog.New(slog.DiscardHandler)
+	resolver := dns.New(dns.Config{Servers: c.Delivery.DNS.Servers, Timeout: c.Delivery.DNS.Timeout, Attempts: c.Delivery.DNS.Attempts, Log: log})
+	p, err := openPlugins(c, kinds, resolver, log)
+	if err != nil {
+		return err
+	}
+	p.close()
+	return nil
 }

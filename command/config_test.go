@@ -12,7 +12,7 @@ import (
 func runConfig(t *testing.T, args ...string) (out, errs string, err error) {
 	t.Helper()
 	var o, e bytes.Buffer
-	c := configCommand()
+	c := configCommand(builtinKinds())
 	c.SilenceErrors, c.SilenceUsage = true, true
 	c.SetOut(&o)
 	c.SetErr(&e)

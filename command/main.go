@@ -25,7 +25,7 @@ func Main(own ...plugin.Kind) {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(serveCommand(kinds), configCommand(), authCommand(), queueCommand(), whyCommand(), limitsCommand(), reactionsCommand(), rulesCommand(), suppressCommand(), nodesCommand(), clusterCommand(), migrateCommand(), statusCommand(), topCommand(), pluginsCommand(kinds), tryCommand(kinds), benchCommand(), scriptWorkerCommand())
+	root.AddCommand(serveCommand(kinds), configCommand(kinds), authCommand(), queueCommand(), whyCommand(), limitsCommand(), reactionsCommand(), rulesCommand(), suppressCommand(), nodesCommand(), clusterCommand(), migrateCommand(), statusCommand(), topCommand(), pluginsCommand(kinds), tryCommand(kinds), benchCommand(), scriptWorkerCommand())
 	if err := root.Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "tarishi:", err)
 		os.Exit(exitCode(err))

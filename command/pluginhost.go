@@ -100,11 +100,15 @@ func otherKeys(c *daemon.Config) string {
 	return b.String()
 }
 
-// close ends the plugins; whoever asked them has ended before.
+// close ends the plugins; whoever asked them has ended before. One that does not end is
+// no fault of the node's.
 func (p *pluginHost) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	return p.loader.Current.Close(ctx)
+	if err := p.loader.Current.Close(ctx); err != nil {
+		p.log.Warn("plugins do not end; the node ends without them", "error", err)
+	}
+	return nil
 }
 
 // spoolFolder is where messages lie that plugins look at, when they are large; empty:
@@ -123,11 +127,14 @@ func spoolFolder(f *daemon.Folder) (string, error) {
 
 // operatorPluginsOf is them for the admin port; nil: a node of these roles asks none.
 func operatorPluginsOf(c *daemon.Config, p *pluginHost) admin.Plugins {
-	if !c.Has("ingress") && !c.Has("deliverer") {
+	if !asksPlugins(c) {
 		return nil
 	}
 	return operatorPlugins{p}
 }
+
+// asksPlugins tells whether a node of this configuration's roles asks any.
+func asksPlugins(c *daemon.Config) bool { return c.Has("ingress") || c.Has("deliverer") }
 
 // operatorPlugins is them as the admin port sees them.
 type operatorPlugins struct{ *pluginHost }

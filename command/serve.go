@@ -133,7 +133,7 @@ func serve(ctx context.Context, c *daemon.Config, kinds []plugin.Kind, accept bo
 	hangups, deaf := daemon.Hangups()
 	defer deaf()
 	plugins := newPluginHost(c, kinds, resolver, log)
-	if c.Has("ingress") || c.Has("deliverer") {
+	if asksPlugins(c) {
 		if plugins, err = openPlugins(c, kinds, resolver, log); err != nil {
 			return err
 		}
