@@ -15,6 +15,7 @@ import (
 
 	"github.com/tarishi/tarishi/admin"
 	"github.com/tarishi/tarishi/daemon"
+	"github.com/tarishi/tarishi/plugin"
 	"github.com/tarishi/tarishi/shaping"
 	"github.com/tarishi/tarishi/smtp/smtptest"
 )
@@ -136,6 +137,7 @@ func asked(t *testing.T, nodes []*served) {
 // served is serve, running.
 type served struct {
 	conf  *daemon.Config
+	kinds []plugin.Kind // beside the built-in ones
 	smtp  string
 	admin *admin.Client
 	end   context.CancelFunc
@@ -164,7 +166,9 @@ func (s *served) start(t *testing.T) {
 	s.end = cancel
 	t.Cleanup(cancel)
 	lines := make(chan string, 1)
-	go func() { s.ended <- serve(ctx, s.conf, builtinKinds(), false, func(l string) { lines <- l }) }()
+	go func() {
+		s.ended <- serve(ctx, s.conf, append(builtinKinds(), s.kinds...), false, func(l string) { lines <- l })
+	}()
 	select {
 	case l := <-lines:
 		_, rest, _ := strings.Cut(l, "SMTP on ")
