@@ -39,6 +39,9 @@ func (r *Runtime) logger(l Level) func(goja.FunctionCall) goja.Value {
 		for _, v := range c.Arguments {
 			r.mention(&line, &text, v, false)
 		}
+		if line.Plugin == "" { // connection.loginfo('…') says only what it is about
+			line.Plugin = r.running()
+		}
 		line.Text = oneLine(text.String())
 		r.o.Log(line)
 		return r.vm.ToValue(true)
@@ -148,7 +151,7 @@ func oneLine(s string) string {
 }
 
 // running is the file of the folder whose function runs, without .js: for most lines
-// of console the plugin.
+// that do not say whose they are the plugin.
 func (r *Runtime) running() string {
 	for _, f := range r.vm.CaptureCallStack(20, nil) {
 		if name, ok := strings.CutSuffix(f.SrcName(), ".js"); ok && !strings.HasPrefix(name, "tarishi:") {

@@ -41,7 +41,7 @@ exports.go = function (connection) {
 		{Info, "p", "", "register called"},
 		{Error, "p", "ABC.1", "checking 7 of undefinedtrue"},
 		{Debug, "p", "ABC.1", "turtles all the way down"},
-		{Notice, "", "ABC.1", "plain"},
+		{Notice, "p", "ABC.1", "plain"},
 		{Warn, "p", "", `with a=1 b="two words" c="" d="say \"x\""`},
 		{Crit, "p", "", "failed: Error: mine at"},
 		{Alert, "p", "", "[ 1, 2 ]1970-01-01T00:00:00.000Z"},
