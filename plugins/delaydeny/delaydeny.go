@@ -186,7 +186,7 @@ func keep(n *plugin.Notes, d delayed) bool {
 		return false
 	}
 	n.Set(notePre, append(slices.Clone(list), map[string]any{
-		"code": float64(d.code), "reply": float64(d.reply.Code), "enhanced": d.reply.Enhanced.String(), "text": d.reply.Text,
+		"code": d.code.String(), "reply": float64(d.reply.Code), "enhanced": d.reply.Enhanced.String(), "text": d.reply.Text,
 		"plugin": d.plugin, "function": d.function, "hook": string(d.hook), "recipient": d.recipient,
 	}))
 	return true
@@ -203,11 +203,8 @@ func kept(n *plugin.Notes) []delayed {
 		}
 		word := func(key string) string { s, _ := m[key].(string); return s }
 		number := func(key string) float64 { f, _ := m[key].(float64); return f }
-		if n := number("code"); n < 0 || n > 255 {
-			continue
-		}
 		d := delayed{
-			code: plugin.Code(number("code")), reply: mail.R(int(number("reply")), word("enhanced"), word("text")),
+			code: codeOf(word("code")), reply: mail.R(int(number("reply")), word("enhanced"), word("text")),
 			plugin: word("plugin"), function: word("function"), hook: plugin.Hook(word("hook")), recipient: word("recipient"),
 		}
 		if d.code.Refuses() {
@@ -215,4 +212,14 @@ func kept(n *plugin.Notes) []delayed {
 		}
 	}
 	return out
+}
+
+// codeOf reads the name of a refusal; Cont: it is none.
+func codeOf(name string) plugin.Code {
+	for c := plugin.Refuse; c < plugin.Hangup; c++ {
+		if c.String() == name {
+			return c
+		}
+	}
+	return plugin.Cont
 }

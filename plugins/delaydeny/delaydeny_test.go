@@ -142,7 +142,7 @@ func TestNotes(t *testing.T) {
 	if v.Code != plugin.Refuse || v.Reply != mail.R(550, "5.7.1", "no") {
 		t.Errorf("%v %v", v.Code, v.Reply)
 	}
-	tx.Notes.Set("delay_deny_pre", []any{"x", 7.0, map[string]any{"code": "DENY"}, map[string]any{"code": 1e9}})
+	tx.Notes.Set("delay_deny_pre", []any{"x", 7.0, map[string]any{"code": "OK"}, map[string]any{"code": 1e9}, map[string]any{"code": "DISCONNECT"}})
 	if v := c.Run(t.Context(), &plugin.Event{Hook: plugin.RcptOK, Connection: conn, Transaction: tx, Recipient: &r}); v.Code != plugin.Cont {
 		t.Errorf("notes of somebody else's making refuse: %v", v)
 	}
