@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/plugin"
 )
 
@@ -90,4 +91,55 @@ func processorTime(t *testing.T) time.Duration {
 		t.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// H4: who is known not to be there is refused while the client still holds the
+// message, so that nobody is sent a notice about mail that he never wrote; and so is
+// what a plugin finds in the message. Nothing of either is stored.
+func TestH4_refusedAtTheDoor(t *testing.T) {
+	p := with(inForce(t, scripted{"mailboxes", at{
+		plugin.Rcpt: func(_ context.Context, e *plugin.Event) plugin.Verdict {
+			if e.Address.Local() != "ann" {
+				return plugin.Verdict{Code: plugin.Refuse, Reply: mail.R(550, "5.1.1", "No such user")}
+			}
+			return plugin.Verdict{}
+		},
+		plugin.DataPost: func(_ context.Context, e *plugin.Event) plugin.Verdict {
+			if e.Transaction.Message().Header().Get("Subject") == "a virus" {
+				return plugin.Denied("no viruses")
+			}
+			return plugin.Verdict{}
+		},
+	}}))
+	q := &memory{}
+	dialogue{queue: q, policy: p}.run(t, `
+		C: EHLO x
+		S: 250
+		C: MAIL FROM:<forged@victim.test>
+		S: 250
+		C: RCPT TO:<nobody@local.test>
+		S: 550 5.1.1 No such user
+		C: DATA
+		S: 554
+		C: RCPT TO:<ann@local.test>
+		S: 250
+		C: DATA
+		S: 354
+		C: Subject: a virus
+		C: .
+		S: 550 5.7.1 no viruses
+		C: MAIL FROM:<ann@friend.test>
+		S: 250
+		C: RCPT TO:<ann@local.test>
+		S: 250
+		C: RCPT TO:<bob@local.test>
+		S: 550 5.1.1
+		C: DATA
+		S: 354
+		C: Subject: hello
+		C: .
+		S: 250`)
+	if ms := q.messages(); len(ms) != 1 || len(ms[0].deliveries) != 1 || len(ms[0].deliveries[0].Recipients) != 1 || ms[0].deliveries[0].Recipients[0].Raw != "ann@local.test" {
+		t.Errorf("stored %+v", ms)
+	}
 }

@@ -146,7 +146,7 @@ func TestB6_steady(t *testing.T) {
 	})
 }
 
-func TestB6_belowMinimumRate(t *testing.T) {
+func TestB6_G1_belowMinimumRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &recorder{}
 		s := &Server{Hostname: "mx.test", Handler: h}
@@ -170,7 +170,7 @@ func TestB6_belowMinimumRate(t *testing.T) {
 	})
 }
 
-func TestB6_totalDeadline(t *testing.T) {
+func TestB6_G1_totalDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &recorder{}
 		s := &Server{Hostname: "mx.test", Handler: h, Timeouts: Timeouts{Message: time.Hour}}

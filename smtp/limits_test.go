@@ -1,11 +1,13 @@
 package smtp
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -214,6 +216,41 @@ func TestG3_refusedRecipients(t *testing.T) {
 		S: 421 4.7.0
 		CLOSED
 	`)
+}
+
+// What an idle connection costs us, between two commands, in heap and stack.
+func TestG1_idleCosts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 500
+		s := &Server{Hostname: "mx.test", Handler: &recorder{}}
+		used := func() uint64 {
+			synctest.Wait()
+			runtime.GC()
+			runtime.GC() // pools keep what they have through one
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			return m.HeapAlloc + m.StackInuse
+		}
+		before := used()
+		var idle []net.Conn
+		for range n {
+			ours, theirs := net.Pipe()
+			go s.ServeConn(theirs, false)
+			idle = append(idle, ours)
+			p := newPlayer(t, ours, dialogue{server: s})
+			p.in = bufio.NewReaderSize(ours, 512)
+			p.play("S: 220\nC: EHLO x\nS: 250\nC: MAIL FROM:<a@b.test>\nS: 250")
+		}
+		if each := (used() - before) / n; each > 16<<10 {
+			t.Errorf("%d octets for each connection", each)
+		} else {
+			t.Logf("%d octets for each connection", each)
+		}
+		for _, c := range idle {
+			c.Close()
+		}
+		_ = s.Shutdown(t.Context())
+	})
 }
 
 // Two thousand idle clients, and a new one is served at once.

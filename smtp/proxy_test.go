@@ -60,7 +60,7 @@ func escaped(s string) string {
 
 // What does not begin with a whole header, or drips it, is hung up on without a word
 // within three seconds.
-func TestF4_badHeader(t *testing.T) {
+func TestF4_G1_badHeader(t *testing.T) {
 	for name, x := range map[string]struct {
 		script string
 		after  time.Duration

@@ -158,7 +158,7 @@ func TestE3_garbage(t *testing.T) {
 	`)
 }
 
-func TestE3_stalledHandshake(t *testing.T) {
+func TestE3_G1_stalledHandshake(t *testing.T) {
 	for _, piece := range []string{"", "\x16"} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &Server{Hostname: "mx.test", Handler: &recorder{}, TLS: testTLS()}
