@@ -149,6 +149,7 @@ func (p *delayDeny) rcptOK(ctx context.Context, e *plugin.Event) plugin.Verdict 
 		// A recipient's refusal is nobody else's.
 		if d.recipient == "" || e.Recipient != nil && d.recipient == e.Recipient.Raw {
 			t.Results.Add(p.name, plugin.Fail, d.String())
+			p.log.LogAttrs(ctx, slog.LevelInfo, "refusing now what was put off", slog.String("connection", e.Connection.ID), slog.String("refused_by", d.String()))
 			return plugin.Verdict{Code: d.code, Reply: d.reply}
 		}
 	}
