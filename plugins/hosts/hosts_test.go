@@ -25,7 +25,7 @@ func node() *trial.Node {
 	}
 }
 
-func TestRcpt(t *testing.T) {
+func TestF1_hosts(t *testing.T) {
 	n := node()
 	n.Run(t, `
 		C: EHLO a.test

@@ -59,8 +59,8 @@ func TestACL_passes(t *testing.T) {
 	}
 }
 
-// TestDestDomains_noOpenRelay: a recipient that is taken opens nothing for the next.
-func TestDestDomains_noOpenRelay(t *testing.T) {
+// TestF1_destDomains: a recipient that is taken opens nothing for the next.
+func TestF1_destDomains(t *testing.T) {
 	n := &trial.Node{
 		Plugins: []trial.Use{{Kind: relay.Kind, Settings: "dest_domains: true"}},
 		Files:   trial.Files{"relay_dest_domains.ini": "; ours\n[domains]\nyes.test = { \"action\": \"accept\" }\nperhaps.test = {\"action\":\"continue\"}\nno.test={\"action\":\"deny\"}\n"},
