@@ -24,6 +24,7 @@ type transaction struct {
 	from    string
 	fromObj *goja.Object // nil: no script has looked
 	rcpts   []string
+	was     string         // what the last one was called before a script changed it; empty: it has not been
 	objs    []*goja.Object // of rcpts; nil: nobody has looked at that one
 	rcptTo  *goja.Object   // the list of them
 
@@ -43,9 +44,17 @@ type transaction struct {
 	notes        *notes
 	results      *results
 	own          extras
-	skips        int // plugins of notes.skip_plugins that the node knows of
+	skipped      []string // plugins of notes.skip_plugins that the node knows of
 	dirty        uint64
 	streamObject *goja.Object
+}
+
+// skips tells whether scripts have put a plugin to notes.skip_plugins.
+func (t *transaction) skips(name string) (yes bool) {
+	if t == nil || t.skipped == nil {
+		return false
+	}
+	return slices.Contains(t.skipped, name)
 }
 
 func newTransaction(c *connection, no uint64) *transaction {
@@ -54,7 +63,7 @@ func newTransaction(c *connection, no uint64) *transaction {
 	t.object.SetPrototype(c.w.protos.transaction)
 	t.notes = newNotes(c.w)
 	t.notes.waiting = []frame.Pair{{Key: "skip_plugins", Value: frame.JSON("[]")}}
-	t.results = newResults(c.w, func() string { return t.name })
+	t.results = newResults(c.w, func() string { return t.name }, func(name string) (string, error) { return c.result(frame.AskTxResult, name) })
 	return t
 }
 
@@ -92,6 +101,9 @@ func (t *transaction) learnRecipients(now []string) {
 		same++
 	}
 	whole := same == len(t.rcpts)
+	if same < len(now) || !whole {
+		t.was = ""
+	}
 	t.rcpts = now
 	t.objs = append(t.objs[:same:same], make([]*goja.Object, len(now)-same)...)
 	if t.rcptTo == nil {
@@ -130,9 +142,9 @@ func (t *transaction) recipientAt(i int) *goja.Object {
 }
 
 // recipient is the one that a hook is about: the last one, unless it is not one of
-// the transaction's.
+// the transaction's. What one script makes of it, the next ones at the hook see.
 func (t *transaction) recipient(raw string) *goja.Object {
-	if n := len(t.rcpts); n > 0 && t.rcpts[n-1] == raw {
+	if n := len(t.rcpts); n > 0 && (t.rcpts[n-1] == raw || t.was != "" && t.was == raw) {
 		return t.recipientAt(n - 1)
 	}
 	return t.address(raw)
@@ -276,7 +288,7 @@ func (t *transaction) ask(what frame.What, offset uint64) (*frame.Piece, error) 
 	if t.c.call == nil || t.c.call.done {
 		return nil, errGone
 	}
-	return t.w.ask(&frame.Ask{Seq: t.c.call.f.Seq, What: what, Offset: offset})
+	return t.w.ask(&frame.Ask{Seq: t.c.call.seq(), What: what, Offset: offset})
 }
 
 // edit changes the header here and, with the answer, in the node.
@@ -317,6 +329,9 @@ func (t *transaction) collect(ch *frame.Changes) error {
 		return err
 	}
 	if !slices.EqualFunc(now, t.rcpts, sameAddress) {
+		if n := len(now); n > 0 && n == len(t.rcpts) && now[n-1] != t.rcpts[n-1] && t.was == "" {
+			t.was = t.rcpts[n-1]
+		}
 		t.rcpts, e.Recipients = now, now
 		e.Changed |= frame.ChangedRecipients
 	}
@@ -324,11 +339,11 @@ func (t *transaction) collect(ch *frame.Changes) error {
 		if o, ok := t.notes.object.Get("skip_plugins").(*goja.Object); ok {
 			n := 0
 			each(t.w.vm, o, func(v goja.Value) {
-				if n++; n > t.skips && v != nil {
+				if n++; n > len(t.skipped) && v != nil {
 					ch.Skip = append(ch.Skip, v.String())
 				}
 			})
-			t.skips = max(t.skips, n)
+			t.skipped = append(t.skipped, ch.Skip...)
 		}
 	}
 	if e.Notes = t.notes.changes(); e.Notes != nil {
