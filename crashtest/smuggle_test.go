@@ -4,9 +4,12 @@ package crashtest
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -118,14 +121,17 @@ func TestB1_throughPostfixAndExim(t *testing.T) {
 	for _, x := range []struct {
 		name          string
 		before, after func(t *testing.T, next string) *mta // nil: nobody
+		script        string                               // of a plugin; empty: none, and messages are not looked at
 	}{
-		{"Postfix behind us", nil, postfix("smtpd_forbid_bare_newline = no")},
-		{"Exim behind us", nil, exim},
-		{"Postfix before us", postfix("smtpd_forbid_bare_newline = normalize\nsmtpd_forbid_bare_newline_exclusions ="), nil},
-		{"Postfix before us, as it comes", postfix("smtpd_forbid_bare_newline = no"), nil},
-		{"Exim before us", exim, nil},
-		{"Postfix before us, Exim behind", postfix("smtpd_forbid_bare_newline = no"), exim},
-		{"Exim before us, Postfix behind", exim, postfix("smtpd_forbid_bare_newline = no")},
+		{"Postfix behind us", nil, postfix("smtpd_forbid_bare_newline = no"), ""},
+		{"Postfix behind us, and a script", nil, postfix("smtpd_forbid_bare_newline = no"), lookingScript},
+		{"Exim before us, and a script", exim, nil, lookingScript},
+		{"Exim behind us", nil, exim, ""},
+		{"Postfix before us", postfix("smtpd_forbid_bare_newline = normalize\nsmtpd_forbid_bare_newline_exclusions ="), nil, ""},
+		{"Postfix before us, as it comes", postfix("smtpd_forbid_bare_newline = no"), nil, ""},
+		{"Exim before us", exim, nil, ""},
+		{"Postfix before us, Exim behind", postfix("smtpd_forbid_bare_newline = no"), exim, ""},
+		{"Exim before us, Postfix behind", exim, postfix("smtpd_forbid_bare_newline = no"), ""},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			sink := &smtptest.Sink{}
@@ -137,6 +143,9 @@ func TestB1_throughPostfixAndExim(t *testing.T) {
 				all = append(all, m)
 			}
 			n := newNode(t, exe, t.TempDir(), next)
+			if x.script != "" {
+				n.addScript(t, x.script)
+			}
 			n.start()
 			first := n.smtp
 			if x.before != nil {
@@ -186,8 +195,33 @@ func TestB1_throughPostfixAndExim(t *testing.T) {
 					t.Fatal("mail is on its way after all")
 				}
 			}
+			for _, m := range sink.Messages() {
+				if x.script != "" && strings.HasPrefix(m.From, "<first-last@") && !strings.Contains(string(m.Data), "X-Seen: first last\r\n") {
+					t.Errorf("the script has not seen the message: %q", m.Data)
+				}
+			}
 			judge(t, attacks, sink, x.before != nil)
 		})
+	}
+}
+
+// lookingScript reads and changes every message, which is kept aside for it.
+const lookingScript = `exports.hook_data_post = function (next, connection) {
+  connection.transaction.add_header('X-Seen', connection.transaction.header.get('Subject').trim())
+  next()
+}
+`
+
+// addScript has the program run a script as its only plugin.
+func (n *node) addScript(t *testing.T, script string) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "looks.js"), script)
+	f, err := os.OpenFile(n.config, os.O_APPEND|os.O_WRONLY, 0)
+	if err == nil {
+		_, err = fmt.Fprintf(f, "plugins: {folder: %q, run: [looks]}\n", dir)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
 
