@@ -93,7 +93,23 @@ func New(o Options, plugins ...Plugin) (*Chain, error) {
 	for _, fs := range c.fns {
 		slices.SortStableFunc(fs, func(a, b *function) int { return a.priority - b.priority })
 	}
+	c.introduce()
 	return c, nil
+}
+
+// introduce tells neighbours of each other.
+func (c *Chain) introduce() {
+	byName := map[string]Plugin{}
+	for _, p := range c.plugins {
+		byName[p.Name()] = p
+	}
+	for h, fs := range c.fns {
+		for i := range len(fs) - 1 {
+			if n, ok := byName[fs[i].plugin].(Neighbour); ok {
+				n.Before(h, fs[i].label, byName[fs[i+1].plugin], fs[i+1].label)
+			}
+		}
+	}
 }
 
 func validName(s string) bool {

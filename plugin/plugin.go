@@ -31,6 +31,12 @@ type Closer interface {
 	Close(ctx context.Context) error
 }
 
+// Neighbour is a Plugin that is told, when a chain is made, which function comes right
+// behind one of its own at a hook. It may begin that one early, if it knows it.
+type Neighbour interface {
+	Before(h Hook, function string, next Plugin, nextFunction string)
+}
+
 // Func is called at a hook's moment. It is called by one goroutine for one
 // connection at a time, but a function that was given up may still run beside the
 // next one: what it keeps beyond the call must bear that. ctx ends at its deadline.

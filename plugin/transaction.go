@@ -104,6 +104,9 @@ func (t *Transaction) Discarded() bool { return of(t, func() bool { return t.dis
 // SkipPlugin has a plugin not asked any more for this message.
 func (t *Transaction) SkipPlugin(name string) { t.with(func() { t.skip = append(t.skip, name) }) }
 
+// Skips tells whether a plugin is not asked any more for this message.
+func (t *Transaction) Skips(name string) bool { return t.skips(name) }
+
 func (t *Transaction) skips(name string) bool {
 	return t != nil && of(t, func() bool { return slices.Contains(t.skip, name) })
 }

@@ -52,6 +52,20 @@ func (s *script) Files() []string {
 // Close gives the pool back.
 func (s *script) Close(ctx context.Context) error { return s.pool.leave(ctx) }
 
+// Before notes that a function of a sister comes right behind one of ours: one call
+// then does for both.
+func (s *script) Before(h plugin.Hook, function string, next plugin.Plugin, nextFunction string) {
+	sister, ok := next.(*script)
+	if !ok || sister.pool != s.pool {
+		return
+	}
+	a, ok := s.pool.number(h, s.name, function)
+	b, ok2 := s.pool.number(h, sister.name, nextFunction)
+	if ok && ok2 {
+		s.pool.follows[a] = b + 1
+	}
+}
+
 // retries is how often a call is made anew because the worker died of another one.
 const retries = 3
 
@@ -107,20 +121,39 @@ func (s *script) failed(e *plugin.Event, n uint64, err error) plugin.Verdict {
 	return plugin.Verdict{Code: plugin.Defer, Reply: mail.R(451, "4.3.0", "Plugin "+s.name+" failed, try again later")}
 }
 
-// call has one function called by the connection's worker.
+// call has one function called by the connection's worker, or waits for it if it has
+// begun early.
 func (p *Pool) call(ctx context.Context, b *bond, e *plugin.Event, n uint64) (*frame.Answer, error) {
-	pr, f, err := b.call(ctx, e, n)
-	if err != nil {
-		return nil, err
-	}
 	sent := time.Now()
-	c, err := pr.begin(f)
-	if err != nil {
-		b.lose(pr)
-		return nil, dead{false, err.Error()}
+	pr, c := b.begun(e, n)
+	if c == nil {
+		functions := p.with(n, e.Transaction)
+		fresh, f, err := b.call(ctx, e, functions)
+		if err != nil {
+			return nil, err
+		}
+		calls, err := fresh.begin(f)
+		if err != nil {
+			b.lose(fresh)
+			return nil, dead{false, err.Error()}
+		}
+		pr, c = fresh, calls[0]
+		b.mu.Lock()
+		for i, x := range calls[1:] {
+			b.ahead = append(b.ahead, early{e, functions[i+1], x, pr})
+		}
+		b.mu.Unlock()
 	}
 	defer pr.finish(c)
-	m := message{e: e, habit: &p.asks[n]}
+	a, err := p.await(ctx, b, &message{e: e, habit: &p.asks[n]}, pr, c, sent)
+	if err != nil || plugin.Code(a.Code) != plugin.Cont {
+		b.drop()
+	}
+	return a, err
+}
+
+// await waits for an answer, and answers questions meanwhile.
+func (p *Pool) await(ctx context.Context, b *bond, m *message, pr *process, c *call, sent time.Time) (*frame.Answer, error) {
 	for {
 		select {
 		case x := <-c.ch:
@@ -166,17 +199,28 @@ func (m *message) answer(a *frame.Ask) *frame.Piece {
 }
 
 func (m *message) fill(p *frame.Piece, a *frame.Ask) error {
-	var msg plugin.Message
-	if m.e.Transaction != nil {
-		msg = m.e.Transaction.Message()
+	c, tx := m.e.Connection, m.e.Transaction
+	p.Last = true
+	switch {
+	case a.What == frame.AskResult && c != nil:
+		r, _ := c.Results.Get(a.Name)
+		p.Octets = []byte(resultJSON(r))
+		return nil
+	case tx == nil:
+		return errors.New("there is no transaction")
+	case a.What == frame.AskTxResult:
+		r, _ := tx.Results.Get(a.Name)
+		p.Octets = []byte(resultJSON(r))
+		return nil
 	}
+	msg := tx.Message()
 	if msg == nil {
 		return errors.New("the message is not in yet")
 	}
 	switch a.What {
 	case frame.AskHeader:
 		m.habit.header.Store(true)
-		p.Octets, p.Last = msg.Header().Bytes(), true
+		p.Octets = msg.Header().Bytes()
 		return nil
 	case frame.AskBody:
 		m.habit.body.Store(true)
@@ -202,17 +246,18 @@ func (m *message) piece(msg plugin.Message, p *frame.Piece, offset uint64) error
 	p.Octets = buf[:n]
 	m.at += uint64(n)
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		p.Last, err = true, nil
+		return nil
 	}
+	p.Last = false
 	return err
 }
 
-// ahead puts to a call what its function is likely to ask for.
-func (h *habit) ahead(msg plugin.Message, t *frame.Transaction, header, body bool) error {
-	if header && h.header.Load() {
+// ahead puts to a call what its functions are likely to ask for.
+func ahead(msg plugin.Message, t *frame.Transaction, header, body bool) error {
+	if header {
 		t.HeaderOctets, t.HasHeader = msg.Header().Bytes(), true
 	}
-	if !body || !h.body.Load() || msg.Size() > pieceSize {
+	if !body || msg.Size() > pieceSize {
 		return nil
 	}
 	r, err := msg.Body()

@@ -26,6 +26,7 @@ type bond struct {
 	tied  bool     // the connection's end will be told of
 	pr    *process // nil: none yet
 	known bool     // what follows is what pr knows
+	ahead []early
 
 	host, hello, verb, user string
 	tls                     plugin.TLS
@@ -59,6 +60,7 @@ func (b *bond) lose(pr *process) {
 	defer b.mu.Unlock()
 	b.known = false
 	if pr != nil && b.pr == pr {
+		b.pr.bonds.Add(-1)
 		b.pr = nil
 	}
 }
@@ -69,13 +71,52 @@ func (b *bond) forget() {
 	defer b.mu.Unlock()
 	if b.pr != nil {
 		b.pr.w.Send(&frame.Forget{Connection: b.id})
+		b.pr.bonds.Add(-1)
 		b.pr = nil
 	}
 	b.known = false
 }
 
-// call makes the frame for a call, with what the worker does not know.
-func (b *bond) call(ctx context.Context, e *plugin.Event, n uint64) (*process, *frame.Call, error) {
+// early is a call that has begun before its turn: the worker goes on with it when the
+// one before it has said CONT.
+type early struct {
+	e  *plugin.Event
+	n  uint64
+	c  *call
+	pr *process
+}
+
+// begun is the call of a function that has begun early; nil: it has not. What else
+// has begun early is not wanted any more then.
+func (b *bond) begun(e *plugin.Event, n uint64) (*process, *call) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.ahead) > 0 && b.ahead[0].e == e && b.ahead[0].n == n {
+		x := b.ahead[0]
+		b.ahead = b.ahead[1:]
+		return x.pr, x.c
+	}
+	b.dropEarly()
+	return nil, nil
+}
+
+// drop gives up what has begun early.
+func (b *bond) drop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.dropEarly()
+}
+
+func (b *bond) dropEarly() {
+	for _, x := range b.ahead {
+		x.pr.finish(x.c)
+	}
+	b.ahead = nil
+}
+
+// call makes the frame for a call, with what the worker does not know. functions are
+// n, and those that follow it in the chain.
+func (b *bond) call(ctx context.Context, e *plugin.Event, functions []uint64) (*process, *frame.Call, error) {
 	b.mu.Lock()
 	pr := b.pr
 	b.mu.Unlock()
@@ -89,16 +130,23 @@ func (b *bond) call(ctx context.Context, e *plugin.Event, n uint64) (*process, *
 			b.tied = true
 			b.conn.OnEnd(b.forget)
 		}
+		if b.pr != nil {
+			b.pr.bonds.Add(-1)
+		}
 		b.pr, b.known = fresh, false
+		if b.conn != nil {
+			fresh.bonds.Add(1)
+		}
 		b.mu.Unlock()
 		pr = fresh
 	}
-	f := &frame.Call{Seq: b.pool.ids.Add(1), Hook: string(e.Hook), Functions: []uint64{n}}
+	k := uint64(len(functions))
+	f := &frame.Call{Seq: b.pool.ids.Add(k) - k + 1, Hook: string(e.Hook), Functions: functions}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.conn != nil {
 		b.news(&f.Connection)
-		if err := b.newsOf(&f.Transaction, e.Transaction, &b.pool.asks[n]); err != nil {
+		if err := b.newsOf(&f.Transaction, e.Transaction, functions); err != nil {
 			return nil, nil, err
 		}
 		b.known = true
@@ -154,13 +202,13 @@ func (b *bond) news(f *frame.Connection) {
 	if f.Notes, b.notes = changedNotes(&c.Notes, b.notes); f.Notes != nil {
 		f.Changed |= frame.ChangedNotes
 	}
-	if f.Results, b.results = changedResults(&c.Results, b.results); f.Results != nil {
+	if f.Results, b.results = c.Results.Changes(b.results); f.Results != nil {
 		f.Changed |= frame.ChangedResults
 	}
 }
 
 // newsOf is what has changed of the transaction.
-func (b *bond) newsOf(f *frame.Transaction, tx *plugin.Transaction, h *habit) error {
+func (b *bond) newsOf(f *frame.Transaction, tx *plugin.Transaction, functions []uint64) error {
 	if tx == nil {
 		b.tx = nil
 		return nil
@@ -189,11 +237,11 @@ func (b *bond) newsOf(f *frame.Transaction, tx *plugin.Transaction, h *habit) er
 		// What the worker has of the header is good as long as the version is.
 		version := m.Header().Version()
 		fresh := !b.message || version != b.header
-		ahead := h.header.Load() && fresh || h.body.Load() && !b.message
-		if fresh || ahead {
+		if fresh {
 			f.Changed |= frame.ChangedMessage
 			f.Size, f.Header = uint64(m.Size()), version
-			if err := h.ahead(m, f, fresh, !b.message); err != nil {
+			header, body := b.pool.habits(functions)
+			if err := ahead(m, f, header, body && !b.message); err != nil {
 				return err
 			}
 		}
@@ -202,7 +250,7 @@ func (b *bond) newsOf(f *frame.Transaction, tx *plugin.Transaction, h *habit) er
 	if f.Notes, b.txNotes = changedNotes(&tx.Notes, b.txNotes); f.Notes != nil {
 		f.Changed |= frame.ChangedNotes
 	}
-	if f.Results, b.txResults = changedResults(&tx.Results, b.txResults); f.Results != nil {
+	if f.Results, b.txResults = tx.Results.Changes(b.txResults); f.Results != nil {
 		f.Changed |= frame.ChangedResults
 	}
 	return nil
@@ -216,17 +264,6 @@ func changedNotes(n *plugin.Notes, since uint64) ([]frame.Pair, uint64) {
 	out := make([]frame.Pair, 0, len(changed))
 	for k, v := range changed {
 		out = append(out, frame.Pair{Key: k, Value: v})
-	}
-	return out, now
-}
-
-func changedResults(r *plugin.Results, since uint64) ([]frame.Result, uint64) {
-	changed, now := r.Changes(since)
-	var out []frame.Result
-	for _, name := range changed {
-		if x, ok := r.Get(name); ok {
-			out = append(out, frame.Result{Plugin: name, JSON: resultJSON(x)})
-		}
 	}
 	return out, now
 }

@@ -64,7 +64,8 @@ type Pool struct {
 	fault    error            // no worker started
 	faults   map[string]error // of scripts
 	loaded   *frame.Loaded
-	asks     []habit // by function
+	asks     []habit  // by function
+	follows  []uint64 // by function: which one comes right behind it in the chain, and 1; 0: none of ours
 
 	ctx  context.Context
 	stop context.CancelFunc
@@ -82,6 +83,45 @@ type Pool struct {
 
 // habit is what a function asked for in former calls: next time it goes along.
 type habit struct{ header, body atomic.Bool }
+
+// habits tells what a call of these functions is likely to ask for.
+func (p *Pool) habits(functions []uint64) (header, body bool) {
+	for _, n := range functions {
+		header = header || p.asks[n].header.Load()
+		body = body || p.asks[n].body.Load()
+	}
+	return header, body
+}
+
+// mostAtOnce bounds how many functions one call names.
+const mostAtOnce = 16
+
+// with is a function and those that follow it in the chain, as long as they are to be
+// asked about this message.
+func (p *Pool) with(n uint64, tx *plugin.Transaction) []uint64 {
+	out := []uint64{n}
+	for next := p.follows[n]; next != 0 && len(out) < mostAtOnce; next = p.follows[next-1] {
+		if tx != nil && tx.Skips(p.loaded.Functions[next-1].Script) {
+			break
+		}
+		out = append(out, next-1)
+	}
+	return out
+}
+
+// number is that of a function; none if several are called the same.
+func (p *Pool) number(hook plugin.Hook, script, name string) (n uint64, ok bool) {
+	for i, f := range p.loaded.Functions {
+		if f.Hook != string(hook) || f.Script != script || f.Name != name {
+			continue
+		}
+		if ok {
+			return 0, false
+		}
+		n, ok = uint64(i), true
+	}
+	return n, ok
+}
 
 // Open makes a pool. No worker runs yet.
 func Open(o Options) (*Pool, error) {
@@ -135,28 +175,37 @@ func (p *Pool) start() error {
 	p.starting.Do(func() {
 		pr, loaded, err := p.launch()
 		p.mu.Lock()
-		defer p.mu.Unlock()
 		if err != nil {
 			p.fault = err
-			return
 		}
 		p.loaded = loaded
-		if loaded.Fault != "" {
+		p.mu.Unlock()
+		switch {
+		case err != nil:
+			return
+		case loaded.Fault != "":
 			p.faults = map[string]error{loaded.Script: errors.New(loaded.Fault)}
 			pr.end()
 			return
 		}
-		p.asks = make([]habit, len(loaded.Functions))
-		p.wg.Go(func() { p.keep(pr) })
+		p.asks, p.follows = make([]habit, len(loaded.Functions)), make([]uint64, len(loaded.Functions))
+		// All are there before the first connection is, or all would go to this one.
+		var there sync.WaitGroup
+		there.Add(p.o.Workers)
+		p.wg.Go(func() { p.keep(pr, there.Done) })
 		for range p.o.Workers - 1 {
-			p.wg.Go(func() { p.keep(nil) })
+			p.wg.Go(func() { p.keep(nil, there.Done) })
 		}
+		there.Wait()
 	})
 	return p.fault
 }
 
-// keep keeps one worker running: pr, and when that one dies another one.
-func (p *Pool) keep(pr *process) {
+// keep keeps one worker running: pr, and when that one dies another one. there is
+// called when the first of them runs, or cannot be started.
+func (p *Pool) keep(pr *process, there func()) {
+	there = sync.OnceFunc(there)
+	defer there()
 	const short, long = 10 * time.Millisecond, 5 * time.Second
 	pause := short
 	for p.ctx.Err() == nil {
@@ -178,6 +227,7 @@ func (p *Pool) keep(pr *process) {
 				if p.ctx.Err() != nil {
 					return
 				}
+				there()
 				p.log.Error("a script worker does not start", "error", err, "again_in", long)
 				p.sleep(long)
 				continue
@@ -185,6 +235,10 @@ func (p *Pool) keep(pr *process) {
 		}
 		began := time.Now()
 		p.enlist(pr)
+		if p.ctx.Err() != nil { // Close may have looked before it was on the list
+			pr.end()
+		}
+		there()
 		pr.read()
 		p.dismiss(pr)
 		if p.ctx.Err() == nil {
@@ -224,6 +278,10 @@ func (p *Pool) sleep(d time.Duration) {
 func (p *Pool) enlist(pr *process) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.ctx.Err() != nil { // Close has not seen it
+		pr.end()
+		return
+	}
 	p.live = append(p.live, pr)
 	close(p.changed)
 	p.changed = make(chan struct{})
@@ -242,6 +300,9 @@ func (p *Pool) dismiss(pr *process) {
 
 var errClosed = errors.New("the script workers are closed")
 
+// burden is what a worker has to do: calls now, and connections that will make some.
+func (pr *process) burden() int64 { return 8*pr.under.Load() + pr.bonds.Load() }
+
 // pick is the worker with the least to do; it waits for one if there is none.
 func (p *Pool) pick(ctx context.Context) (*process, error) {
 	for {
@@ -250,7 +311,10 @@ func (p *Pool) pick(ctx context.Context) (*process, error) {
 		p.turn++
 		for i := range p.live {
 			x := p.live[(i+p.turn)%len(p.live)]
-			if best == nil || x.under.Load() < best.under.Load() {
+			if x.isDead() { // about to be taken away
+				continue
+			}
+			if best == nil || x.burden() < best.burden() {
 				best = x
 			}
 		}

@@ -31,6 +31,7 @@ type process struct {
 	errs  tail
 
 	under atomic.Int64 // calls
+	bonds atomic.Int64 // connections
 	heard atomic.Int64 // nanoseconds since the pool's birth at its last frame
 	ended atomic.Bool  // on purpose
 
@@ -179,23 +180,28 @@ func (pr *process) take(seq uint64, f any, final bool) {
 
 var errDead = errors.New("the worker is dead")
 
-// begin sends a call. The channel takes an answer, one question at a time, and a death
-// without waiting for its reader.
-func (pr *process) begin(f *frame.Call) (*call, error) {
-	c := &call{seq: f.Seq, ch: make(chan any, 3)}
+// begin sends a call. The channel of each of its functions takes an answer, one
+// question at a time, and a death without waiting for its reader.
+func (pr *process) begin(f *frame.Call) ([]*call, error) {
+	calls := make([]*call, len(f.Functions))
 	pr.mu.Lock()
 	if pr.dead {
 		pr.mu.Unlock()
 		return nil, errDead
 	}
-	pr.calls[f.Seq] = c
+	for i := range calls {
+		c := &call{seq: f.Seq + uint64(i), ch: make(chan any, 3)}
+		calls[i], pr.calls[c.seq] = c, c
+	}
 	pr.mu.Unlock()
-	pr.under.Add(1)
+	pr.under.Add(int64(len(calls)))
 	if err := pr.w.Send(f); err != nil {
-		pr.finish(c)
+		for _, c := range calls {
+			pr.finish(c)
+		}
 		return nil, err
 	}
-	return c, nil
+	return calls, nil
 }
 
 func (pr *process) finish(c *call) {

@@ -213,3 +213,5 @@ exports.hook_rcpt = (next, connection, params) => {
 		t.Error("its line is not in the log")
 	}
 }
+
+func addr(s string) mail.Address { return mail.NewAddress(s) }

@@ -2,9 +2,8 @@ package frame
 
 // Answer is what came of a Call: the verdict, and what the script has changed.
 type Answer struct {
-	Seq      uint64
-	Function uint64 // which of the call's functions said so, by its place in the call
-	Code     byte   // as package plugin counts them
+	Seq  uint64
+	Code byte // as package plugin counts them
 	// Fault: the script did not answer for itself. Everything else is empty then.
 	Fault string
 
@@ -74,7 +73,6 @@ func (*Answer) kind() Type { return TypeAnswer }
 
 func (a *Answer) put(b *Buffer) {
 	b.uint(a.Seq)
-	b.uint(a.Function)
 	b.B = append(b.B, a.Code)
 	b.text(a.Fault)
 	if a.Fault != "" {
@@ -97,7 +95,7 @@ func (a *Answer) put(b *Buffer) {
 }
 
 func getAnswer(f *fields) *Answer {
-	a := &Answer{Seq: f.uint(), Function: f.uint(), Code: f.byte(), Fault: f.text()}
+	a := &Answer{Seq: f.uint(), Code: f.byte(), Fault: f.text()}
 	if a.Fault != "" {
 		return a
 	}

@@ -1,6 +1,7 @@
 package frame
 
 // Call has a worker call functions of scripts, one after the other until one decides.
+// Each answers for itself, and takes the next Seq.
 type Call struct {
 	Seq        uint64
 	Hook       string
@@ -17,9 +18,6 @@ type Pair struct {
 	Key   string
 	Value any
 }
-
-// Result is all that a plugin has found out, as one JSON object.
-type Result struct{ Plugin, JSON string }
 
 // Which parts of a Connection or Transaction have changed.
 const (
@@ -57,7 +55,7 @@ type Connection struct {
 	Messages                   uint64
 	Capabilities               []string
 	Notes                      []Pair
-	Results                    []Result
+	Results                    []string
 }
 
 func (c *Connection) put(b *Buffer) {
@@ -106,7 +104,7 @@ func (c *Connection) put(b *Buffer) {
 		putPairs(b, c.Notes)
 	}
 	if has(ChangedResults) {
-		putResults(b, c.Results)
+		b.texts(c.Results)
 	}
 }
 
@@ -143,7 +141,7 @@ func (c *Connection) get(f *fields) {
 		c.Notes = getPairs(f)
 	}
 	if has(ChangedResults) {
-		c.Results = getResults(f)
+		c.Results = f.texts()
 	}
 }
 
@@ -161,7 +159,7 @@ type Transaction struct {
 	HeaderOctets, BodyOctets []byte
 	HasHeader, HasBody       bool
 	Notes                    []Pair
-	Results                  []Result
+	Results                  []string
 }
 
 func (t *Transaction) put(b *Buffer) {
@@ -192,7 +190,7 @@ func (t *Transaction) put(b *Buffer) {
 		putPairs(b, t.Notes)
 	}
 	if has(ChangedResults) {
-		putResults(b, t.Results)
+		b.texts(t.Results)
 	}
 }
 
@@ -220,7 +218,7 @@ func (t *Transaction) get(f *fields) {
 		t.Notes = getPairs(f)
 	}
 	if has(ChangedResults) {
-		t.Results = getResults(f)
+		t.Results = f.texts()
 	}
 }
 
@@ -239,25 +237,6 @@ func getPairs(f *fields) (out []Pair) {
 			return nil
 		}
 		out = append(out, p)
-	}
-	return out
-}
-
-func putResults(b *Buffer, rs []Result) {
-	b.uint(uint64(len(rs)))
-	for _, r := range rs {
-		b.text(r.Plugin)
-		b.text(r.JSON)
-	}
-}
-
-func getResults(f *fields) (out []Result) {
-	for range f.count() {
-		r := Result{f.text(), f.text()}
-		if f.err != nil {
-			return nil
-		}
-		out = append(out, r)
 	}
 	return out
 }

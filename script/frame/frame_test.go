@@ -20,11 +20,11 @@ func everything() []Frame {
 				ID: 9, Changed: 1<<12 - 1, Name: "C", RemoteIP: "192.0.2.1", LocalIP: "192.0.2.2", ProxyIP: "192.0.2.3", RemotePort: 1, LocalPort: 25,
 				StartedMilliseconds: 5, Host: "h", HelloName: "n", HelloVerb: "EHLO", TLS: true, TLSVersion: "v", TLSCipher: "c", TLSServer: "s",
 				TLSPeer: "p", User: "u", Secret: true, Relaying: true, Early: true, Messages: 2, Capabilities: []string{"X"}, Notes: notes,
-				Results: []Result{{"spf", "{}"}},
+				Results: []string{"spf"},
 			},
 			Transaction: Transaction{
 				No: 2, Changed: 1<<12 - 1, Name: "T", From: "a@b", Recipients: []string{"c@d", "e@f"}, Size: 10, Header: 3, Notes: notes,
-				HeaderOctets: []byte("A: b\r\n"), BodyOctets: []byte("x"), HasHeader: true, HasBody: true, Results: []Result{{"spf", "{}"}},
+				HeaderOctets: []byte("A: b\r\n"), BodyOctets: []byte("x"), HasHeader: true, HasBody: true, Results: []string{"spf"},
 			},
 			Args: Args{
 				Name: "n", Verb: "V", Address: "a@b", Params: []Param{{"SIZE", "1"}}, Text: "t", At: "mail", Code: 2, Plugin: "p", Function: "f",
@@ -36,7 +36,7 @@ func everything() []Frame {
 		&Piece{Seq: 1, Octets: []byte("octets"), Last: true, Fault: "none"},
 		&Loaded{Script: "a", Fault: "f", Functions: []Function{{"a", "mail", "hook_mail", -100}}, Files: []string{"/p/b.js"}},
 		&Answer{
-			Seq: 7, Function: 0, Code: 2, ReplyCode: 550, Enhanced: "5.7.1", Text: "no", Number: 1.5, Value: "v",
+			Seq: 7, Code: 2, ReplyCode: 550, Enhanced: "5.7.1", Text: "no", Number: 1.5, Value: "v",
 			Changes: Changes{
 				Connection:  Edits{Changed: ChangedHost | ChangedFlags | ChangedCapabilities | ChangedNotes | ChangedResults, Host: "h", Relaying: true, Early: true, Capabilities: []string{"X"}, Notes: notes, Results: []ResultEdit{{"p", ResultSet, "k", 1.0}}},
 				Transaction: Edits{Changed: ChangedFrom | ChangedRecipients | ChangedMessage, From: "a@b", Recipients: []string{"c@d"}, Discard: true},
@@ -44,7 +44,7 @@ func everything() []Frame {
 			},
 		},
 		&Answer{Seq: 8, Fault: "it threw"},
-		&Ask{Seq: 1, What: AskBody, Offset: 65536},
+		&Ask{Seq: 1, What: AskBody, Offset: 65536, Name: "spf"},
 		&Line{Level: 6, Plugin: "p", ID: "C", Text: "t"},
 		&Dying{Seq: 4, Why: "memory"},
 	}

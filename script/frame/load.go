@@ -106,9 +106,11 @@ type What byte
 
 // The parts of a message.
 const (
-	AskHeader What = iota + 1
-	AskBody        // the octets from Offset on, as many as a piece has
-	AskSecret      // the password with which the client has authenticated
+	AskHeader   What = iota + 1
+	AskBody          // the octets from Offset on, as many as a piece has
+	AskResult        // what the plugin called Name has found out about the connection, as JSON
+	AskTxResult      // and about the transaction
+	AskSecret        // the password with which the client has authenticated
 )
 
 // Ask is a worker's question during a call. It is answered by a Piece.
@@ -116,6 +118,7 @@ type Ask struct {
 	Seq    uint64 // of the call
 	What   What
 	Offset uint64
+	Name   string
 }
 
 func (*Ask) kind() Type { return TypeAsk }
@@ -124,6 +127,7 @@ func (a *Ask) put(b *Buffer) {
 	b.uint(a.Seq)
 	b.B = append(b.B, byte(a.What))
 	b.uint(a.Offset)
+	b.text(a.Name)
 }
 
 // Piece answers an Ask.

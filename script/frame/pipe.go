@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 )
 
@@ -96,6 +97,11 @@ func (w *Writer) flush() error {
 	}
 	w.writing = true
 	for w.err == nil && len(w.pending.B) > 0 {
+		// Whoever is about to send joins: one write for all of them costs what one for
+		// each costs.
+		w.mu.Unlock()
+		runtime.Gosched()
+		w.mu.Lock()
 		out := w.pending.B
 		w.pending.B = w.spare[:0]
 		w.mu.Unlock()
@@ -196,7 +202,7 @@ func Decode(t Type, b []byte) (Frame, error) {
 	case TypeAnswer:
 		out = getAnswer(f)
 	case TypeAsk:
-		out = &Ask{Seq: f.uint(), What: What(f.byte()), Offset: f.uint()}
+		out = &Ask{Seq: f.uint(), What: What(f.byte()), Offset: f.uint(), Name: f.text()}
 	case TypeLine:
 		out = &Line{Level: f.byte(), Plugin: f.text(), ID: f.text(), Text: f.text()}
 	case TypeDying:

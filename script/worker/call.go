@@ -15,6 +15,7 @@ import (
 type call struct {
 	w    *worker
 	f    *frame.Call
+	at   int // which of its functions
 	fn   *function
 	conn *connection
 	mail *hmail
@@ -24,20 +25,22 @@ type call struct {
 // run calls the function, inside the loop.
 func (c *call) run() error {
 	w := c.w
-	if len(c.f.Functions) != 1 || c.f.Functions[0] >= uint64(len(w.functions)) {
+	if c.at >= len(c.f.Functions) || c.f.Functions[c.at] >= uint64(len(w.functions)) {
 		return errors.New("a call names a function that there is not")
 	}
-	c.fn = &w.functions[c.f.Functions[0]]
+	c.fn = &w.functions[c.f.Functions[c.at]]
 	fn, err := c.fn.callable()
 	if err != nil {
 		return err
 	}
-	w.calls[c.f.Seq] = c
-	w.wait.working(c.f.Seq)
+	w.calls[c.seq()] = c
+	w.wait.working(c.seq())
 	subject := goja.Undefined()
 	switch {
 	case c.f.Connection.ID != 0:
-		c.conn = w.meet(&c.f.Connection, &c.f.Transaction)
+		if c.conn == nil {
+			c.conn = w.meet(&c.f.Connection, &c.f.Transaction)
+		}
 		c.conn.hook = string(c.fn.hook)
 		c.conn.call = c
 		subject = c.conn.object
@@ -60,9 +63,28 @@ func (c *call) run() error {
 	return err
 }
 
+// seq is the number of this function's call.
+func (c *call) seq() uint64 { return c.f.Seq + uint64(c.at) }
+
+// goOn calls the function behind this one, which has said CONT.
+func (c *call) goOn() {
+	if c.at+1 >= len(c.f.Functions) || c.conn == nil {
+		return
+	}
+	if n := c.f.Functions[c.at+1]; n < uint64(len(c.w.functions)) && c.conn.tx.skips(c.w.functions[n].plugin.name) {
+		return // the node will not ask it either
+	}
+	next := &call{w: c.w, f: c.f, at: c.at + 1, conn: c.conn}
+	c.w.rt.Do(next, next.run)
+}
+
 // Failed answers for a script that cannot any more.
 func (c *call) Failed(err error) {
 	var stop *goja.InterruptedError
+	var deep *goja.StackOverflowError
+	if errors.As(err, &deep) {
+		err = errors.New("its functions call one another too deep")
+	}
 	if errors.As(err, &stop) {
 		if cause, ok := stop.Value().(error); ok {
 			err = cause
@@ -104,10 +126,10 @@ func (c *call) id() string {
 
 func (c *call) finish(a *frame.Answer) {
 	c.done = true
-	a.Seq = c.f.Seq
-	delete(c.w.calls, c.f.Seq)
+	a.Seq = c.seq()
+	delete(c.w.calls, a.Seq)
 	if err := c.w.w.Add(a); err != nil {
-		c.w.w.Add(&frame.Answer{Seq: c.f.Seq, Fault: err.Error()})
+		c.w.w.Add(&frame.Answer{Seq: a.Seq, Fault: err.Error()})
 	}
 	// Whoever waits for many answers is not kept by the slowest of them.
 	if c.w.w.Pending() > 16<<10 {
@@ -142,6 +164,9 @@ func (c *call) next(f goja.FunctionCall) goja.Value {
 		c.mail.collect(&a.Changes)
 	}
 	c.finish(a)
+	if code == plugin.Cont {
+		c.goOn()
+	}
 	return goja.Undefined()
 }
 

@@ -48,7 +48,7 @@ func (w *worker) meet(f *frame.Connection, t *frame.Transaction) *connection {
 		c.object = w.vm.NewDynamicObject(c)
 		c.object.SetPrototype(w.protos.connection)
 		c.notes = newNotes(w)
-		c.results = newResults(w, c.logID)
+		c.results = newResults(w, c.logID, func(name string) (string, error) { return c.result(frame.AskResult, name) })
 		w.conns[f.ID] = c
 	}
 	c.learn(f)
@@ -99,6 +99,18 @@ func (c *connection) learn(f *frame.Connection) {
 	}
 	c.notes.told(f.Notes)
 	c.results.told(f.Results)
+}
+
+// result asks the node for what another plugin has found out.
+func (c *connection) result(what frame.What, name string) (string, error) {
+	if c.call == nil || c.call.done {
+		return "", errGone
+	}
+	p, err := c.w.ask(&frame.Ask{Seq: c.call.seq(), What: what, Name: name})
+	if err != nil {
+		return "", err
+	}
+	return string(p.Octets), nil
 }
 
 // ready is called before a function of the hook is.

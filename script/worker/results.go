@@ -14,21 +14,24 @@ import (
 type results struct {
 	w      *worker
 	id     func() string
+	fetch  func(name string) (json string, err error)
 	object *goja.Object
 	store  map[string]*goja.Object
-	told_  map[string]string // not looked at yet, as JSON
+	stale  map[string]bool // plugins whose results only the node knows
 	edits  []frame.ResultEdit
 }
 
-func newResults(w *worker, id func() string) *results { return &results{w: w, id: id} }
+func newResults(w *worker, id func() string, fetch func(string) (string, error)) *results {
+	return &results{w: w, id: id, fetch: fetch}
+}
 
-func (r *results) told(rs []frame.Result) {
-	for _, x := range rs {
-		if r.told_ == nil {
-			r.told_ = map[string]string{}
+func (r *results) told(plugins []string) {
+	for _, name := range plugins {
+		if r.stale == nil {
+			r.stale = map[string]bool{}
 		}
-		r.told_[x.Plugin] = x.JSON
-		delete(r.store, x.Plugin)
+		r.stale[name] = true
+		delete(r.store, name)
 	}
 }
 
@@ -64,9 +67,13 @@ func (r *results) of(name string, make bool) *goja.Object {
 		return o
 	}
 	var o *goja.Object
-	if j, ok := r.told_[name]; ok {
+	if r.stale[name] {
+		j, err := r.fetch(name)
+		if err != nil {
+			panic(r.w.vm.NewGoError(err))
+		}
 		o, _ = r.w.value(frame.JSON(j)).(*goja.Object)
-		delete(r.told_, name)
+		delete(r.stale, name)
 	}
 	if o == nil {
 		if !make {

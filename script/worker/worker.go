@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dlclark/regexp2/v2"
 	"github.com/dop251/goja"
 
 	"github.com/tarishi/tarishi/dns"
@@ -83,8 +84,13 @@ func Main(in io.Reader, out io.Writer) int {
 	// from nearly nothing would be collected all the time.
 	debug.SetGCPercent(400)
 	debug.SetMemoryLimit(int64(load.Memory))
-	runtime.GOMAXPROCS(min(2, runtime.GOMAXPROCS(0)))
+	// JavaScript runs in one goroutine; the others only wait for it, and would wake
+	// another thread for that.
+	runtime.GOMAXPROCS(1)
 	restrict(int64(load.Memory))
+	// A search that does not end cannot be interrupted. It ends with no match, but only
+	// when the turn has been interrupted already, so that no script sees that.
+	regexp2.DefaultMatchTimeout = time.Duration(load.Turn)*time.Millisecond + grace/2
 	w.level, w.me = api.Level(load.Level), load.Me
 	w.wait.start(w, time.Duration(load.Turn)*time.Millisecond, load.Memory)
 	rt, err := api.New(api.Options{
