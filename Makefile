@@ -1,5 +1,5 @@
 # Everything here is also plain Go; `make help` lists the targets.
-.PHONY: build test race check soak lab fuzz conformance smuggling bench backlog proto help
+.PHONY: build test race check soak lab fuzz conformance smuggling bench idle backlog proto help
 
 build: ## the binary, in ./tarishi
 	go build -o tarishi ./cmd/tarishi
@@ -37,6 +37,9 @@ bench: ## end to end beside Postfix and Haraka; prints a table of medians
 
 proto: ## proto/tarishi.pb.go from proto/tarishi.proto
 	proto/gen.sh
+
+idle: ## 20,000 connections that say nothing beside 500 that send, on this machine (2 minutes)
+	bash bench/idle.sh
 
 backlog: ## a million waiting, on this machine: prints each figure (half an hour, 10 GB)
 	bash bench/backlog.sh

@@ -44,8 +44,22 @@ func cpuTime() time.Duration {
 // benchServe sends b.N messages of size octets over conns loopback connections,
 // MAIL, RCPT and DATA in one write. The sender is as thin as it can be, but its
 // system calls are in the CPU figure too.
-func benchServe(b *testing.B, size, conns int) {
-	addr := serveOn(b, &Server{Hostname: "mx.test", Handler: discard{}})
+func benchServe(b *testing.B, size, conns, idle int) {
+	addr := serveOn(b, &Server{Hostname: "mx.test", Handler: discard{}, Limits: Limits{PerIP: -1}})
+	buf := make([]byte, 4096)
+	for range idle {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer c.Close()
+		for _, line := range []string{"", "EHLO x\r\n"} {
+			_, _ = io.WriteString(c, line)
+			if _, err := c.Read(buf); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
 	body := strings.Repeat(strings.Repeat("x", 70)+"\r\n", size/72)
 	message := []byte("Subject: bench\r\n\r\n" + body + ".\r\n")
 	envelope := []byte("MAIL FROM:<sender@bench.test> SIZE=5120\r\nRCPT TO:<recipient@example.test>\r\nDATA\r\n")
@@ -100,8 +114,32 @@ func benchServe(b *testing.B, size, conns int) {
 	b.ReportMetric(float64((cpuTime()-start).Nanoseconds())/float64(b.N), "cpu-ns/op")
 }
 
-func BenchmarkServe5K(b *testing.B)   { benchServe(b, 5<<10, 16) }
-func BenchmarkServe100K(b *testing.B) { benchServe(b, 100<<10, 16) }
+func BenchmarkServe5K(b *testing.B)   { benchServe(b, 5<<10, 16, 0) }
+func BenchmarkServe100K(b *testing.B) { benchServe(b, 100<<10, 16, 0) }
+
+// The same from 500 connections, alone and beside 9,000 that say nothing.
+func BenchmarkServeBusy(b *testing.B)       { benchServe(b, 5<<10, 500, 0) }
+func BenchmarkServeBesideIdle(b *testing.B) { benchServe(b, 5<<10, 500, 9000) }
+
+// BenchmarkConnect is a whole visit that brings no mail: what the door costs.
+func BenchmarkConnect(b *testing.B) {
+	addr := serveOn(b, &Server{Hostname: "mx.test", Handler: discard{}, Limits: Limits{PerIP: -1}})
+	buf := make([]byte, 4096)
+	b.ReportAllocs()
+	b.ResetTimer()
+	start := cpuTime()
+	for range b.N {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			b.Fatal(err)
+		}
+		_, _ = c.Read(buf)
+		_, _ = io.WriteString(c, "QUIT\r\n")
+		_, _ = io.ReadFull(c, buf[:1])
+		c.Close()
+	}
+	b.ReportMetric(float64((cpuTime()-start).Nanoseconds())/float64(b.N), "cpu-ns/op")
+}
 
 // BenchmarkSenderAlone is the sender of benchServe against a peer that only counts
 // octets: take it from BenchmarkServe5K and the server's own part is left.
