@@ -386,7 +386,7 @@ func (l *loader) checkLocal(c *Config) {
 		if c.Local.Via != "" {
 			l.fault("local.via", "is set but local.domains is empty", "list the domains it is for")
 		}
-		if c.Has("ingress") {
+		if c.Has("ingress") && len(c.Plugins.Run) == 0 { // which may take mail for others
 			c.Warnings = append(c.Warnings, "local.domains is empty: only clients in smtp.relay_from can send, and nobody gets mail here")
 		}
 	}
