@@ -52,6 +52,7 @@ func builtins() map[string]builtin {
 		"address-rfc2821":  {source: true, native: nativeAddress},
 		"haraka-config":    {native: func(r *Runtime) any { return r.Config() }},
 		"haraka-constants": {source: true, native: nativeConstants},
+		"haraka-dsn":       {source: true},
 		"haraka-net-utils": {source: true, native: nativeNetUtils},
 		"haraka-utils":     {source: true},
 	}
@@ -62,6 +63,7 @@ var cores = map[string]string{
 	"address":   "address-rfc2821",
 	"config":    "haraka-config",
 	"constants": "haraka-constants",
+	"dsn":       "haraka-dsn",
 	"net_utils": "haraka-net-utils",
 	"utils":     "haraka-utils",
 }
@@ -72,7 +74,6 @@ var harakas = map[string]string{
 	"logger":               "use this.loginfo and its kin",
 	"haraka-results":       "use connection.results and transaction.results",
 	"haraka-notes":         "use connection.notes and transaction.notes",
-	"haraka-dsn":           "",
 	"haraka-tld":           "",
 	"haraka-email-message": "use transaction.header and transaction.body",
 	"child_process":        "scripts start no programs",

@@ -266,3 +266,20 @@ func TestNetUtils(t *testing.T) {
 			e.emit('data', Buffer.from('one\r\ntw')); e.emit('data', 'o\nthree'); e.emit('end'); return out.join('')`), `"one\r\n""two\n""three"`},
 	})
 }
+
+// The table of haraka-dsn's documentation.
+func TestDSN(t *testing.T) {
+	w := newWorld(t, nil).withRequire()
+	w.eval(`const DSN = require('haraka-dsn')`)
+	w.table([][2]string{
+		{`DSN.no_such_user().code + ' ' + DSN.no_such_user().reply`, "550 5.1.1 No such user"},
+		{`String(DSN.addr_bad_dest_mbox())`, "5.1.1 Bad destination mailbox address"},
+		{`DSN.mbox_full('later', 452).code + ' ' + DSN.mbox_full('later', 552).reply`, "452 5.2.2 later"},
+		{`String(DSN.sec_unauthorized(['one', 'two\r\nthree']))`, "5.7.1 one\ntwothree"},
+		{`String(DSN.addr_bad_from_syntax())`, "5.1.7 Bad sender's mailbox address syntax"},
+		{`String(DSN.auth_pass_transition_needed()) + DSN.auth_pass_transition_needed().code`, "4.7.12 A password transition is needed432"},
+		{`String(DSN.create(550, 'mine', 7, 1)) + '|' + DSN.create('nonsense', null, 2, 2).code + DSN.create(451, null, 2, 2).reply`, "5.7.1 mine|4504.2.2 Mailbox full"},
+		{`DSN.no_such_user().constructor.name + (DSN.no_such_user() instanceof DSN)`, "DSNtrue"},
+		{`Object.keys(DSN).length`, "71"},
+	})
+}
