@@ -317,7 +317,8 @@ func TestRandomRepliesEachRecipientOnce(t *testing.T) {
 
 // A notice that comes back is nobody's business any more: were it answered, two
 // mail systems would talk to each other for ever. That holds for one that is
-// refused, one that expires, and one that was delayed on its way.
+// refused, one that expires, and one that was delayed on its way. A notice has two
+// locks against it, its null sender and its NOTIFY=NEVER: this fails without both.
 func TestH7_noNoticeAboutANotice(t *testing.T) {
 	for name, answer := range map[string]string{"refused": "554 5.7.1 We do not like your notices", "never taken": "451 4.7.1 Later"} {
 		t.Run(name, func(t *testing.T) {
