@@ -50,6 +50,7 @@ var (
 	outConns    = desc("delivery_connections", "Outgoing connections that are open.")
 	outOpened   = desc("delivery_connections_opened_total", "Outgoing connections opened.")
 	outReused   = desc("delivery_connections_reused_total", "Transactions on a connection that had carried one before.")
+	outPlugins  = desc("delivery_plugins_total", "What plugins have done, and could not do, about deliveries.", "what")
 	outNotices  = desc("delivery_notices_total", "Failure and delay notices stored for senders.")
 
 	permits     = desc("permits_total", "Permits of the scheduler: what became of them on this node.", "what")
@@ -134,6 +135,9 @@ func (e *exporter) Collect(ch chan<- prometheus.Metric) {
 		count(outOpened, d.Opened)
 		count(outReused, d.Reused)
 		count(outNotices, d.Notices)
+		for what, n := range map[string]uint64{"put_off": d.PutOff, "dropped": d.Dropped, "unasked": d.Unasked, "untold": d.Untold} {
+			count(outPlugins, n, what)
+		}
 	}
 	if p := st.Permits; p != nil {
 		for what, n := range map[string]uint64{"taken": p.Taken, "used": p.Used, "returned": p.Returned, "expired": p.Expired, "refused": p.Refused} {

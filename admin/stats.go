@@ -91,6 +91,11 @@ type DeliveryStats struct {
 	Reused      uint64 `json:"reused"`  // transactions on a connection that had carried one before
 	Notices     uint64 `json:"notices"` // failure and delay notices stored
 
+	PutOff  uint64 `json:"put_off"` // deliveries that plugins have put off
+	Dropped uint64 `json:"dropped"` // recipients that plugins have dropped
+	Unasked uint64 `json:"unasked"` // attempts after which plugins were not asked, since too many waited for them
+	Untold  uint64 `json:"untold"`  // deliveries that plugins were not told of, since they could not follow
+
 	Classes []BounceClass `json:"classes,omitempty"` // those that were seen
 }
 

@@ -137,6 +137,7 @@ func stats(q *queue.Queue, server *smtp.Server, store *certs.Store, in *ingress.
 			Attempts: d.Attempts, Delivered: d.Delivered, Deferred: d.Deferred, Failed: d.Failed,
 			Connections: d.ConnectionsOpen, Opened: d.ConnectionsOpened, Reused: d.Reused,
 			Notices: d.Notices + d.DelayNotices,
+			PutOff:  d.PutOff, Dropped: d.Dropped, Unasked: d.Unasked, Untold: d.Untold,
 		}
 		for _, c := range d.Classes {
 			v.Delivery.Classes = append(v.Delivery.Classes, admin.BounceClass(c))

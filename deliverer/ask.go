@@ -28,11 +28,11 @@ func (d *Deliverer) ask(h *held) said {
 	ch := d.c.Plugins.Take()
 	defer ch.Release()
 	if ch.Has(plugin.SendEmail) {
-		v, fault := d.run(d.soft, ch, h, &plugin.Event{Hook: plugin.SendEmail})
+		v, _ := d.run(d.soft, ch, h, &plugin.Event{Hook: plugin.SendEmail})
 		switch s, decided := d.refusal(h, plugin.SendEmail, v); {
 		case d.soft.Err() != nil:
 			return said{release: true}
-		case v.Code == plugin.Delay && !fault:
+		case v.Code == plugin.Delay:
 			return said{until: d.putOff(h, delayOf(v)), hook: plugin.SendEmail, by: v.Plugin}
 		case decided:
 			return s
@@ -46,6 +46,8 @@ func (d *Deliverer) ask(h *held) said {
 	switch {
 	case d.soft.Err() != nil:
 		return said{release: true}
+	case v.Code == plugin.Delay:
+		return said{until: d.putOff(h, delayOf(v)), hook: plugin.GetMX, by: v.Plugin}
 	case decided:
 		return s
 	case v.Code != plugin.OK:

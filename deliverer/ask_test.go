@@ -42,6 +42,7 @@ func TestAskedBeforeAnAttempt(t *testing.T) {
 		{"DENY with a 4yz", plugin.SendEmail, plugin.Verdict{Code: plugin.Refuse, Reply: mail.R(450, "4.7.1", "Well")}, "done: b failed 550", "550 5.7.1 Well", 0, 0},
 		{"DENY without a word", plugin.SendEmail, plugin.Verdict{Code: plugin.Refuse}, "done: b failed 550", "550 5.7.1 refused by our own rules", 0, 0},
 		{"DENYSOFT", plugin.SendEmail, plugin.Verdict{Code: plugin.Defer}, "wait: b deferred 450", "450 4.7.1 refused by our own rules", time.Minute, 1},
+		{"DELAY of hosts", plugin.GetMX, plugin.Verdict{Code: plugin.Delay, Delay: 90 * time.Second}, "parked:", "", 90 * time.Second, 0},
 		{"CONT of hosts", plugin.GetMX, plugin.Verdict{}, "done: b delivered 250", "250 2.0.0 Taken", 0, 0},
 		{"no hosts", plugin.GetMX, plugin.Verdict{Code: plugin.Refuse}, "done: b failed 550", "550 5.1.2 no host takes mail for there.test", 0, 0},
 		{"no hosts now", plugin.GetMX, plugin.Verdict{Code: plugin.Defer}, "wait: b deferred 450", "450 4.1.2 no host takes mail for there.test", time.Minute, 1},
