@@ -150,6 +150,8 @@ func FuzzCommand(f *testing.F) {
 	for _, s := range []string{"MAIL FROM:<a@b.test> SIZE=1 BODY=8BITMIME", "RCPT TO:<c@d.test>", "EHLO x", "BDAT 5 LAST", "STARTTLS ", " ", "MAIL FROM:<>  SMTPUTF8 X"} {
 		f.Add(s)
 	}
+	f.Add("XCLIENT NAME=a+2Eb.test ADDR=IPV6:2001:db8::1 PORT=25 HELO=x+0D+0A LOGIN=[UNAVAILABLE]")
+	f.Add("XCLIENT NAME=[TEMPUNAVAIL] PROTO=esmtp DESTADDR=192.0.2.1 DESTPORT=65536 LOGIN=a+00b")
 	f.Add("MAIL FROM:<a@b.test> HOLDFOR=3600")
 	f.Add("MAIL FROM:<a@b.test> HOLDUNTIL=2026-12-24T18:00:00Z")
 	f.Fuzz(func(t *testing.T, line string) {
@@ -169,6 +171,11 @@ func FuzzCommand(f *testing.F) {
 		}
 		if n, _, sized, ok := parseBdat(string(args)); n < 0 || ok && !sized {
 			t.Fatalf("%q: %d", args, n)
+		}
+		var said clientOf
+		isControl := func(r rune) bool { return r < ' ' || r == 0x7f }
+		if said.read(string(args)) == "" && strings.ContainsFunc(said.name+said.helo+said.login, isControl) {
+			t.Fatalf("%q: %+v", args, said)
 		}
 		isHelloName(string(args))
 	})
