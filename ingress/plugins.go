@@ -61,7 +61,9 @@ func (s *session) connection() *plugin.Connection {
 		}
 		s.asked.conn = c
 	}
-	c.SetUser(s.conn.Identity())
+	if who := s.conn.Identity(); who != c.User() {
+		c.SetUser(who)
+	}
 	if t := s.conn.TLS(); t != nil && !c.TLS().Enabled {
 		c.SetTLS(tlsOf(t))
 	}

@@ -40,15 +40,28 @@ func (s *spool) Write(p []byte) (int, error) {
 	if s.over {
 		return len(p), s.body(p)
 	}
-	from := max(len(s.head)-len(headerEnd)+1, 0)
-	s.head = append(s.head, p...)
-	i := bytes.Index(s.head[from:], headerEnd)
-	if i < 0 {
+	n := s.end(p)
+	if n < 0 {
+		s.head = append(s.head, p...)
 		return len(p), nil
 	}
-	rest := s.head[from+i+len(headerEnd):]
-	s.head, s.over = s.head[:from+i+2], true
-	return len(p), s.body(rest)
+	s.head, s.over = append(s.head, p[:n]...), true
+	s.head = s.head[:len(s.head)-len("\r\n")]
+	return len(p), s.body(p[n:])
+}
+
+// end tells how many octets of p belong to the header block, its empty line included;
+// -1: all of them do, and more is to come.
+func (s *spool) end(p []byte) int {
+	for k := len(headerEnd) - 1; k > 0; k-- { // it may have begun before
+		if bytes.HasSuffix(s.head, headerEnd[:k]) && bytes.HasPrefix(p, headerEnd[k:]) {
+			return len(headerEnd) - k
+		}
+	}
+	if i := bytes.Index(p, headerEnd); i >= 0 {
+		return i + len(headerEnd)
+	}
+	return -1
 }
 
 func (s *spool) body(p []byte) error {

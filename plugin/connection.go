@@ -48,7 +48,11 @@ type Connection struct {
 }
 
 // Host is the client's host name, as DNS or a plugin says; empty: not known.
-func (c *Connection) Host() string { return get(c, func() string { return c.host }) }
+func (c *Connection) Host() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.host
+}
 
 // SetHost says what the client's host name is.
 func (c *Connection) SetHost(name string) { c.with(func() { c.host = name }) }
@@ -64,32 +68,50 @@ func (c *Connection) Hello() (name, verb string) {
 func (c *Connection) SetHello(name, verb string) { c.with(func() { c.hello, c.verb = name, verb }) }
 
 // TLS is the connection's encryption.
-func (c *Connection) TLS() TLS { return get(c, func() TLS { return c.tls }) }
+func (c *Connection) TLS() TLS {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tls
+}
 
 // SetTLS notes it.
 func (c *Connection) SetTLS(t TLS) { c.with(func() { c.tls = t }) }
 
 // User is who has authenticated; empty: nobody.
-func (c *Connection) User() string { return get(c, func() string { return c.user }) }
+func (c *Connection) User() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.user
+}
 
 // SetUser notes who has authenticated.
 func (c *Connection) SetUser(name string) { c.with(func() { c.user = name }) }
 
 // Relaying tells whether the client may send to any domain.
-func (c *Connection) Relaying() bool { return get(c, func() bool { return c.relaying }) }
+func (c *Connection) Relaying() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.relaying
+}
 
 // SetRelaying lets the client send to any domain, or forbids it.
 func (c *Connection) SetRelaying(yes bool) { c.with(func() { c.relaying = yes }) }
 
 // EarlyTalker tells whether the client spoke before it was its turn.
-func (c *Connection) EarlyTalker() bool { return get(c, func() bool { return c.earlyTalker }) }
+func (c *Connection) EarlyTalker() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.earlyTalker
+}
 
 // SetEarlyTalker notes it.
 func (c *Connection) SetEarlyTalker() { c.with(func() { c.earlyTalker = true }) }
 
 // Capabilities are the keywords that plugins add to the answer to EHLO.
 func (c *Connection) Capabilities() []string {
-	return get(c, func() []string { return slices.Clone(c.capabilities) })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.capabilities)
 }
 
 // AddCapability adds one.
@@ -110,11 +132,8 @@ func (c *Connection) OnEnd(f func()) { c.with(func() { c.onEnd = append(c.onEnd,
 
 // Over is called when the connection is over.
 func (c *Connection) Over() {
-	fs := get(c, func() []func() {
-		fs := c.onEnd
-		c.onEnd = nil
-		return fs
-	})
+	var fs []func()
+	c.with(func() { fs, c.onEnd = c.onEnd, nil })
 	for _, f := range fs {
 		f()
 	}
@@ -122,7 +141,9 @@ func (c *Connection) Over() {
 
 // Transaction is the one under way; nil: none is.
 func (c *Connection) Transaction() *Transaction {
-	return get(c, func() *Transaction { return c.tx })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tx
 }
 
 // Begin opens a transaction.
@@ -136,7 +157,11 @@ func (c *Connection) Begin(id string, from mail.Address) *Transaction {
 func (c *Connection) End() { c.with(func() { c.tx = nil }) }
 
 // Messages is how many transactions were opened.
-func (c *Connection) Messages() int { return get(c, func() int { return c.messages }) }
+func (c *Connection) Messages() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.messages
+}
 
 // Attached is what somebody has put to the connection under a key of their own, for as
 // long as it lasts; made when it is asked for first.
@@ -158,10 +183,4 @@ func (c *Connection) with(f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f()
-}
-
-func get[T any](c *Connection, f func() T) T {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return f()
 }

@@ -1,7 +1,6 @@
 package plugin
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
 	"sync"
@@ -176,11 +175,15 @@ func (h *Header) Version() uint64 {
 func (h *Header) Bytes() []byte {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var b bytes.Buffer
+	n := len("\r\n") // for who adds the empty line
 	for _, f := range h.fields {
-		b.WriteString(f.raw)
+		n += len(f.raw)
 	}
-	return b.Bytes()
+	b := make([]byte, 0, n)
+	for _, f := range h.fields {
+		b = append(b, f.raw...)
+	}
+	return b
 }
 
 func newField(name, value string) (field, error) {

@@ -42,14 +42,20 @@ type Message interface {
 func (t *Transaction) Connection() *Connection { return t.conn }
 
 // From is the reverse-path.
-func (t *Transaction) From() mail.Address { return of(t, func() mail.Address { return t.from }) }
+func (t *Transaction) From() mail.Address {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.from
+}
 
 // SetFrom changes the reverse-path, before the message is stored.
 func (t *Transaction) SetFrom(a mail.Address) { t.with(func() { t.from = a }) }
 
 // Recipients are those accepted so far.
 func (t *Transaction) Recipients() []mail.Recipient {
-	return of(t, func() []mail.Recipient { return slices.Clone(t.rcpts) })
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.rcpts)
 }
 
 // SetRecipients changes who gets the message, before it is stored.
@@ -64,7 +70,11 @@ func (t *Transaction) AddRecipient(r mail.Recipient) { t.with(func() { t.rcpts =
 func (t *Transaction) DropRecipient() { t.with(func() { t.rcpts = t.rcpts[:max(len(t.rcpts)-1, 0)] }) }
 
 // Count is how many there are.
-func (t *Transaction) Count() int { return of(t, func() int { return len(t.rcpts) }) }
+func (t *Transaction) Count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.rcpts)
+}
 
 // Keep drops those behind the first n.
 func (t *Transaction) Keep(n int) { t.with(func() { t.rcpts = t.rcpts[:min(n, len(t.rcpts))] }) }
@@ -80,7 +90,11 @@ func (t *Transaction) LastRecipient() (r mail.Recipient, ok bool) {
 }
 
 // Tenant is whose mail it is, as a plugin said; empty: none has.
-func (t *Transaction) Tenant() string { return of(t, func() string { return t.tenant }) }
+func (t *Transaction) Tenant() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.tenant
+}
 
 // SetTenant says whose mail it is.
 func (t *Transaction) SetTenant(name string) { t.with(func() { t.tenant = name }) }
@@ -99,7 +113,11 @@ func (t *Transaction) SetClass(c mail.Class) { t.with(func() { t.class, t.classe
 func (t *Transaction) Discard() { t.with(func() { t.discard = true }) }
 
 // Discarded tells whether it is to be.
-func (t *Transaction) Discarded() bool { return of(t, func() bool { return t.discard }) }
+func (t *Transaction) Discarded() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.discard
+}
 
 // SkipPlugin has a plugin not asked any more for this message.
 func (t *Transaction) SkipPlugin(name string) { t.with(func() { t.skip = append(t.skip, name) }) }
@@ -108,11 +126,20 @@ func (t *Transaction) SkipPlugin(name string) { t.with(func() { t.skip = append(
 func (t *Transaction) Skips(name string) bool { return t.skips(name) }
 
 func (t *Transaction) skips(name string) bool {
-	return t != nil && of(t, func() bool { return slices.Contains(t.skip, name) })
+	if t == nil {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Contains(t.skip, name)
 }
 
 // Message is the message; nil before it is in.
-func (t *Transaction) Message() Message { return of(t, func() Message { return t.message }) }
+func (t *Transaction) Message() Message {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.message
+}
 
 // SetMessage is called when the message is in. What was amended before is done now.
 func (t *Transaction) SetMessage(m Message) {
@@ -179,16 +206,14 @@ func (t *Transaction) amend(a amend) error {
 
 // Amended tells whether the header of a message that is not in yet is to be changed,
 // so that it must be kept until it is whole.
-func (t *Transaction) Amended() bool { return of(t, func() bool { return len(t.amends) > 0 }) }
+func (t *Transaction) Amended() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.amends) > 0
+}
 
 func (t *Transaction) with(f func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f()
-}
-
-func of[T any](t *Transaction, f func() T) T {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return f()
 }
