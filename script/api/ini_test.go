@@ -150,6 +150,12 @@ func TestStructuredIsBounded(t *testing.T) {
 	if _, err := readYAML("f.yaml", []byte(deep)); err == nil || !strings.Contains(err.Error(), "nested deeper") {
 		t.Error(err)
 	}
+	deeper := []byte(strings.Repeat("[", 1<<20))
+	for name, read := range map[string]func(string, []byte) (any, error){"f.json": readJSON, "f.hjson": readHjson, "f.yaml": readYAML} {
+		if _, err := read(name, deeper); err == nil || !strings.Contains(err.Error(), "nested deeper") {
+			t.Error(name, err)
+		}
+	}
 	laughs := "a: &a [x,x,x,x,x,x,x,x,x]\n"
 	for c := 'b'; c <= 'j'; c++ {
 		laughs += string(c) + ": &" + string(c) + " [" + strings.Repeat("*"+string(c-1)+",", 8) + "*" + string(c-1) + "]\n"

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/goccy/go-yaml"
@@ -166,6 +168,9 @@ func readToken(d *json.Decoder, depth int) (any, error) {
 
 // readYAML reads one YAML document.
 func readYAML(name string, src []byte) (any, error) {
+	if nesting(src) > maxBrackets {
+		return nil, fmt.Errorf("%s: %w", name, errNesting)
+	}
 	file, err := parser.ParseBytes(src, 0)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %s", name, yaml.FormatError(err, false, false))
@@ -287,7 +292,7 @@ func fromYAML(v any, depth int, count *int) (any, error) {
 
 // readHjson reads Hjson.
 func readHjson(name string, src []byte) (any, error) {
-	if depth := nesting(src); depth > maxNesting {
+	if nesting(src) > maxBrackets {
 		return nil, fmt.Errorf("%s: %w", name, errNesting)
 	}
 	var v any
@@ -299,8 +304,16 @@ func readHjson(name string, src []byte) (any, error) {
 	} else if err := hjson.UnmarshalWithOptions(src, &v, o); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return fromHjson(v), nil
+	out, err := fromHjson(v, 0)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return out, nil
 }
+
+// maxBrackets is how many brackets may be open for a parser to be let loose on a text,
+// as parsers go as deep. Brackets in text count too, so it is far more than maxNesting.
+const maxBrackets = 20000
 
 // nesting is at most how deep the brackets go.
 func nesting(src []byte) int {
@@ -317,32 +330,45 @@ func nesting(src []byte) int {
 	return most
 }
 
-func fromHjson(v any) any {
+func fromHjson(v any, depth int) (any, error) {
+	if depth > maxNesting {
+		return nil, errNesting
+	}
 	switch x := v.(type) {
 	case *hjson.OrderedMap:
 		o := newObject()
 		for _, k := range x.Keys {
-			o.set(k, fromHjson(x.Map[k]))
+			e, err := fromHjson(x.Map[k], depth+1)
+			if err != nil {
+				return nil, err
+			}
+			o.set(k, e)
 		}
-		return o
-	case map[string]any:
+		return o, nil
+	case map[string]any: // below a list, where the library keeps no order
 		o := newObject()
-		for k, e := range x {
-			o.set(k, fromHjson(e))
+		for _, k := range slices.Sorted(maps.Keys(x)) {
+			e, err := fromHjson(x[k], depth+1)
+			if err != nil {
+				return nil, err
+			}
+			o.set(k, e)
 		}
-		return o
+		return o, nil
 	case []any:
 		list := make([]any, len(x))
 		for i, e := range x {
-			list[i] = fromHjson(e)
+			var err error
+			if list[i], err = fromHjson(e, depth+1); err != nil {
+				return nil, err
+			}
 		}
-		return list
+		return list, nil
 	case json.Number:
-		f, err := strconv.ParseFloat(x.String(), 64)
-		if err != nil {
-			return x.String()
+		if f, err := strconv.ParseFloat(x.String(), 64); err == nil {
+			return f, nil
 		}
-		return f
+		return x.String(), nil
 	}
-	return v
+	return v, nil
 }
