@@ -145,7 +145,7 @@ func serve(ctx context.Context, c *daemon.Config, kinds []plugin.Kind, accept bo
 		if err != nil {
 			return err
 		}
-		sched := s.open()
+		sched := s.open(folder)
 		conf.Scheduler, conf.Reactor, conf.Plugins = sched, sched, &plugins.loader.Current
 		if out, err = deliverer.New(conf); err != nil {
 			return err

@@ -29,16 +29,21 @@ func newSession(c *daemon.Config, k *council, log *slog.Logger) *session {
 	return &session{conf: c, k: k, log: log}
 }
 
-// open makes the client; attach and run follow.
-func (s *session) open() schedule {
-	s.client = scheduler.NewClient(scheduler.ClientOptions{
+// open makes the client; attach and run follow. folder is nil for a node that keeps nothing.
+func (s *session) open(folder *daemon.Folder) schedule {
+	o := scheduler.ClientOptions{
 		Node: s.k.node(), Params: schedulerParams(), Peers: s.k.reach, Clock: s.k.clock, Rates: s.k.rates,
 		Parts:   s.conf.Clustered(),
 		News:    func(l scheduler.Lane) { s.out.News(l.Dest, l.Tenant, l.Class) },
 		OnPart:  s.partition,
 		OnRules: func() { s.out.RulesChanged() },
 		Log:     s.log,
-	})
+	}
+	if folder != nil && s.conf.Clustered() { // alone, its scheduler ends with it
+		o.Former = readFormer(folder, o.Node, s.log)
+		o.Begun = func(id scheduler.SessionID) { keepFormer(folder, o.Node, id, s.log) }
+	}
+	s.client = scheduler.NewClient(o)
 	return schedule{s.client, s.source()}
 }
 

@@ -65,7 +65,7 @@ func startNode(t *testing.T, c *daemon.Config, w *world, log *storyLog) *storyNo
 		t.Fatal(err)
 	}
 	conf.Hosts, conf.Dial = w, n.dial
-	sched := n.session.open()
+	sched := n.session.open(n.folder)
 	conf.Scheduler, conf.Reactor = sched, sched
 	if n.out, err = deliverer.New(conf); err != nil {
 		t.Fatal(err)

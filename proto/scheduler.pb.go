@@ -281,6 +281,7 @@ type NodeOpen struct {
 	Protocol      uint32                 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"` // 1
 	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
 	Session       uint64                 `protobuf:"varint,3,opt,name=session,proto3" json:"session,omitempty"` // 0: a new one is to begin
+	Former        uint64                 `protobuf:"varint,4,opt,name=former,proto3" json:"former,omitempty"`   // with it: the session of this node's last process, which has ended; 0: none is known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -332,6 +333,13 @@ func (x *NodeOpen) GetNode() string {
 func (x *NodeOpen) GetSession() uint64 {
 	if x != nil {
 		return x.Session
+	}
+	return 0
+}
+
+func (x *NodeOpen) GetFormer() uint64 {
+	if x != nil {
+		return x.Former
 	}
 	return 0
 }
@@ -1650,11 +1658,12 @@ const file_proto_scheduler_proto_rawDesc = "" +
 	"\x06source\x18\x03 \x01(\tR\x06source\x12\x16\n" +
 	"\x06tenant\x18\x04 \x01(\tR\x06tenant\x12\x12\n" +
 	"\x04kind\x18\x05 \x01(\rR\x04kind\x12\x14\n" +
-	"\x05class\x18\x06 \x01(\rR\x05class\"T\n" +
+	"\x05class\x18\x06 \x01(\rR\x05class\"l\n" +
 	"\bNodeOpen\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x18\n" +
-	"\asession\x18\x03 \x01(\x04R\asession\"\xda\x01\n" +
+	"\asession\x18\x03 \x01(\x04R\asession\x12\x16\n" +
+	"\x06former\x18\x04 \x01(\x04R\x06former\"\xda\x01\n" +
 	"\tNodeHello\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +

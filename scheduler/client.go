@@ -21,6 +21,8 @@ type ClientOptions struct {
 	Wall    func() int64                // Unix time in ns; nil: the machine's
 	Rates   func() (steered, raw int64) // see Rates; nil: not watched
 	Parts   bool                        // drains WAIT, and wants partitions
+	Former  SessionID                   // of this node's last process, if it is certain that that has ended; 0: none is known
+	Begun   func(SessionID)             // a session has begun, and holds nothing yet; nil: nobody keeps it for the next process
 	News    func(Lane)                  // permits, slots or a hold came for the lane, or were taken away
 	OnPart  func(gained bool, p Part)   // false: let go of it, then say PartGone; or it is lost already
 	OnRules func()                      // Rules has changed, or the session works again

@@ -205,7 +205,7 @@ func (r *runner) took(d dialResult) {
 			}
 		}
 	})
-	o := &openFrame{node: r.c.o.Node}
+	o := &openFrame{node: r.c.o.Node, former: r.c.o.Former}
 	r.c.mu.Lock()
 	r.c.stats.Streams++
 	if r.c.h != nil {
@@ -244,6 +244,9 @@ func (r *runner) got(f received) {
 func (r *runner) hello(f received) {
 	s, c := r.s, r.c
 	s.term = f.f.term
+	if c.o.Begun != nil && s.begun == 0 && f.f.session != 0 {
+		c.o.Begun(f.f.session)
+	}
 	h, err := c.hello(s.begun, f.f, f.x)
 	if err != nil {
 		r.hangUp(err)

@@ -24,6 +24,7 @@ var mutants = map[string]mutant{
 	"LostHistory":      {lostHistory, "storm", 1, 1},
 	"PartsAtOnce":      {partsAtOnce, "storm", 0, 1},
 	"NoProof":          {noProof, "thaws", 13, 2},
+	"DeadAlive":        {deadAlive, "storm", 0, 1},
 	"NoReserve":        {noReserve, "crowds", 0, 1},
 }
 

@@ -26,5 +26,6 @@ const (
 	lostHistory   // a change of the rules forgets the past
 	partsAtOnce   // a revoked partition goes to another before it is let go of
 	noProof       // a session believes a clock that it has no proof of
+	deadAlive     // the session of a process that lives is taken for a dead one's
 	noReserve     // mail of any class uses what is kept for class high
 )

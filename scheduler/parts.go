@@ -73,7 +73,7 @@ func (l *Leader) endParts(s *session) {
 // lease is over: only then is a partition that nobody claims free.
 func (l *Leader) claimed() bool {
 	for _, s := range l.roll {
-		if s.old {
+		if s.old && !s.over {
 			return false
 		}
 	}

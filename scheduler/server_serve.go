@@ -72,6 +72,7 @@ func (s *Server) attend(r *reign, link leaderLink, f *nodeFrame) {
 			link.Send(&leaderFrame{redirect: s.elsewhere("no session could be begun: " + err.Error())})
 			return
 		}
+		r.bury(f.open.former, f.open.node)
 	}
 	n := &sessionStream{id: id, node: f.open.node, r: r, link: link, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	if link.Send(&leaderFrame{term: r.term, session: id, echo: f.sent, stamp: r.now()}) != nil {
@@ -125,6 +126,18 @@ func (r *reign) speaks(node string) bool {
 		}
 	}
 	return false
+}
+
+// bury ends the session of a node's last process, as the node itself says: it has what
+// only one process at a time can have. One that still speaks is none of that.
+func (r *reign) bury(id SessionID, node string) {
+	now := r.now()
+	r.s.state.mu.Lock()
+	defer r.s.state.mu.Unlock()
+	if seat := r.s.state.f.sessions[id]; seat == nil || seat.node != node || r.sessions[id] != nil {
+		return
+	}
+	r.leader.Dead(now, id)
 }
 
 // doubled warns of nodes of one name, seldom.

@@ -209,6 +209,16 @@ func (l *Leader) Bye(now Time, id SessionID) {
 	}
 }
 
+// Dead ends a session whose process has ended, whatever it held: what it was permitted
+// counts as started, its connections were closed by its system, and nobody reads its
+// partitions any more.
+func (l *Leader) Dead(now Time, id SessionID) {
+	if s := l.sessions[id]; s != nil && !s.over {
+		s.old = false
+		l.end(s, now)
+	}
+}
+
 // end takes everything back from a session.
 func (l *Leader) end(s *session, now Time) {
 	s.over = true

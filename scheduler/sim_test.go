@@ -87,7 +87,7 @@ type options struct {
 
 // counts shows that a run was not idle.
 type counts struct {
-	Elections, Freezes, Crashes, Snapshots, Lapses, Changes, Joins           int
+	Elections, Freezes, Crashes, Snapshots, Lapses, Changes, Joins, Buried   int
 	Entries, Octets                                                          int
 	Granted, Starts, Expired, RefusedOld, Slots, Turns, Parts, Holds, Zombie int
 	OpenReserved                                                             int

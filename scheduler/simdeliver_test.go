@@ -18,6 +18,7 @@ type deliverer struct {
 	deaf    int64 // does not look for another leader before
 	blocked map[int]bool
 	joining int64
+	former  SessionID // of the machine that was killed in its place
 	born    int64
 
 	lines   map[Lane]*line
@@ -107,6 +108,10 @@ func (d *deliverer) connect() {
 			if d.up && d.h == nil && err == nil {
 				s.count.Joins++
 				d.h = NewHoldings(s.p, r.(SessionID))
+				if l := n.leader; d.former != 0 && l != nil {
+					s.count.Buried++
+					l.Dead(n.cluster(), d.former)
+				}
 			}
 		}, nil)
 		return

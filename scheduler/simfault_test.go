@@ -95,8 +95,15 @@ func (s *sim) followerDies() {
 // delivererKilled: with permits in hand. Another one comes.
 func (s *sim) delivererKilled() {
 	i := s.r.Intn(len(s.deliverers))
-	s.deliverers[i].stop()
+	dead := s.deliverers[i]
+	dead.stop()
 	s.deliverers[i] = s.newDeliverer()
+	if s.o.broken == deadAlive {
+		dead = s.deliverers[s.r.Intn(len(s.deliverers))]
+	}
+	if dead.h != nil {
+		s.deliverers[i].former = dead.h.Session() // it says so when it joins
+	}
 }
 
 func (s *sim) delivererLeaves() {

@@ -30,6 +30,7 @@ type nodeFrame struct {
 type openFrame struct {
 	node    string
 	session SessionID
+	former  SessionID // of the node's last process, which is known to have ended; 0: none
 }
 
 // helloFrame says what a session holds.

@@ -44,7 +44,7 @@ func encodeNode(f *nodeFrame, lanes *laneWriter) pb.Message {
 		lanes.begin(0)
 	}
 	if f.open != nil {
-		m.Open = &proto.NodeOpen{Protocol: protocolVersion, Node: f.open.node, Session: uint64(f.open.session)}
+		m.Open = &proto.NodeOpen{Protocol: protocolVersion, Node: f.open.node, Session: uint64(f.open.session), Former: uint64(f.open.former)}
 	}
 	if f.call != nil {
 		m.Call = &proto.OperatorCall{What: f.call.what, Json: f.call.json}
@@ -98,7 +98,7 @@ func decodeNode(b []byte, lanes *laneReader) (*nodeFrame, error) {
 		if len(o.Node) > maxNode {
 			return nil, malformed("a node's name of more than %d octets", maxNode)
 		}
-		f.open = &openFrame{node: o.Node, session: SessionID(o.Session)}
+		f.open = &openFrame{node: o.Node, session: SessionID(o.Session), former: SessionID(o.Former)}
 	}
 	if h := m.Hello; h != nil {
 		f.hello = &helloFrame{sum: h.RulesSum}
