@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,14 +18,15 @@ import (
 
 // suppressions is the suppression list as the deliverer sees it.
 type suppressions struct {
-	list *queue.SuppressionList
-	c    daemon.Suppress
-	node string
-	now  func() time.Time
+	list  *queue.SuppressionList
+	c     daemon.Suppress
+	local []string // domains whose mailboxes our own operator makes
+	node  string
+	now   func() time.Time
 }
 
 func newSuppressions(c *daemon.Config, q *queue.Queue) deliverer.Suppressions {
-	return suppressions{list: q.Suppressions(), c: c.Suppress, node: cmp.Or(c.Cluster.Node, c.Hostname), now: time.Now}
+	return suppressions{list: q.Suppressions(), c: c.Suppress, local: c.Local.Domains, node: cmp.Or(c.Cluster.Node, c.Hostname), now: time.Now}
 }
 
 func (s suppressions) Maybe(to mail.Address, tenant string) bool { return s.list.Maybe(to, tenant) }
@@ -37,10 +39,11 @@ func (s suppressions) Look(ctx context.Context, to mail.Address, tenant string) 
 	return whySuppressed(e), nil
 }
 
-// Bounced puts a mailbox on the list that its host says is not there.
+// Bounced puts a mailbox on the list that its host says is not there; not one of a
+// local domain, which may be there tomorrow, and would get no mail for months.
 func (s suppressions) Bounced(env *mail.Delivery, attempt int, o *mail.Outcome) {
 	address := queue.CanonicalAddress(o.Recipient.Address)
-	if s.c.Bounces == "off" || address == "" {
+	if s.c.Bounces == "off" || address == "" || s.isLocal(o.Recipient.Domain) {
 		return
 	}
 	e := queue.Suppression{
@@ -54,6 +57,10 @@ func (s suppressions) Bounced(env *mail.Delivery, attempt int, o *mail.Outcome) 
 		e.Expires = e.At.Add(s.c.Keep)
 	}
 	s.list.AddSoon(e)
+}
+
+func (s suppressions) isLocal(d mail.Domain) bool {
+	return slices.ContainsFunc(s.local, func(name string) bool { return mail.CanonicalDomain(name) == d })
 }
 
 // suppressedAtAccept is the list as the ingress asks it; nil: it does not.

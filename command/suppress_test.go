@@ -12,6 +12,7 @@ import (
 
 	"github.com/tarishi/tarishi/admin"
 	"github.com/tarishi/tarishi/admin/admintest"
+	"github.com/tarishi/tarishi/mail"
 )
 
 func suppressNode(t *testing.T) (string, *admintest.Suppressions) {
@@ -21,6 +22,13 @@ func suppressNode(t *testing.T) (string, *admintest.Suppressions) {
 	srv := httptest.NewServer(s.Handler())
 	t.Cleanup(srv.Close)
 	return srv.URL, l
+}
+
+// A mailbox of a local domain that is not there today may be there tomorrow: no bounce
+// of it is remembered. There is no list here that could.
+func TestSuppressions_local(t *testing.T) {
+	s := suppressions{local: []string{"Boxes.test"}}
+	s.Bounced(&mail.Delivery{}, 1, &mail.Outcome{Recipient: mail.Recipient{Address: mail.NewAddress("no@boxes.TEST")}})
 }
 
 func TestSuppressCommands(t *testing.T) {

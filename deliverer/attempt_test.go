@@ -319,15 +319,21 @@ func TestLMTPRoute(t *testing.T) {
 		sink := &smtptest.Sink{LMTP: true}
 		defer sink.Close()
 		sink.On("DOT", "<full@", smtptest.Answer{Reply: "452 4.2.2 Mailbox full"})
+		sink.On("RCPT", "<no@", smtptest.Answer{Reply: "550 5.1.1 No such user"})
+		l := &memList{}
+		s.c.Suppressions = l
 		var err error
 		if s.c.Routes, err = NewRoutes([]Route{{To: "local.test", Via: "lmtp:192.0.2.9:25"}}); err != nil {
 			s.Fatal(err)
 		}
 		s.sink(9, sink)
 		s.start()
-		id := s.send("ok@local.test", "full@local.test")
+		id := s.send("ok@local.test", "full@local.test", "no@local.test")
 		s.after(time.Second)
-		s.expect(id, "wait: ok delivered 250 full deferred 452")
+		s.expect(id, "wait: ok delivered 250 full deferred 452 no failed 550")
+		if len(l.bounced) > 0 {
+			s.Errorf("%q: a mailbox that its operator may make today is not suppressed", l.bounced)
+		}
 	})
 }
 

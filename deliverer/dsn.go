@@ -181,7 +181,11 @@ func (n *notice) human(b *bytes.Buffer, lead []string, utf8 bool) {
 				fold(b, "    ", "Last: "+said)
 			}
 		case v.host != "" && !v.reply.IsZero():
-			fold(b, "    ", v.host+" said: "+said)
+			host := v.host
+			if host[0] == '/' { // where a socket lies is nobody's business
+				host = "The host of the mailbox"
+			}
+			fold(b, "    ", host+" said: "+said)
 		case !v.reply.IsZero():
 			fold(b, "    ", said)
 		}

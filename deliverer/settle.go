@@ -191,7 +191,9 @@ func (d *Deliverer) finish(h *held, a *attempt, attempts int, ch *plugin.Chain) 
 
 	record := Attempt{Started: a.started, Duration: now.Sub(a.started), Host: a.host, Outcomes: outs, Note: strings.Join(a.notes, "; ")}
 	d.count(outs, expired)
-	d.tellBounces(env, attempts, outs)
+	if !a.lmtp { // behind LMTP are mailboxes that our own operator makes: the next mail may find one
+		d.tellBounces(env, attempts, outs)
+	}
 	if open+len(a.later) == 0 {
 		d.logAttempt(env, a, outs, attempts, now, time.Time{})
 		job.Done(record)
