@@ -14,7 +14,7 @@ check: ## what CI runs
 	bash .ci/run
 
 soak: ## the long ones: thousands of seeds and mutants, kills and power cuts under load, a cluster under a nemesis
-	go test -p 1 -tags soak -timeout 180m -v ./scheduler ./cluster ./queue ./deliverer ./crashtest/... ./command
+	go test -p 1 -tags soak -timeout 180m -v ./smtp ./scheduler ./cluster ./queue ./deliverer ./crashtest/... ./command
 
 lab: ## a cluster in network namespaces: what `make soak` does of it; RUN a test, STEPS and SEED of the nemesis (needs root, ip, iptables)
 	go test -tags soak -timeout 12h -v -run '$(or $(RUN),.)' ./crashtest/netlab -netlab.steps $(or $(STEPS),40) $(if $(SEED),-netlab.seed $(SEED))
