@@ -31,13 +31,13 @@ func (s *actions) liveNodes(ctx context.Context) ([]run, error) {
 }
 
 // askPasses asks all nodes for their passes of an action and the partitions they hold.
-// One that does not answer soon has none.
-func (s *actions) askPasses(ctx context.Context, id string) (live map[string]passReport, held []uint32, err error) {
+// One that does not answer within its patience has none.
+func (s *actions) askPasses(ctx context.Context, id string, patience time.Duration) (live map[string]passReport, held []uint32, err error) {
 	rs, err := s.liveNodes(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	answers, missing, err := s.q.askAll(ctx, rs, question{Op: "action", ID: id}, time.Second, nil)
+	answers, missing, err := s.q.askAll(ctx, rs, question{Op: "action", ID: id}, patience, nil)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -96,21 +96,26 @@ func (s *actions) cancel(ctx context.Context, id, author string) error {
 	if err := s.store(ctx, id, actionRecord{Kind: actCancel, Author: cmp.Or(author, "an operator")}); err != nil {
 		return err
 	}
-	if _, err = s.state(ctx, id); err != nil { // asks the others, who hear of it by that
-		return err
-	}
-	// What was done here is to be told when we have answered.
+	// What was done is to be told when we have answered, by us and by the others, who hear
+	// of the end by being asked.
+	s.stopped(ctx, id)
+	_, err = s.stateWithin(ctx, id, answerWait)
+	return err
+}
+
+// stopped waits until this node does nothing more for an action that has ended.
+func (s *actions) stopped(ctx context.Context, id string) {
 	s.mu.Lock()
-	off := s.offs[id]
+	x, off := s.known[id], s.offs[id]
+	open := x == nil || x.open()
 	s.mu.Unlock()
-	if off == nil {
-		return nil
+	if open || off == nil {
+		return
 	}
 	select {
 	case <-off:
 	case <-ctx.Done():
 	}
-	return nil
 }
 
 // endOf is closed when the action has ended.
@@ -137,6 +142,10 @@ func (s *actions) passes(id string) map[string]passReport {
 
 // state asks all nodes how far an action is. They hear of it by that, if they had not.
 func (s *actions) state(ctx context.Context, id string) (ActionState, error) {
+	return s.stateWithin(ctx, id, time.Second)
+}
+
+func (s *actions) stateWithin(ctx context.Context, id string, patience time.Duration) (ActionState, error) {
 	if err := s.load(ctx); err != nil {
 		return ActionState{}, err
 	}
@@ -149,7 +158,7 @@ func (s *actions) state(ctx context.Context, id string) (ActionState, error) {
 	live, held := s.passes(id), []uint32{0}
 	if s.q.team != nil {
 		var err error
-		if live, held, err = s.askPasses(ctx, id); err != nil {
+		if live, held, err = s.askPasses(ctx, id, patience); err != nil {
 			return ActionState{}, err
 		}
 		if err := s.load(ctx); err != nil { // what ended while we asked is in the journal by now

@@ -282,27 +282,38 @@ func (s *actions) pass(ctx context.Context, x *acting, parts []uint32) error {
 		return s.store(ctx, x.ID, actionRecord{Kind: actPass, Pass: p.id, Of: of, Seq: seq, Done: done, Result: &r})
 	}
 	end := s.show(x.ID, p)
+	defer end()
 	err := p.over(ctx, from)
-	if err != nil {
-		p.failed(err)
-		// What it has done so far counts, also when the action is cancelled; its successor
-		// goes on from where it was saved.
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
-		defer cancel()
-		if s.q.life.Err() != nil {
-			cancel() // the queue is being closed, and nothing moves any more
-		}
-		_ = s.q.Flush(last) // as far as that succeeds
-		if e := p.save(last, nil, 0, false); e != nil && ctx.Err() == nil {
-			err = errors.Join(err, e)
-		}
+	if err == nil {
+		return nil
 	}
-	end()
+	if ctx.Err() == nil {
+		p.failed(err)
+	}
+	if e := p.lastWords(ctx); e != nil && ctx.Err() == nil {
+		err = errors.Join(err, e)
+	}
 	return err
 }
 
-// lastWords is how long a pass that is called off may take to say how far it was.
-const lastWords = 3 * time.Second
+// lastWords stores what a pass that ends early has done so far. It counts, also when the
+// action is cancelled; its successor goes on from where it was saved.
+func (p *pass) lastWords(ctx context.Context) error {
+	if p.q.life.Err() != nil {
+		return p.q.life.Err() // the queue is being closed, and nothing moves any more
+	}
+	ctx = context.WithoutCancel(ctx)
+	moved, cancel := context.WithTimeout(ctx, lastWordsWait)
+	_ = p.q.Flush(moved) // as far as that succeeds
+	cancel()
+	said, cancel := context.WithTimeout(ctx, lastWordsWait)
+	defer cancel()
+	return p.save(said, nil, 0, false)
+}
+
+// lastWordsWait is how long a pass that is called off may take to end what it began, and
+// then to say how far it was.
+const lastWordsWait = 3 * time.Second
 
 // show lets operators see a pass while it is under way.
 func (s *actions) show(id string, p *pass) (end func()) {

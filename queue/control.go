@@ -93,6 +93,7 @@ func (c *control) asked(m *nats.Msg) {
 			if err := c.q.actions.load(ctx); err != nil {
 				c.q.log.Warn("an operator's action could not be read; tried again", "error", err)
 			}
+			c.q.actions.stopped(ctx, ask.ID) // one that is cancelled tells of all it did
 			r := c.state()
 			r.Passes = c.q.actions.passes(ask.ID)
 			c.tell(m, r)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -98,15 +99,13 @@ func madeAfter(delivery string, t time.Time) bool {
 }
 
 // remove journals what was claimed and then removes it. The order is the promise: what
-// is gone and nowhere in the journal would look lost.
+// is gone and nowhere in the journal would look lost. Once it is journaled it is over and
+// must go, also when the action is cancelled; only the queue's end keeps it, for the next
+// run to remove.
 func (c *removeChunks) remove(ctx context.Context) error {
-	p, list := c.p, c.list
-	c.list = nil
-	if len(list) == 0 {
-		return nil
-	}
-	if err := ctx.Err(); err != nil {
-		c.giveBack(list)
+	p := c.p
+	list, err := c.ours(ctx)
+	if err != nil || len(list) == 0 {
 		return err
 	}
 	note := p.x.journalNote()
@@ -126,12 +125,44 @@ func (c *removeChunks) remove(ctx context.Context) error {
 		by[j.rec.subject] = append(by[j.rec.subject], j)
 	}
 	for subject, js := range by {
-		if err := c.removeSubject(ctx, subject, js); err != nil {
-			return err
+		c.removeSubject(p.q.life, subject, js)
+		p.count(func(r *Result) { r.Matched += len(js); r.Changed += len(js) })
+	}
+	return nil
+}
+
+// ours takes the list, and gives back what may not be journaled: all of it when the
+// action has been ended, and what another node may have by now.
+func (c *removeChunks) ours(ctx context.Context) (list []*Job, err error) {
+	q := c.p.q
+	list, c.list = c.list, nil
+	if err := ctx.Err(); err != nil {
+		c.giveBack(list)
+		return nil, err
+	}
+	if q.team == nil {
+		return list, nil
+	}
+	known := map[*hold]error{}
+	kept := list[:0:0]
+	for i, j := range list {
+		err, asked := known[j.rec.hold]
+		if !asked {
+			err = q.await(ctx, j.rec)
+			known[j.rec.hold] = err
+		}
+		switch {
+		case err == nil:
+			kept = append(kept, j)
+		case errors.Is(err, errNotOurs):
+			q.giveBack(j.rec) // the rest of the partition is its next holder's
+		default:
+			c.giveBack(kept)
+			c.giveBack(list[i:])
+			return nil, err
 		}
 	}
-	p.count(func(r *Result) { r.Matched += len(list); r.Changed += len(list) })
-	return nil
+	return kept, nil
 }
 
 // giveBack lets others have what was claimed and not journaled.
@@ -143,7 +174,7 @@ func (c *removeChunks) giveBack(list []*Job) {
 
 // removeSubject removes the journaled records of one subject, which the pass has read
 // up to the last of them.
-func (c *removeChunks) removeSubject(ctx context.Context, subject string, js []*Job) error {
+func (c *removeChunks) removeSubject(ctx context.Context, subject string, js []*Job) {
 	q := c.p.q
 	c.busy[subject] = slices.DeleteFunc(c.busy[subject], func(m stored) bool {
 		// Given back meanwhile, it is ours; ended, it is nobody's.
@@ -158,28 +189,24 @@ func (c *removeChunks) removeSubject(ctx context.Context, subject string, js []*
 	}
 	// What was claimed just now is not journaled yet and must not be purged.
 	again := slices.ContainsFunc(c.list, func(j *Job) bool { return j.rec.subject == subject })
-	if len(js) >= purgeFrom && c.busy[subject] == nil && !again {
-		last := slices.MaxFunc(js, func(a, b *Job) int { return cmp.Compare(a.rec.seq, b.rec.seq) }).rec.seq
-		if q.team != nil {
-			if err := q.await(ctx, js[0].rec); err != nil {
-				return err
-			}
-		}
-		if err := q.purge(ctx, subject, last); err != nil {
-			c.oneByOne(js) // they are journaled, and must go
-			return err
-		}
-		for _, j := range js {
-			q.claims.finish(j.rec)
-			q.lanes.removed(j.rec)
-			q.journal.leave(j.rec)
-		}
-		return nil
+	if len(js) < purgeFrom || c.busy[subject] != nil || again || q.standing(js[0].rec) != ours {
+		c.oneByOne(js)
+		return
 	}
-	c.oneByOne(js)
-	return nil
+	last := slices.MaxFunc(js, func(a, b *Job) int { return cmp.Compare(a.rec.seq, b.rec.seq) }).rec.seq
+	if err := q.purge(ctx, subject, last); err != nil {
+		q.log.Warn("removing what waits under one subject failed; it is removed one by one", "subject", subject, "count", len(js), "error", err)
+		c.oneByOne(js)
+		return
+	}
+	for _, j := range js {
+		q.claims.finish(j.rec)
+		q.lanes.removed(j.rec)
+		q.journal.leave(j.rec)
+	}
 }
 
+// oneByOne removes in the background, for as long as it takes.
 func (c *removeChunks) oneByOne(js []*Job) {
 	for _, j := range js {
 		c.p.q.removals.add(removal{rec: j.rec, wave: c.p.q.settler.underway.begin()})
