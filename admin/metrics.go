@@ -104,6 +104,7 @@ func (e *exporter) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range e.s.c.Checks {
 		gauge(ready, truth(c.Ask(ctx) == nil), c.Name)
 	}
+	e.collectPlugins(ch)
 	st := e.s.c.Stats()
 	if s := st.SMTP; s != nil {
 		gauge(smtpConns, float64(s.Connections))
