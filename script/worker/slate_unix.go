@@ -4,6 +4,7 @@ package worker
 
 import (
 	"encoding/binary"
+	"os"
 	"sync/atomic"
 	"unsafe"
 
@@ -33,6 +34,16 @@ func (s *slate) write(seq uint64) {
 	var b [8]byte
 	binary.LittleEndian.PutUint64(b[:], seq)
 	s.word.Store(binary.NativeEndian.Uint64(b[:]))
+}
+
+// polled is f for the runtime's poller: a goroutine that waits for it then keeps no
+// thread, nor has the others wait until somebody notices.
+func polled(f *os.File) *os.File {
+	fd := f.Fd()
+	if err := unix.SetNonblock(int(fd), true); err != nil {
+		return f
+	}
+	return os.NewFile(fd, f.Name())
 }
 
 // restrict has the kernel refuse what the watch does not catch in time: one huge

@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -66,9 +65,9 @@ type function struct {
 
 // Main is all that a worker process does: frames come from in and go to out. What it
 // returns is the process's exit code.
-func Main(in io.Reader, out io.Writer) int {
+func Main(in, out *os.File) int {
 	w := &worker{
-		r: frame.NewReader(in), w: frame.NewWriter(out),
+		r: frame.NewReader(polled(in)), w: frame.NewWriter(polled(out)),
 		conns: map[uint64]*connection{}, calls: map[uint64]*call{},
 	}
 	f, err := w.r.Next()
