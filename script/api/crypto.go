@@ -105,9 +105,6 @@ func nativeCrypto(r *Runtime) any {
 	})
 	o.Set("equal", func(c goja.FunctionCall) goja.Value {
 		a, b := octets(c.Argument(0)), octets(c.Argument(1))
-		if len(a) != len(b) {
-			panic(r.vm.NewTypeError("Input buffers must have the same byte length"))
-		}
 		return vm.ToValue(subtle.ConstantTimeCompare(a, b) == 1)
 	})
 	return o

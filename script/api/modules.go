@@ -1,15 +1,12 @@
 package api
 
 import (
-	"embed"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"path"
-	"slices"
 	"strings"
-	"sync"
 
 	"github.com/dop251/goja"
 )
@@ -19,98 +16,6 @@ const (
 	maxSource = 4 << 20  // octets of a script's file
 	maxFile   = 16 << 20 // octets of any other file
 )
-
-// builtin is a module that is not a file of the operator's. Its JavaScript, if it has
-// any, is js/NAME.js; it gets what native returns.
-type builtin struct {
-	native func(*Runtime) any
-	source bool
-}
-
-// builtins are all there are. Names of Node's own may have "node:" before them.
-func builtins() map[string]builtin {
-	return map[string]builtin{
-		"assert":           {source: true},
-		"buffer":           {source: true, native: nativeBuffer},
-		"console":          {source: true, native: nativeConsole},
-		"crypto":           {source: true, native: nativeCrypto},
-		"dns":              {source: true, native: nativeDNS},
-		"dns/promises":     {source: true},
-		"events":           {source: true},
-		"fs":               {source: true, native: nativeFS},
-		"fs/promises":      {source: true},
-		"net":              {source: true, native: nativeNet},
-		"os":               {source: true, native: nativeOS},
-		"path":             {source: true},
-		"path/posix":       {source: true},
-		"process":          {source: true, native: nativeProcess},
-		"punycode":         {source: true, native: nativePunycode},
-		"timers":           {source: true},
-		"timers/promises":  {source: true},
-		"url":              {source: true, native: nativeURL},
-		"util":             {source: true, native: nativeUtil},
-		"address-rfc2821":  {source: true, native: nativeAddress},
-		"haraka-config":    {native: func(r *Runtime) any { return r.Config() }},
-		"haraka-constants": {source: true, native: nativeConstants},
-		"haraka-dsn":       {source: true},
-		"haraka-net-utils": {source: true, native: nativeNetUtils},
-		"haraka-utils":     {source: true},
-	}
-}
-
-// cores are the modules of Haraka's own that plugins name with ./ or haraka_require.
-var cores = map[string]string{
-	"address":   "address-rfc2821",
-	"config":    "haraka-config",
-	"constants": "haraka-constants",
-	"dsn":       "haraka-dsn",
-	"net_utils": "haraka-net-utils",
-	"utils":     "haraka-utils",
-}
-
-// harakas are modules of Haraka's that scripts do not have, and what is in their place.
-var harakas = map[string]string{
-	"outbound":             "scripts cannot make mail",
-	"logger":               "use this.loginfo and its kin",
-	"haraka-results":       "use connection.results and transaction.results",
-	"haraka-notes":         "use connection.notes and transaction.notes",
-	"haraka-tld":           "",
-	"haraka-email-message": "use transaction.header and transaction.body",
-	"child_process":        "scripts start no programs",
-	"http":                 "scripts have module net",
-	"https":                "scripts have module net",
-	"tls":                  "scripts have module net",
-	"worker_threads":       "",
-	"cluster":              "",
-}
-
-//go:embed js/*.js
-var sources embed.FS
-
-// programs are the built-in modules' programs; they are compiled once.
-var programs = struct {
-	sync.Mutex
-	m map[string]*goja.Program
-}{m: map[string]*goja.Program{}}
-
-func builtinProgram(name string) (*goja.Program, error) {
-	programs.Lock()
-	defer programs.Unlock()
-	if p := programs.m[name]; p != nil {
-		return p, nil
-	}
-	file := "js/" + strings.ReplaceAll(name, "/", "_") + ".js"
-	src, err := sources.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	p, err := goja.Compile("tarishi:"+name, "(function(exports,require,module,native,absent){\"use strict\";"+string(src)+wrapTail, false)
-	if err != nil {
-		return nil, err
-	}
-	programs.m[name] = p
-	return p, nil
-}
 
 // modules are what require gives.
 type modules struct {
@@ -127,21 +32,11 @@ func newModules(r *Runtime) *modules {
 // builtinName is the name of a built-in module as scripts write it.
 func (m *modules) builtinName(name string) (string, bool) {
 	short, node := strings.CutPrefix(name, "node:")
-	_, ok := m.has[short]
+	b, ok := m.has[short]
 	if node && (strings.HasPrefix(short, "haraka-") || short == "address-rfc2821") {
 		return "", false
 	}
-	return short, ok
-}
-
-// Names are the modules that scripts have.
-func Names() []string {
-	var all []string
-	for n := range builtins() {
-		all = append(all, n)
-	}
-	slices.Sort(all)
-	return all
+	return short, ok && !b.inner
 }
 
 // refusal says why there is no such module.
@@ -194,6 +89,11 @@ func (r *Runtime) Require(name string) (goja.Value, error) {
 	return v, nil
 }
 
+// requireInner is the function require of a built-in module.
+func (m *modules) requireInner(c goja.FunctionCall) goja.Value {
+	return m.builtin(c.Argument(0).String())
+}
+
 // requireFor is the function require of a file in the folder dir.
 func (m *modules) requireFor(dir string) func(goja.FunctionCall) goja.Value {
 	return func(c goja.FunctionCall) goja.Value { return m.require(c.Argument(0).String(), dir) }
@@ -241,7 +141,7 @@ func (m *modules) builtin(name string) goja.Value {
 	if err == nil {
 		var f goja.Value
 		if f, err = m.r.vm.RunProgram(p); err == nil {
-			err = m.r.call(f, goja.Undefined(), exports, m.r.vm.ToValue(m.requireFor("")), mod, m.r.vm.ToValue(native), m.r.vm.ToValue(m.absent(name)))
+			err = m.r.call(f, goja.Undefined(), exports, m.r.vm.ToValue(m.requireInner), mod, m.r.vm.ToValue(native), m.r.vm.ToValue(m.absent(name)))
 		}
 	}
 	if err != nil {

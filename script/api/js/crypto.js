@@ -87,7 +87,12 @@ exports.randomUUID = () => {
   const h = b.toString('hex');
   return `${h.slice(0, 8)}-${h.slice(8, 12)}-${h.slice(12, 16)}-${h.slice(16, 20)}-${h.slice(20)}`;
 };
-exports.timingSafeEqual = (a, b) => native.equal(a, b);
+exports.timingSafeEqual = (a, b) => {
+  if (a.byteLength !== b.byteLength) {
+    throw coded(RangeError, 'ERR_CRYPTO_TIMING_SAFE_EQUAL_LENGTH', 'Input buffers must have the same byte length');
+  }
+  return native.equal(a, b);
+};
 
 absent(exports, [
   'Certificate', 'Cipher', 'Cipheriv', 'Decipher', 'Decipheriv', 'DiffieHellman', 'DiffieHellmanGroup', 'ECDH', 'KeyObject', 'Sign',
