@@ -18,9 +18,10 @@ type word struct {
 	mute  string        // the plugin that wants nobody told of failures; empty: none does
 }
 
-// mostConsults bounds how many deliveries wait for plugins after their attempts. What
-// is beyond is settled without: a plugin that is stuck must not fill the hand.
-func (d *Deliverer) mostConsults() int { return max(d.c.HandJobs/4, 1) }
+// consultPatience is how long a delivery waits until plugins can be asked what comes of
+// its attempt: a quarter of the hand may be with them at a time. After that it is
+// settled without, for a plugin that is stuck must not fill the hand.
+const consultPatience = 2 * time.Second
 
 // consults tells whether plugins are to be asked what comes of an attempt.
 func (d *Deliverer) consults(a *attempt) bool {
@@ -39,22 +40,38 @@ func (d *Deliverer) end(h *held, a *attempt, attempts int) {
 		d.drop(*h)
 		return
 	}
-	if n := d.consulting.Add(1); int(n) > d.mostConsults() {
-		d.consulting.Add(-1)
-		d.met.unasked.Add(1)
-		d.c.Log.Warn("plugins are not asked what comes of an attempt: too many deliveries wait for them", "delivery", h.env.ID())
-		d.finish(h, a, attempts, nil)
-		d.drop(*h)
-		return
-	}
 	own := *h
 	d.crew.start(func() {
-		ch := d.c.Plugins.Take()
-		d.finish(&own, a, attempts, ch)
-		ch.Release()
-		d.consulting.Add(-1)
+		if d.consultable() {
+			ch := d.c.Plugins.Take()
+			d.finish(&own, a, attempts, ch)
+			ch.Release()
+			<-d.consulting
+		} else {
+			d.met.unasked.Add(1)
+			d.c.Log.Warn("plugins are not asked what comes of an attempt: too many deliveries wait for them", "delivery", own.env.ID())
+			d.finish(&own, a, attempts, nil)
+		}
 		d.drop(own)
 	})
+}
+
+// consultable waits for a place among those about whom plugins are asked.
+func (d *Deliverer) consultable() bool {
+	select {
+	case d.consulting <- struct{}{}:
+		return true
+	default:
+	}
+	timer := time.NewTimer(consultPatience)
+	defer timer.Stop()
+	select {
+	case d.consulting <- struct{}{}:
+		return true
+	case <-timer.C:
+	case <-d.hard.Done():
+	}
+	return false
 }
 
 // consult asks deferred and bounce about the outcomes of an attempt; what they say of

@@ -157,7 +157,7 @@ func TestConnectionDoesNotWaitForPlugins(t *testing.T) {
 			s.send("busy@there.test")
 		}
 		s.send("b@there.test")
-		s.after(2 * time.Second)
+		s.after(15 * time.Second)
 		if sink.Count() != 1 {
 			s.Error("one delivery waits for plugins that think about others")
 		}
@@ -208,6 +208,26 @@ func TestDeliveredDoesNotComeBack(t *testing.T) {
 		}
 		if u := s.d.Stats().Untold; u == 0 || u > 500 {
 			s.Errorf("%d not told", u)
+		}
+	})
+}
+
+// However many fail at once, a plugin that is well is asked about each.
+func TestManyFailAtOnce(t *testing.T) {
+	tell(t, func(s *story) {
+		s.c.HandJobs = 400
+		p, _ := s.plugged(fns{plugin.Bounce: func(context.Context, *plugin.Event) plugin.Verdict {
+			time.Sleep(50 * time.Millisecond)
+			return plugin.Verdict{Code: plugin.OK}
+		}})
+		s.start()
+		const n = 1000
+		for range n {
+			s.send("b@nowhere.test") // there is no such domain
+		}
+		s.after(5 * time.Second)
+		if got := p.count(plugin.Bounce); got != n || len(s.q.stored()) != 0 || s.d.Stats().Unasked != 0 {
+			s.Errorf("asked about %d of %d, %d senders told", got, n, len(s.q.stored()))
 		}
 	})
 }

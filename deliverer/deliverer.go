@@ -15,7 +15,6 @@ import (
 	"io"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/tarishi/tarishi/mail"
@@ -145,8 +144,8 @@ type Deliverer struct {
 	stop    chan struct{} // closed when stopping
 	parking chan parked
 
-	crew       crew // waits for plugins
-	consulting atomic.Int32
+	crew       crew          // waits for plugins
+	consulting chan struct{} // of whose outcomes; cap: how many may be
 	teller     teller
 	carriers   sync.WaitGroup
 	soft       context.Context // ends when Run is asked to stop
@@ -173,6 +172,8 @@ func New(c Config) (*Deliverer, error) {
 		roomy:    make(chan struct{}, 1),
 		roused:   make(chan struct{}, 1),
 		stop:     make(chan struct{}),
+
+		consulting: make(chan struct{}, max(c.HandJobs/4, 1)),
 		// What is being given back is still in the hand, so this never fills up.
 		parking: make(chan parked, 2*c.HandJobs),
 	}, nil

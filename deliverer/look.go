@@ -8,7 +8,7 @@ import (
 
 // Look is how a destination stands with this deliverer, for people.
 type Look struct {
-	Waiting     int       `json:"waiting"`             // deliveries in memory
+	Waiting     int       `json:"waiting"`             // deliveries in memory, those that plugins are asked about included
 	Sending     int       `json:"sending"`             // transactions under way
 	Connections int       `json:"connections"`         // to its hosts
 	Down        time.Time `json:"down_until,omitzero"` // no host answers: not tried before; zero: it is
@@ -32,6 +32,12 @@ func (d *Deliverer) Look(to mail.Domain) (out Look, known bool) {
 		}
 	}
 	for _, route := range ways {
+		if dr := d.doors[laneKey{dest: to, route: route}]; dr != nil {
+			known = true
+			for _, c := range dr.inside {
+				out.Waiting += c.n
+			}
+		}
 		for _, l := range d.lanesOf(laneKey{dest: to, route: route}) {
 			known = true
 			out.Waiting += l.len()
