@@ -351,6 +351,50 @@ func partHistory(ts []tenured) (ops []porcupine.Operation) {
 	return ops
 }
 
+// A process that comes back after its crash and that of the leader has its partitions at
+// once, if it can say which session was its last; otherwise when the lease is over. What
+// another process still speaks for is not taken from it.
+func TestDeadProcessIsNotWaitedFor(t *testing.T) {
+	for name, says := range map[string]bool{"says": true, "says nothing": false} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, 7, func(w *world) {
+				held := func(c *worldClient) (n int) {
+					for i := range c.Client.parts {
+						if c.Holds(Part{uint32(i), c.Client.parts[i].Load()}) {
+							n++
+						}
+					}
+					return n
+				}
+				a, other := w.client("d1"), w.client("d2")
+				w.eventually(5*time.Second, "half each", func() bool { return held(a) == 32 && held(other) == 32 })
+				w.net.stop("d1") // dead: it is not heard of any more
+				i := w.leads()
+				w.killServer(i)
+				var former SessionID
+				if says {
+					former = a.Stats().Session
+				}
+				a.end()
+				time.Sleep(4 * time.Second) // it tries to say goodbye
+				w.raft.elect(w.servers[(i+1)%3].node)
+				w.net.start("d1")
+				b := w.successor("d1", former)
+				began := time.Now()
+				w.eventually(40*time.Second, "the partitions of the dead", func() bool { return held(b) == 32 })
+				if took := time.Since(began); says != (took < 5*time.Second) {
+					t.Errorf("after %v", took)
+				}
+				c := w.successor("d3", other.Stats().Session) // of another name
+				w.eventually(5*time.Second, "a third each", func() bool { return held(c) >= 21 })
+				if n := held(other); n < 21 || n > 22 {
+					t.Errorf("%d partitions are left to who lives", n)
+				}
+			})
+		})
+	}
+}
+
 // The judge of partitions itself: two holders at once, and an epoch that goes back.
 func TestPartModelNotices(t *testing.T) {
 	at := func(s int) time.Time { return time.Unix(int64(s), 0) }

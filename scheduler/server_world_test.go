@@ -170,12 +170,15 @@ func (w *world) reviveServer(i int) {
 	n.catchUp(k)
 }
 
-func (w *world) client(name string) *worldClient {
+func (w *world) client(name string) *worldClient { return w.successor(name, 0) }
+
+// successor is a client that says which session its last process had.
+func (w *world) successor(name string, former SessionID) *worldClient {
 	c := &worldClient{w: w, name: name, ck: w.clock(), news: map[Lane]chan struct{}{}, parts: map[uint32]uint64{}, gate: make(chan struct{})}
 	close(c.gate)
 	var ctx context.Context
 	ctx, c.end = context.WithCancel(w.ctx)
-	c.Client = NewClient(ClientOptions{Node: name, Params: DefaultParams(), Clock: c.ck.now, Parts: true, Log: w.log(name),
+	c.Client = NewClient(ClientOptions{Node: name, Params: DefaultParams(), Clock: c.ck.now, Parts: true, Former: former, Log: w.log(name),
 		Rates: w.rates(&c.wrong), OnRules: func() { c.rules.Add(1) },
 		Wall:  func() int64 { return time.Now().UnixNano() },
 		Peers: Peers{Addrs: w.addrs, Dial: w.net.dial(name)},
