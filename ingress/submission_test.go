@@ -127,6 +127,28 @@ func TestD11_mending(t *testing.T) {
 	}
 }
 
+// A message by BDAT may end within a line; what is added begins a new one.
+func TestD11_endsWithinALine(t *testing.T) {
+	q := &memory{}
+	dialogue{policy: withUsers(t, true), queue: q, port: submission}.run(t, `
+		C: EHLO c
+		S: 250
+		C: AUTH PLAIN `+plainWord("old", "secret")+`
+		S: 235
+		C: MAIL FROM:<a@x.test>
+		S: 250
+		C: RCPT TO:<b@far.test>
+		S: 250
+		C: BDAT 10 LAST
+		C: Subject: aNOOP
+		S: 250
+		S: 250 2.0.0 OK
+	`)
+	if got := q.messages()[0].text; !strings.Contains(got, "\r\nSubject: a\r\nDate: ") {
+		t.Errorf("%q", got)
+	}
+}
+
 // traceLength is the length of the Received field that a message begins with.
 func traceLength(m string) int {
 	n := 0
