@@ -81,6 +81,7 @@ func TestRefusedModules(t *testing.T) {
 		{"const fs = require('node:fs');\nexports.f = () => {\n  fs.writeFileSync('x', 'y') }", "p.js:3: fs.writeFileSync: scripts do not have it (docs/scripts.md)"},
 		{"exports.f = () => require('net').createServer()", "p.js:1: net.createServer: scripts do not have it"},
 		{"const url = require('url')\nexports.f = (s) => url?.parse(s)", "url.parse"},
+		{"exports.f = () => process.exit(1)", "p.js:1: process.exit: scripts do not have it"},
 		{"const { createReadStream } = require('fs')", "fs.createReadStream"},
 		{"const EventEmitter = require('events'); exports.f = () => EventEmitter.on(1)", "events.on"},
 	} {
@@ -91,6 +92,7 @@ func TestRefusedModules(t *testing.T) {
 	for _, src := range []string{
 		"const fs = require('fs'); exports.f = (fs) => fs.writeFile()",
 		"const fs = require('fs'); exports.f = () => { try { fs.writeFileSync('x') } catch {} }",
+		"exports.f = (process) => process.exit()",
 		"const u = require('url'); exports.f = (o) => o.u.parse + u.URL",
 	} {
 		if _, err := load(t, map[string]string{"p.js": src}); err != nil {

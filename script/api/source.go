@@ -70,6 +70,9 @@ func (m *modules) check(w *walker, name string, line func(file.Idx) int) error {
 		if module == "" && w.times[u.variable] == 1 { // the name means nothing else in this file
 			module = w.bound[u.variable]
 		}
+		if module == "" && w.times[u.variable] == 0 && (u.variable == "process" || u.variable == "console") {
+			module = u.variable
+		}
 		b, ok := m.builtinName(module)
 		if !ok {
 			continue
