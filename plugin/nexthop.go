@@ -59,7 +59,7 @@ const maxHops = 100
 
 // NextHops reads what a function gives as the Value of its OK at get_mx: a NextHop, a
 // []NextHop, or what scripts write, which is text ("host", "host:port",
-// "lmtp:host:port", "smtp://user:password@host:port"), an object with Haraka's names
+// "lmtp:host:port", "lmtp:unix:/path", "smtp://user:password@host:port"), an object with Haraka's names
 // (exchange, port, priority, bind, ...), or a list of these. The order is that of the
 // list within a priority. No error shows a password.
 func NextHops(value any) ([]NextHop, error) {
@@ -123,13 +123,19 @@ func eachHop[T any](list []T) ([]NextHop, error) {
 	return out, nil
 }
 
-// hopOfText reads "host", "host:port", "[2001:db8::1]:25", "lmtp:host:port" and the
-// smtp: and lmtp: URLs that Haraka knows.
+// hopOfText reads "host", "host:port", "[2001:db8::1]:25", "lmtp:host:port",
+// "lmtp:unix:/path" and the smtp: and lmtp: URLs that Haraka knows.
 func hopOfText(s string) (h NextHop, err error) {
 	if strings.Contains(s, "://") {
 		return hopOfURL(s)
 	}
 	rest, lmtp := strings.CutPrefix(s, "lmtp:")
+	if path, unix := strings.CutPrefix(rest, "unix:"); unix && lmtp {
+		if !strings.HasPrefix(path, "/") {
+			return h, fmt.Errorf("%q has no whole path of a socket; write lmtp:unix:/path", s)
+		}
+		return NextHop{LMTP: true, Path: path}, nil
+	}
 	h.LMTP, h.Host = lmtp, strings.Trim(rest, "[]")
 	if _, err := netip.ParseAddr(h.Host); err == nil || !strings.Contains(rest, ":") {
 		return h, nil

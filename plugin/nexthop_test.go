@@ -29,6 +29,8 @@ func TestNextHops(t *testing.T) {
 		{"an address in brackets", "[2001:db8::1]", hops{{Host: "2001:db8::1"}}, ""},
 		{"an address with a port", "[2001:db8::1]:26", hops{{Host: "2001:db8::1", Port: 26}}, ""},
 		{"LMTP", "lmtp:127.0.0.1:24", hops{{Host: "127.0.0.1", Port: 24, LMTP: true}}, ""},
+		{"LMTP on a socket", "lmtp:unix:/run/lmtp", hops{{Path: "/run/lmtp", LMTP: true}}, ""},
+		{"half a socket", "lmtp:unix:lmtp", nil, "whole path"},
 		{"LMTP's URL", "lmtp://store.test", hops{{Host: "store.test", LMTP: true}}, ""},
 		{"a URL with a login", "smtp://ann:pass%20word@mx.test:587", hops{{Host: "mx.test", Port: 587, User: "ann", Password: "pass word"}}, ""},
 		{"Haraka's names", object{"exchange": "mx.test", "port": 587.0, "priority": 5.0, "bind": "192.0.2.9", "bind_helo": "out.test",

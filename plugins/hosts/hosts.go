@@ -29,6 +29,8 @@ var Short = plugin.Kind{Name: "hosts", About: "The same as rcpt_to.in_host_list.
 type settings struct {
 	File      string `yaml:"file" default:"host_list" doc:"File of domains whose mail is taken, one a line; *.example.net is all below example.net."`
 	RegexFile string `yaml:"regex_file" default:"host_list_regex" doc:"File of regular expressions of such domains, one a line; each must match the whole domain."`
+	Via       string `yaml:"via" doc:"Where mail for the domains goes, whoever sent it: host:port, lmtp:host:port or lmtp:unix:/path. Default: as routes or their MX say."`
+	Route     string `yaml:"route" doc:"The same, as the route of this name says, with its TLS and login."`
 	AntiSpoof bool   `yaml:"anti_spoof" default:"false" doc:"Refuse senders at one of the domains to all who may not relay. The file host_list.anti_spoof with the line true does the same."`
 }
 
@@ -42,6 +44,7 @@ type hosts struct {
 	list      lists.Domains
 	patterns  lists.Patterns
 	antiSpoof bool
+	via       any // for get_mx; nil: we do not say
 }
 
 // New reads the lists. That neither is there is an error: a list that is being
@@ -52,6 +55,9 @@ func New(s plugin.Setup) (plugin.Plugin, error) {
 		return nil, err
 	}
 	h := &hosts{name: s.Name, antiSpoof: o.AntiSpoof}
+	if err := h.readVia(o.Via, o.Route); err != nil {
+		return nil, err
+	}
 	list, err := lists.Read(s.Read, o.File, func(line string) error { return h.list.Add(lists.Plain(line)) })
 	regex, err2 := lists.Read(s.Read, o.RegexFile, h.patterns.Add)
 	spoof, err3 := flag(s.Read, antiSpoofFile)
@@ -63,6 +69,23 @@ func New(s plugin.Setup) (plugin.Plugin, error) {
 	}
 	h.antiSpoof = h.antiSpoof || spoof
 	return h, nil
+}
+
+func (h *hosts) readVia(via, route string) error {
+	switch {
+	case via != "" && route != "":
+		return errors.New("via and route: one of them says where the mail goes; leave out the other")
+	case via != "":
+		h.via = via
+	case route != "":
+		h.via = plugin.NextHop{Route: route}
+	default:
+		return nil
+	}
+	if _, err := plugin.NextHops(h.via); err != nil {
+		return fmt.Errorf("via: %w", err)
+	}
+	return nil
 }
 
 // flag reads a file that says yes or no in its first line.
@@ -97,6 +120,9 @@ func (h *hosts) Name() string { return h.name }
 func (h *hosts) Register(r *plugin.Registrar) error {
 	r.On(plugin.Mail, h.mail)
 	r.On(plugin.Rcpt, h.rcpt)
+	if h.via != nil {
+		r.On(plugin.GetMX, h.getMX)
+	}
 	return nil
 }
 
@@ -141,6 +167,13 @@ func (h *hosts) rcpt(_ context.Context, e *plugin.Event) plugin.Verdict {
 		return plugin.Verdict{Code: plugin.OK}
 	default:
 		results.Add(h.name, plugin.Msg, "rcpt!local")
+	}
+	return plugin.Verdict{}
+}
+
+func (h *hosts) getMX(_ context.Context, e *plugin.Event) plugin.Verdict {
+	if h.has(e.Delivery.Destination) {
+		return plugin.Verdict{Code: plugin.OK, Value: h.via}
 	}
 	return plugin.Verdict{}
 }

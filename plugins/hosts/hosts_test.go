@@ -142,6 +142,31 @@ func TestReload(t *testing.T) {
 	`)
 }
 
+func TestGetMX(t *testing.T) {
+	files := trial.Files{"host_list": "ours.test", "host_list_regex": ".*\\.ours\\.test"}
+	for settings, want := range map[string]plugin.NextHop{
+		`via: "lmtp:unix:/run/lmtp"`: {Path: "/run/lmtp", LMTP: true},
+		`via: "lmtp:192.0.2.1:24"`:   {Host: "192.0.2.1", Port: 24, LMTP: true},
+		`via: "mail.test:587"`:       {Host: "mail.test", Port: 587},
+		`route: boxes`:               {Route: "boxes"},
+	} {
+		c := trial.Chain(t, files, trial.Use{Kind: hosts.Kind, Settings: settings})
+		for domain, here := range map[mail.Domain]bool{"ours.test": true, "a.ours.test": true, "away.test": false} {
+			v := c.Run(t.Context(), &plugin.Event{Hook: plugin.GetMX, Name: string(domain), Delivery: &mail.Delivery{Destination: domain}})
+			hops, err := plugin.NextHops(v.Value)
+			if (v.Code == plugin.OK) != here || here && (err != nil || len(hops) != 1 || hops[0] != want) {
+				t.Errorf("%s: %s goes to %v, %v", settings, domain, hops, err)
+			}
+		}
+	}
+	if trial.Chain(t, files, trial.Use{Kind: hosts.Kind}).Has(plugin.GetMX) {
+		t.Error("it is asked where mail goes, and has nothing to say")
+	}
+	trial.Refused(t, hosts.Kind, "{via: \"a:25\", route: b}", files, "leave out the other")
+	trial.Refused(t, hosts.Kind, `via: "lmtp:unix:run"`, files, "whole path")
+	trial.Refused(t, hosts.Kind, `via: "a b"`, files, "via:")
+}
+
 func TestNew_refuses(t *testing.T) {
 	trial.Refused(t, hosts.Kind, "", nil, "neither a file config/host_list nor config/host_list_regex")
 	trial.Refused(t, hosts.Kind, "", trial.Files{"host_list": "a.test\n\nann@a.test\n"}, "host_list:3:", "is an address where a domain is wanted")

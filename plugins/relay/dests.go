@@ -101,10 +101,13 @@ func readDest(value string) (dest, error) {
 }
 
 // nextHop reads a host or an address, with or without a port, and adds port 25. An
-// LMTP host begins with lmtp: and has no usual port.
+// LMTP host begins with lmtp: and has no usual port; it may be a socket.
 func nextHop(text string) (string, error) {
-	wrong := fmt.Errorf("has the nexthop %q; write a host or an address, such as mx.example.net, 192.0.2.7:2525 or [2001:db8::7]:25, or lmtp:127.0.0.1:24", text)
+	wrong := fmt.Errorf("has the nexthop %q; write a host or an address, such as mx.example.net, 192.0.2.7:2525 or [2001:db8::7]:25, lmtp:127.0.0.1:24 or lmtp:unix:/path", text)
 	rest, lmtp := strings.CutPrefix(text, "lmtp:")
+	if strings.HasPrefix(rest, "unix:/") && lmtp {
+		return text, nil
+	}
 	prefix := text[:len(text)-len(rest)]
 	if ip, err := netip.ParseAddr(strings.Trim(rest, "[]")); err == nil && !lmtp {
 		return net.JoinHostPort(ip.String(), "25"), nil

@@ -111,17 +111,17 @@ func TestDestDomains_continue(t *testing.T) {
 }
 
 func TestForceRouting(t *testing.T) {
-	c := trial.Chain(t, trial.Files{"relay_dest_domains.ini": "[domains]\na.test = {\"nexthop\": \"mx.b.test\"}\nb.test = {\"action\": \"accept\"}\n*.c.test = {\"nexthop\": \"[2001:db8::1]:2525\"}\nd.test = {\"nexthop\": \"2001:db8::1\"}\ne.test = {\"nexthop\": \"lmtp:127.0.0.1:24\"}\nany = {\"nexthop\": \"192.0.2.1:26\"}"},
+	c := trial.Chain(t, trial.Files{"relay_dest_domains.ini": "[domains]\na.test = {\"nexthop\": \"mx.b.test\"}\nb.test = {\"action\": \"accept\"}\n*.c.test = {\"nexthop\": \"[2001:db8::1]:2525\"}\nd.test = {\"nexthop\": \"2001:db8::1\"}\ne.test = {\"nexthop\": \"lmtp:127.0.0.1:24\"}\nf.test = {\"nexthop\": \"lmtp:unix:/run/lmtp\"}\nany = {\"nexthop\": \"192.0.2.1:26\"}"},
 		trial.Use{Kind: relay.Kind})
 	for domain, want := range map[mail.Domain]string{
-		"a.test": "mx.b.test:25", "b.test": "192.0.2.1:26", "x.c.test": "[2001:db8::1]:2525", "c.test": "192.0.2.1:26", "d.test": "[2001:db8::1]:25", "e.test": "lmtp:127.0.0.1:24",
+		"a.test": "mx.b.test:25", "b.test": "192.0.2.1:26", "x.c.test": "[2001:db8::1]:2525", "c.test": "192.0.2.1:26", "d.test": "[2001:db8::1]:25", "e.test": "lmtp:127.0.0.1:24", "f.test": "lmtp:unix:/run/lmtp",
 	} {
 		v := c.Run(t.Context(), &plugin.Event{Hook: plugin.GetMX, Name: string(domain), Delivery: &mail.Delivery{Destination: domain}})
 		if v.Code != plugin.OK || v.Value != want {
 			t.Errorf("%s goes to %v", domain, v.Value)
 		}
 		hops, err := plugin.NextHops(v.Value)
-		if err != nil || len(hops) != 1 || hops[0].Port == 0 || hops[0].LMTP != (domain == "e.test") {
+		if err != nil || len(hops) != 1 || (hops[0].Port == 0) != (domain == "f.test") || hops[0].LMTP != (domain == "e.test" || domain == "f.test") {
 			t.Errorf("%s: a deliverer reads %v, %v", domain, hops, err)
 		}
 	}
