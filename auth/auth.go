@@ -15,7 +15,16 @@ import (
 type Identity struct {
 	User   string // as the file spells it
 	Tenant string // whose mail a user's is; empty: nobody's in particular
+	// Password is what it was proved with, where the mechanism shows it (PLAIN, LOGIN).
+	Password Secret
 }
+
+// Secret is a password in clear. It shows itself to nobody who prints or logs it.
+type Secret string
+
+func (Secret) String() string               { return "(secret)" }
+func (Secret) GoString() string             { return "(secret)" }
+func (Secret) MarshalText() ([]byte, error) { return []byte("(secret)"), nil }
 
 // ErrDenied is all that a client is told about a wrong user or password: which of
 // them was wrong is nobody's business.

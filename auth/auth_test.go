@@ -50,6 +50,12 @@ func TestCheck(t *testing.T) {
 		{"nobody", "pencil", auth.Identity{}},
 	} {
 		got, err := u.Check(t.Context(), c.name, c.password)
+		if c.want.User != "" { // and what it was proved with, which no log shows
+			c.want.Password = auth.Secret(c.password)
+			if text := fmt.Sprintf("%v %+v %#v", got, got, got); strings.Contains(text, c.password) {
+				t.Errorf("%s: the password shows: %s", c.name, text)
+			}
+		}
 		if got != c.want || (err == nil) != (c.want.User != "") || err != nil && !errors.Is(err, auth.ErrDenied) {
 			t.Errorf("%s with %q: %v, %v", c.name, c.password, got, err)
 		}

@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/xdg-go/scram"
+
+	"github.com/tarishi/tarishi/mail"
 )
 
 // Users are those of one file. They do not change: a file that is read anew makes
@@ -56,6 +58,9 @@ func ParseUsers(name string, text []byte) (*Users, error) {
 			return nil, fault(fmt.Sprintf("a user's name has at most %d octets and no blanks", maxName))
 		}
 		word, tenant := splitTenant(rest)
+		if tenant != "" && !mail.ValidTenant(tenant) {
+			return nil, fault(fmt.Sprintf("%q is no tenant; a name has at most %d letters, digits and . _ - @ +", tenant, mail.MaxTenant))
+		}
 		s, err := parseSecret(word)
 		if err != nil {
 			return nil, fault(err.Error())
@@ -151,7 +156,9 @@ func (u *Users) Check(ctx context.Context, name, password string) (Identity, err
 	}
 	for _, s := range x.secrets {
 		if s.matches(password) {
-			return x.Identity, nil
+			who := x.Identity
+			who.Password = Secret(password)
+			return who, nil
 		}
 	}
 	return Identity{}, ErrDenied

@@ -63,6 +63,7 @@ func (s *session) connection() *plugin.Connection {
 	}
 	if who := s.conn.Identity(); who != c.User() {
 		c.SetUser(who)
+		c.SetPassword(string(s.login.Password))
 	}
 	if t := s.conn.TLS(); t != nil && !c.TLS().Enabled {
 		c.SetTLS(tlsOf(t))

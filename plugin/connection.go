@@ -38,6 +38,7 @@ type Connection struct {
 	hello, verb  string
 	tls          TLS
 	user         string
+	password     string
 	relaying     bool
 	earlyTalker  bool
 	capabilities []string
@@ -86,6 +87,17 @@ func (c *Connection) User() string {
 
 // SetUser notes who has authenticated.
 func (c *Connection) SetUser(name string) { c.with(func() { c.user = name }) }
+
+// Password is the one that the user has proved to be with, where the mechanism shows
+// it: for plugins that look for it in mail. It never goes into notes.
+func (c *Connection) Password() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.password
+}
+
+// SetPassword notes it.
+func (c *Connection) SetPassword(p string) { c.with(func() { c.password = p }) }
 
 // Relaying tells whether the client may send to any domain.
 func (c *Connection) Relaying() bool {

@@ -206,6 +206,9 @@ func (m *message) fill(p *frame.Piece, a *frame.Ask) error {
 		r, _ := c.Results.Get(a.Name)
 		p.Octets = []byte(resultJSON(r))
 		return nil
+	case a.What == frame.AskSecret && c != nil:
+		p.Octets = []byte(c.Password())
+		return nil
 	case tx == nil:
 		return errors.New("there is no transaction")
 	case a.What == frame.AskTxResult:

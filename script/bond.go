@@ -188,7 +188,7 @@ func (b *bond) news(f *frame.Connection) {
 	}
 	if user := c.User(); all || user != b.user {
 		f.Changed |= frame.ChangedUser
-		f.User, b.user = user, user
+		f.User, f.Secret, b.user = user, c.Password() != "", user
 	}
 	if r, early, m := c.Relaying(), c.EarlyTalker(), c.Messages(); all || r != b.relaying || early != b.early || m != b.messages {
 		f.Changed |= frame.ChangedFlags

@@ -89,6 +89,11 @@ func (c *connection) learn(f *frame.Connection) {
 		if f.User != "" { // as Haraka's AUTH plugins do
 			c.notes.told([]frame.Pair{{Key: "auth_user", Value: f.User}})
 		}
+		c.notes.secret = nil
+		if f.Secret {
+			c.notes.secret = func() (string, error) { return c.result(frame.AskSecret, "") }
+		}
+		c.notes.hide()
 	}
 	if has(frame.ChangedFlags) {
 		c.f.Relaying, c.f.Early, c.f.Messages = f.Relaying, f.Early, f.Messages

@@ -17,6 +17,7 @@ type notes struct {
 	object  *goja.Object // nil: no script has looked yet
 	waiting []frame.Pair // told before that
 	known   map[string]known
+	secret  func() (string, error) // the client's password; nil: there is none
 }
 
 // known is what the node has under a key.
@@ -48,8 +49,27 @@ func (n *notes) get() goja.Value {
 			n.put(p)
 		}
 		n.waiting = nil
+		n.hide()
 	}
 	return n.object
+}
+
+// hide puts the password to the notes, where Haraka has it: it is fetched when a
+// script looks at it, and is not among the keys.
+func (n *notes) hide() {
+	if n.object == nil || n.secret == nil {
+		return
+	}
+	n.object.DefineAccessorProperty("auth_passwd", n.w.vm.ToValue(func(goja.FunctionCall) goja.Value {
+		if n.secret == nil {
+			return goja.Undefined()
+		}
+		s, err := n.secret()
+		if err != nil {
+			panic(n.w.vm.NewGoError(err))
+		}
+		return n.w.vm.ToValue(s)
+	}), nil, goja.FLAG_TRUE, goja.FLAG_FALSE)
 }
 
 func (n *notes) put(p frame.Pair) {
