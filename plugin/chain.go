@@ -22,8 +22,9 @@ type Chain struct {
 	inbound bool           // some function is called while a client is connected
 	under   sync.WaitGroup // calls under way, given up ones included
 
-	users   atomic.Int64 // see Current
-	retired func()       // the last user is gone
+	users   atomic.Int64  // see Current
+	retired func()        // the last user is gone
+	hurry   chan struct{} // closed: given up functions are not waited for; nil: they are
 }
 
 // function is one plugin's function at one hook.
@@ -190,6 +191,8 @@ func (c *Chain) List() []Function {
 	return out
 }
 
+var errNotBack = errors.New("some plugin's function has not come back")
+
 // Close ends the plugins once no function runs any more, or ctx ends. It is called
 // when nobody calls Run any more.
 func (c *Chain) Close(ctx context.Context) error {
@@ -201,8 +204,10 @@ func (c *Chain) Close(ctx context.Context) error {
 	var err error
 	select {
 	case <-idle:
+	case <-c.hurry:
+		err = errNotBack
 	case <-ctx.Done():
-		err = errors.New("some plugin's function has not come back")
+		err = errNotBack
 	}
 	for _, p := range c.plugins {
 		if x, ok := p.(Closer); ok {

@@ -13,6 +13,9 @@ import (
 type Current struct {
 	at      atomic.Pointer[Chain]
 	closing sync.WaitGroup
+
+	mu   sync.Mutex
+	open map[*Chain]struct{} // those that are not closed yet
 }
 
 // Take returns the Chain in force for use, nil: there is none. It is not closed before
@@ -45,9 +48,12 @@ func (c *Current) Swap(ch *Chain) {
 	if ch != nil {
 		c.closing.Add(1)
 		ch.users.Store(1) // being in force is a use
+		ch.hurry = make(chan struct{})
+		c.keep(ch, true)
 		ch.retired = func() {
 			go func() {
 				defer c.closing.Done()
+				defer c.keep(ch, false)
 				ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 				defer cancel()
 				if err := ch.Close(ctx); err != nil {
@@ -59,16 +65,44 @@ func (c *Current) Swap(ch *Chain) {
 	c.at.Swap(ch).Release()
 }
 
+func (c *Current) keep(ch *Chain, yes bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open == nil {
+		c.open = map[*Chain]struct{}{}
+	}
+	if yes {
+		c.open[ch] = struct{}{}
+	} else {
+		delete(c.open, ch)
+	}
+}
+
+// lastPatience is how long functions that were given up have at the very end.
+const lastPatience = time.Second
+
 // Close puts no Chain in force, and returns when all there were are closed, or ctx ends.
+// It is for the end: functions that were given up are soon not waited for any more.
 func (c *Current) Close(ctx context.Context) error {
 	c.Swap(nil)
 	closed := make(chan struct{})
 	go func() { c.closing.Wait(); close(closed) }()
-	select {
-	case <-closed:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	hurry := time.NewTimer(lastPatience)
+	defer hurry.Stop()
+	for {
+		select {
+		case <-closed:
+			return nil
+		case <-hurry.C:
+			c.mu.Lock()
+			for ch := range c.open {
+				close(ch.hurry)
+			}
+			c.open = nil
+			c.mu.Unlock()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 

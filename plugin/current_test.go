@@ -3,6 +3,8 @@ package plugin
 import (
 	"context"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // closable is a plugin that tells when it is closed.
@@ -60,6 +62,36 @@ func TestCurrent_usersKeepTheirChain(t *testing.T) {
 	if !p2.isClosed() || c.Take() != nil {
 		t.Error("Close left a chain in force")
 	}
+}
+
+// At the end a function that does not come back is not waited for long; its plugin is
+// closed all the same.
+func TestCurrent_closeHurries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newClosable("stuck")
+		ch, err := New(Options{Timeout: time.Second}, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := &function{hook: Mail, plugin: "stuck", timeout: time.Second, fn: func(context.Context, *Event) Verdict {
+			time.Sleep(time.Hour)
+			return Verdict{}
+		}}
+		ch.fns[Mail] = []*function{f}
+		var c Current
+		c.Swap(ch)
+		ch.Run(t.Context(), &Event{Hook: Mail})
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := c.Close(ctx); err != nil || !p.isClosed() {
+			t.Errorf("%v; closed: %v", err, p.isClosed())
+		}
+		if took := time.Since(began); took != lastPatience {
+			t.Errorf("it took %s", took)
+		}
+		time.Sleep(time.Hour)
+	})
 }
 
 func TestCurrent_closeWaits(t *testing.T) {
