@@ -309,9 +309,10 @@ func TestStopWhilePluginsThink(t *testing.T) {
 	tell(t, func(s *story) {
 		s.mx("there.test", 1)
 		var over chan struct{}
-		_, over = s.plugged(fns{plugin.SendEmail: func(context.Context, *plugin.Event) plugin.Verdict { <-over; return plugin.Verdict{} }})
+		var p *own
+		p, over = s.plugged(fns{plugin.SendEmail: func(context.Context, *plugin.Event) plugin.Verdict { <-over; return plugin.Verdict{} }})
 		s.start()
-		for range 100 {
+		for range 300 { // more than are asked about at a time
 			s.send("b@there.test")
 		}
 		s.after(time.Second)
@@ -325,7 +326,10 @@ func TestStopWhilePluginsThink(t *testing.T) {
 				s.Errorf("%s ended with %s", e.id, e.how)
 			}
 		}
-		if len(s.q.ready) != 100 {
+		if n := p.count(plugin.SendEmail); n > askedAtOnce {
+			s.Errorf("asked about %d", n)
+		}
+		if len(s.q.ready) != 300 {
 			s.Errorf("%d are left", len(s.q.ready))
 		}
 	})

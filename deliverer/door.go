@@ -104,7 +104,7 @@ func (dr *door) count(v *visitor, n int) {
 
 // admit has plugins asked about those who wait, as many as may be. With mu held.
 func (d *Deliverer) admit(dr *door) {
-	for len(dr.waiting) > 0 && dr.asking < min(askedAtOnce, max(d.mostAsked()/4, 1)) {
+	for d.soft.Err() == nil && len(dr.waiting) > 0 && dr.asking < min(askedAtOnce, max(d.mostAsked()/4, 1)) {
 		if d.asking >= d.mostAsked() {
 			d.doorsFull = true
 			return

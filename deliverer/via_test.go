@@ -160,6 +160,9 @@ func TestPaceWhilePluginsThink(t *testing.T) {
 		s.start()
 		s.after(20 * time.Second)
 		exact(s.T, "starts", s.taps.starts(), w, each)
+		if s.q.peak > 150 {
+			s.Errorf("%d in the hand at a time", s.q.peak)
+		}
 		if n := sink.Count(); n < 600 {
 			s.Errorf("%d in 20 seconds, 1,000 were allowed", n)
 		}
