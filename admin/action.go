@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/tarishi/tarishi/mail"
 )
@@ -76,14 +78,19 @@ func strictObject(w http.ResponseWriter, r *http.Request, example string, allowe
 	return nil
 }
 
+// oneLine tells whether a log and a terminal can show s as one line, as it is.
+func oneLine(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
 // checkPerson checks who gives an order and why.
 func checkPerson(author *string, reason string) error {
 	for _, t := range []struct {
 		name, text string
 		max        int
 	}{{"author", *author, maxAuthor}, {"reason", reason, maxReason}} {
-		if len(t.text) > t.max || strings.ContainsFunc(t.text, func(r rune) bool { return r < ' ' || r > '~' }) {
-			return fmt.Errorf("the %s must be one line of at most %d plain ASCII characters", t.name, t.max)
+		if len(t.text) > t.max || !oneLine(t.text) {
+			return fmt.Errorf("the %s must be one line of at most %d octets of printable UTF-8", t.name, t.max)
 		}
 	}
 	if *author == "" {

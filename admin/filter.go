@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/replies"
 	"github.com/tarishi/tarishi/shaping"
 )
 
@@ -60,19 +61,22 @@ func (s Selection) Filter(now time.Time) (Filter, error) {
 			return Filter{}, errors.New("a filter holds control characters or more than 1000 octets; check what was pasted")
 		}
 	}
+	var err error
+	if s.Bounce, err = bounceClass(s.Bounce); err != nil {
+		return Filter{}, err
+	}
 	f := Filter{ID: strings.ToUpper(s.ID), Site: s.Site, Tenant: s.Tenant, Bounce: s.Bounce, Reply: s.Reply, Held: s.Held, MaxAttempts: s.MaxAttempts}
 	if strings.Trim(f.ID, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ.-_") != "" {
 		return Filter{}, fmt.Errorf("%q is no message id; ids look like 01K9ABCDEFGH12345678 or, for one delivery, 01K9ABCDEFGH12345678.0", s.ID)
 	}
 	for _, d := range []string{s.Destination, s.Site} {
-		if strings.ContainsAny(d, "@ /") {
+		if strings.ContainsAny(d, "@ /*") {
 			return Filter{}, fmt.Errorf("%q is no destination; give the domain alone, as in example.org", d)
 		}
 	}
 	if s.Destination != "" {
 		f.Destination = mail.CanonicalDomain(s.Destination)
 	}
-	var err error
 	if f.Sender, err = senderOf(s.Sender); err != nil {
 		return Filter{}, err
 	}
@@ -103,6 +107,9 @@ func (s Selection) Filter(now time.Time) (Filter, error) {
 	if s.MinAttempts != nil {
 		f.MinAttempts = *s.MinAttempts
 	}
+	if f.MaxAttempts != nil && *f.MaxAttempts < f.MinAttempts {
+		return Filter{}, fmt.Errorf("nothing has had at least %d attempts and at most %d", f.MinAttempts, *f.MaxAttempts)
+	}
 	if f.isZero() && s.MinAttempts == nil && !s.All {
 		return Filter{}, errors.New("nothing was selected; name an id, a destination, a sender or something else, or say that all is meant")
 	}
@@ -112,6 +119,21 @@ func (s Selection) Filter(now time.Time) (Filter, error) {
 func (f Filter) isZero() bool {
 	return f.ID == "" && f.Destination == "" && f.Site == "" && f.Sender == "" && f.Recipient == "" && f.Tenant == "" && f.Class == nil &&
 		f.Bounce == "" && f.Reply == "" && f.Before.IsZero() && f.After.IsZero() && f.MinAttempts == 0 && f.MaxAttempts == nil && f.Held == nil
+}
+
+// bounceClass is the bounce class of that name, in whatever letters.
+func bounceClass(name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	var all []string
+	for _, c := range replies.Classes {
+		if strings.EqualFold(name, string(c.Class)) {
+			return string(c.Class), nil
+		}
+		all = append(all, string(c.Class))
+	}
+	return "", fmt.Errorf("%q is no bounce class; they are %s", name, strings.Join(all, ", "))
 }
 
 // bare is an address without its angle brackets.
@@ -129,7 +151,7 @@ func senderOf(s string) (string, error) {
 		return a, nil
 	case strings.HasPrefix(a, "@") && len(a) > 1 && !strings.Contains(a[1:], "@"):
 		return "@" + string(mail.CanonicalDomain(a[1:])), nil
-	case strings.Contains(a, "@") && a[0] != '@':
+	case strings.Contains(a, "@") && a[0] != '@' && (a[0] == '"' || strings.Count(a, "@") == 1):
 		return a, nil
 	case strings.Contains(a, ".") && !strings.ContainsAny(a, "@ /"):
 		return "@" + string(mail.CanonicalDomain(a)), nil

@@ -89,8 +89,8 @@ func checkWho(author, reason string) error {
 		name, text string
 		max        int
 	}{{"author", author, maxAuthor}, {"reason", reason, maxReason}} {
-		if len(t.text) > t.max || strings.ContainsFunc(t.text, func(r rune) bool { return r < ' ' || r > '~' }) {
-			return fmt.Errorf("the %s must be one line of at most %d plain ASCII characters", t.name, t.max)
+		if len(t.text) > t.max || !oneLine(t.text) {
+			return fmt.Errorf("the %s must be one line of at most %d octets of printable UTF-8", t.name, t.max)
 		}
 	}
 	return nil

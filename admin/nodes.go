@@ -84,8 +84,8 @@ func readNodeOrder(w http.ResponseWriter, r *http.Request) (o NodeOrder, err err
 	if err := dec.Decode(&o); err != nil {
 		return o, fmt.Errorf(`the order is not understood: %w; it looks like {"node":"node3","author":"you"}`, err)
 	}
-	if len(o.Author) > maxAuthor || strings.ContainsFunc(o.Author+o.Node, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return o, fmt.Errorf("author and node must be one line of at most %d plain ASCII characters", maxAuthor)
+	if len(o.Author) > maxAuthor || !oneLine(o.Author+o.Node) {
+		return o, fmt.Errorf("author and node must be one line of at most %d octets of printable UTF-8", maxAuthor)
 	}
 	o.Node = strings.TrimSpace(o.Node)
 	if o.Author == "" {

@@ -202,6 +202,8 @@ func TestParseUsers_refused(t *testing.T) {
 		{"ann\n", "users:1: write name:secret"},
 		{"\nann:secret\n", "users:2: the secret is of no kind"},
 		{"a b:{CLEAR}x\n", "no blanks"},
+		{"ann:$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$" + argon + ":a b\n", `"a b" is no tenant`},
+		{"ann:$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$" + argon + ":a:b\n", `"a:b" is no tenant`},
 		{"ann:$2b$31$abc\n", "no bcrypt hash"},
 		{"ann:$argon2id$v=19$m=64$c2FsdHNhbHRzYWx0$x\n", "no argon2id hash"},
 		{"ann:$argon2id$v=19$m=99999999,t=1,p=1$c2FsdHNhbHRzYWx0$" + argon + "\n", "at most m="},

@@ -25,7 +25,7 @@ stopped half-way; 2 the command line is wrong; 3 no node answers.`,
   tarishi queue show 01K9ABCDEFGH12345678
   tarishi queue retry --destination example.org
   tarishi queue bounce --sender spammer@example.net --reason "sent by a stolen account"
-  tarishi queue rm --tenant acme --bounce-class BadMailbox --older 2d
+  tarishi queue rm --tenant acme --bounce-class InvalidRecipient --older 2d
   tarishi queue actions ls`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {

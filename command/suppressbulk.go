@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -108,6 +109,9 @@ type importing struct {
 	lines                []int // of the batch
 }
 
+// lineMost bounds a line of a list, in octets.
+const lineMost = 64 << 10
+
 // mostTold bounds the complaints: a file of the wrong kind has nothing else.
 const mostTold = 20
 
@@ -123,7 +127,7 @@ func (im *importing) complain(line int, why string) {
 
 func (im *importing) run(ctx context.Context, in io.Reader) error {
 	s := bufio.NewScanner(in)
-	s.Buffer(make([]byte, 64<<10), 64<<10)
+	s.Buffer(make([]byte, lineMost), lineMost)
 	for s.Scan() {
 		im.line++
 		im.show.octets += int64(len(s.Bytes())) + 1
@@ -142,7 +146,10 @@ func (im *importing) run(ctx context.Context, in io.Reader) error {
 			}
 		}
 	}
-	if err := s.Err(); err != nil {
+	if err := s.Err(); errors.Is(err, bufio.ErrTooLong) {
+		im.line++
+		return fmt.Errorf("the line has more than %d octets; is it a list of addresses, one a line?", lineMost)
+	} else if err != nil {
 		return err
 	}
 	return im.send(ctx)
@@ -153,6 +160,9 @@ func (im *importing) entry(line string) (e admin.SuppressEntry, err error) {
 	line = strings.TrimSpace(strings.TrimPrefix(line, "\ufeff"))
 	if line == "" || line[0] == '#' {
 		return e, nil
+	}
+	if !utf8.ValidString(line) {
+		return e, errors.New("the line is not UTF-8; convert the file, as in iconv -f latin1 -t utf-8")
 	}
 	e = im.base
 	if line[0] == '{' {

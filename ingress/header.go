@@ -340,7 +340,7 @@ func classify(b []byte, controls []string) lineKind {
 			return controlField + lineKind(i)
 		}
 	}
-	if n > len(ownPrefix) && len(controls) > 0 && equalFold(b[:len(ownPrefix)], ownPrefix) {
+	if n >= len(ownPrefix) && len(controls) > 0 && equalFold(b[:len(ownPrefix)], ownPrefix) {
 		return controlField + lineKind(len(controls))
 	}
 	return otherField

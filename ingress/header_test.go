@@ -75,7 +75,7 @@ func naiveFor(tenant, text string, maxReceived int) (string, string, error) {
 		case isField:
 			fields++
 			keeping, keep = tenant != "" && strings.EqualFold(trimmed, tenant), &kept
-			if lower := strings.ToLower(trimmed); tenant != "" && strings.HasPrefix(lower, ownPrefix) && lower != ownPrefix {
+			if lower := strings.ToLower(trimmed); tenant != "" && strings.HasPrefix(lower, ownPrefix) {
 				keeping, keep = true, &strays
 			}
 			dropping = keeping || strings.EqualFold(trimmed, "return-path")

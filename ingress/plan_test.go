@@ -68,6 +68,7 @@ func TestPlanOnTheWire(t *testing.T) {
 		{name: "no zone", fields: "X-Tarishi-Hours: 09:00-18:00", says: "554 5.6.0 Header field X-Tarishi-Hours says no hours: hours must end with whose time they are"},
 		{name: "twice the same", fields: "X-Tarishi-Expires: 1h\nC: X-Tarishi-Expires: 1h", expires: "2000-01-01T01:00:00Z"},
 		{name: "two things", fields: "X-Tarishi-Expires: 1h\nC: X-Tarishi-Expires: 2h", says: "554 5.6.0 Header field X-Tarishi-Expires says two things"},
+		{name: "no name", fields: "X-Tarishi-: 1", says: "554 5.6.0 Header field X-Tarishi- is not known here; there are X-Tarishi-Send-At, X-Tarishi-Expires, X-Tarishi-Hours"},
 		{name: "misspelt", fields: "X-Tarishi-SendAt: 2000-01-02T00:00:00Z", says: "554 5.6.0 Header field X-Tarishi-SendAt is not known here; there are X-Tarishi-Send-At, X-Tarishi-Expires, X-Tarishi-Hours"},
 		{name: "empty", fields: "X-Tarishi-Send-At:", expires: "2000-01-06T00:00:00Z"},
 		{name: "HOLDFOR", mail: " HOLDFOR=86400", sendAt: "2000-01-02T00:00:00Z", expires: "2000-01-07T00:00:00Z"},

@@ -69,15 +69,39 @@ func CanonicalAddress(a mail.Address) string {
 		return ""
 	}
 	local := a.Local()
-	if n := len(local); n > 2 && local[0] == '"' && local[n-1] == '"' && plainLocal(local[1:n-1]) {
-		local = local[1 : n-1]
+	if n := len(local); n > 2 && local[0] == '"' && local[n-1] == '"' {
+		if bare := unquoted(local[1 : n-1]); plainLocal(bare) {
+			local = bare
+		} else {
+			local = quoted(bare)
+		}
 	}
 	return strings.ToLower(local) + "@" + string(a.Domain)
 }
 
+// unquoted takes the backslashes of quoted pairs away: "b\ob" is bob (RFC 5321 §4.1.2).
+func unquoted(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+1 < len(s) {
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// quoted is s as a quoted string, with no quoted pair that it does not need.
+func quoted(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}
+
 // plainLocal tells whether a local part means the same without its quotes.
 func plainLocal(s string) bool {
-	if s[0] == '.' || s[len(s)-1] == '.' || strings.Contains(s, "..") {
+	if s == "" || s[0] == '.' || s[len(s)-1] == '.' || strings.Contains(s, "..") {
 		return false
 	}
 	return !strings.ContainsFunc(s, func(r rune) bool {

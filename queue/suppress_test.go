@@ -17,6 +17,9 @@ func TestCanonicalAddress(t *testing.T) {
 	for _, x := range []struct{ raw, want string }{
 		{"Bob@Example.COM", "bob@example.com"},
 		{`"Bob"@example.com`, "bob@example.com"},
+		{`"b\ob"@example.com`, "bob@example.com"},
+		{`"bo\b smith"@example.com`, `"bob smith"@example.com`},
+		{`"a\"b\\"@example.com`, `"a\"b\\"@example.com`},
 		{`"bob smith"@example.com`, `"bob smith"@example.com`},
 		{`"a@b"@example.com`, `"a@b"@example.com`},
 		{`"a..b"@example.com`, `"a..b"@example.com`},

@@ -221,7 +221,7 @@ func (l *linter) remedies() {
 			l.fromShaping(field, err)
 		}
 		switch d.Remedy.Action {
-		case shaping.Delay, shaping.Reroute:
+		case shaping.Delay: // a reroute does come about: after it a 5yz of the usual way is not the last word
 			if l.codes != (codes{}) && !l.codes.class(4) {
 				l.bad(field, fmt.Sprintf("%s never comes about: after a 5yz nothing is tried again", d.Remedy.Action), "it goes with a 4yz")
 			}

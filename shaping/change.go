@@ -221,6 +221,11 @@ func (b *Book) resume(c Change) (*Book, string, error) {
 		if len(rest) > 0 {
 			mend = "suspended are " + suspendedNames(rest)
 		}
+		for i := range b.Reactions {
+			if r := &b.Reactions[i]; r.Remedy.Action == Suspend && strings.EqualFold(r.To.String(), to) {
+				return nil, "", refuse("", fmt.Sprintf("not an operator but reaction r%d suspends %s", r.ID, to), fmt.Sprintf("undo it with: tarishi reactions undo r%d", r.ID))
+			}
+		}
 		return nil, "", refuse("", to+" is not suspended", mend)
 	}
 	next := *b

@@ -102,6 +102,9 @@ func ParseRemedy(s string) (Remedy, error) {
 	words = words[1:]
 	if len(words) > 0 && (r.Action == Slow || r.Action == FewerConns) {
 		if f, err := strconv.ParseFloat(words[0], 64); err == nil {
+			if f == 0 { // the zero Factor is one that was not given
+				return Remedy{}, refuse("factor", "0 leaves nothing", `write what is left each time, such as 0.5, or "suspend" to send nothing`)
+			}
 			r.Factor, words = f, words[1:]
 		}
 	}

@@ -39,6 +39,8 @@ func TestParseRemedyRefuses(t *testing.T) {
 		{"", "no action is given; write one of slow, suspend"},
 		{"halve", `"halve" is no action; write one of slow`},
 		{"slow 2", "factor: 2 does not lower"},
+		{"slow 0", "factor: 0 leaves nothing"},
+		{"connections 0", "factor: 0 leaves nothing"},
 		{"slow 0.0001", "factor: 0.0001 does not lower"},
 		{"slow -1", "factor: -1 does not lower"},
 		{"slow NaN", "factor: NaN does not lower"},
