@@ -17,7 +17,7 @@ import (
 
 func TestH4_D5_nobodyIsToBeTold(t *testing.T) {
 	for name, change := range map[string]func(*memJob){
-		"null sender": func(j *memJob) { j.env.Message.Sender = mail.Address{} },
+		"null sender":    func(j *memJob) { j.env.Message.Sender = mail.Address{} },
 		"NOTIFY=NEVER":   func(j *memJob) { j.env.Recipients[0].Notify = "NEVER" },
 		"NOTIFY=SUCCESS": func(j *memJob) { j.env.Recipients[0].Notify = "SUCCESS" },
 	} {
