@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tarishi/tarishi/mail"
+	"github.com/tarishi/tarishi/plugin"
 	"github.com/tarishi/tarishi/shaping"
 	"github.com/tarishi/tarishi/smtp/smtptest"
 )
@@ -57,8 +58,53 @@ func BenchmarkPermits(b *testing.B) {
 	}
 }
 
+// BenchmarkPlugins compares in the same way what a message costs with functions at hooks
+// that say nothing, and without plugins.
+func BenchmarkPlugins(b *testing.B) {
+	nothing := says(plugin.Verdict{})
+	for name, f := range map[string]fns{
+		"before": {plugin.SendEmail: nothing, plugin.GetMX: nothing},
+		"after":  {plugin.Delivered: nothing, plugin.Deferred: nothing, plugin.Bounce: nothing},
+	} {
+		b.Run(name, func(b *testing.B) {
+			ch, err := plugin.New(plugin.Options{}, &quietly{f})
+			if err != nil {
+				b.Fatal(err)
+			}
+			var now plugin.Current
+			now.Swap(ch)
+			const n = 4000
+			with := func(c *Config) { c.Plugins = &now }
+			deliverAll(b, n, 100, nil, with)
+			var extra, plain []float64
+			for b.Loop() {
+				_, without, _ := deliverAll(b, n, 100, nil)
+				_, asked, _ := deliverAll(b, n, 100, nil, with)
+				extra = append(extra, float64(asked-without)/1e3/n)
+				plain = append(plain, float64(without)/1e3/n)
+			}
+			slices.Sort(extra)
+			slices.Sort(plain)
+			b.ReportMetric(extra[len(extra)/2], "extra-cpu-µs/msg")
+			b.ReportMetric(plain[len(plain)/2], "cpu-µs/msg")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// quietly is a plugin of functions that hears nothing.
+type quietly struct{ fns }
+
+func (quietly) Name() string { return "quietly" }
+func (q quietly) Register(r *plugin.Registrar) error {
+	for h, f := range q.fns {
+		r.On(h, f)
+	}
+	return nil
+}
+
 // deliverAll sends n messages and returns the time it took, of the CPU and by the clock.
-func deliverAll(b *testing.B, n, destinations int, s Scheduler) (st Snapshot, cpu int64, took time.Duration) {
+func deliverAll(b *testing.B, n, destinations int, s Scheduler, change ...func(*Config)) (st Snapshot, cpu int64, took time.Duration) {
 	b.Helper()
 	sink := &smtptest.Sink{Discard: true}
 	defer sink.Close()
@@ -70,6 +116,9 @@ func deliverAll(b *testing.B, n, destinations int, s Scheduler) (st Snapshot, cp
 	c := Config{Hostname: "us.test", Queue: q, Store: q, Routes: routes, Log: slog.New(slog.NewJSONHandler(io.Discard, nil))}
 	if o, ok := s.(*openScheduler); ok && o != nil {
 		c.Scheduler = o
+	}
+	for _, f := range change {
+		f(&c)
 	}
 	d, err := New(c)
 	if err != nil {
