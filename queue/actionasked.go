@@ -174,6 +174,7 @@ func (s *actions) stateWithin(ctx context.Context, id string, patience time.Dura
 				st.Waits = append(st.Waits, p)
 			}
 		}
+		st.Error = cmp.Or(st.Error, s.waitsForLocked(x))
 	}
 	return st, nil
 }

@@ -74,11 +74,15 @@ type acting struct {
 	ready    *Result           // what was found in READY; nil: it has not been looked into
 	canceler string
 	ended    time.Time
+
+	m, wide *matcher // of its filter; wide asks not whether mail is held
 }
 
 func newActing(seq uint64, r actionRecord) *acting {
+	wide := r.Action.Filter
+	wide.Held = nil
 	return &acting{Action: *r.Action, seq: seq, upTo: r.UpTo, parts: max(r.Parts, 1), expected: r.Expected,
-		passes: map[string]Result{}, done: map[uint32]bool{}, at: map[uint32]uint64{}}
+		m: newMatcher(r.Action.Filter), wide: newMatcher(wide), passes: map[string]Result{}, done: map[uint32]bool{}, at: map[uint32]uint64{}}
 }
 
 // note takes in one further record.

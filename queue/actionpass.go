@@ -211,14 +211,18 @@ func (p *pass) walk(ctx context.Context, from uint64) error {
 			p.at = ms[len(ms)-1].seq
 			p.mu.Unlock()
 		}
-		if time.Since(p.saved) < saveEvery {
+		yields := p.yields()
+		if !yields && time.Since(p.saved) < saveEvery {
 			return nil
 		}
 		if err := p.flush(ctx); err != nil {
 			return err
 		}
 		p.saved = time.Now()
-		return p.save(ctx, p.kept(), p.at, false)
+		if err := p.save(ctx, p.kept(), p.at, false); err != nil || !yields {
+			return err
+		}
+		return errYield
 	})
 }
 
@@ -230,7 +234,12 @@ func (p *pass) one(ctx context.Context, m stored, ends uint64) error {
 	if s, err := parseSlot(m.subject); err != nil || !p.m.line(s.line) || p.m.Held != nil && *p.m.Held != s.held {
 		return nil
 	}
-	if p.q.meantIn(m, p.meant) == 0 {
+	meant := p.q.meantIn(m, p.meant)
+	if meant == 0 {
+		return nil
+	}
+	if p.q.meantIn(m, func(d *mail.Delivery) bool { return p.meant(d) && p.passesOver(m.subject, d) }) == meant {
+		p.count(func(r *Result) { r.Matched += meant; r.Unchanged += meant })
 		return nil
 	}
 	sel, err := p.q.selectRecord(ctx, m, p.meant, ends, p.apply(ctx))
@@ -244,11 +253,26 @@ func (p *pass) one(ctx context.Context, m stored, ends uint64) error {
 	return p.flush(ctx)
 }
 
+// passesOver tells whether a newer action has decided about a delivery under a subject
+// of WAIT, or of READY if that is empty.
+func (p *pass) passesOver(subject string, d *mail.Delivery) bool {
+	var part uint32
+	if s, err := parseSlot(subject); err == nil && p.q.team != nil {
+		part = s.part
+	}
+	return p.q.actions.passesOver(p.x, d, part, subject == "")
+}
+
 func (p *pass) apply(ctx context.Context) func(*Job) error {
 	return func(j *Job) error {
 		if err := ctx.Err(); err != nil {
 			j.release()
 			return err
+		}
+		if p.passesOver(j.rec.subject, &j.Delivery) {
+			j.release()
+			p.count(func(r *Result) { r.Unchanged++ })
+			return nil
 		}
 		p.since++
 		changed, err := p.q.apply(ctx, &p.x.Action, j)

@@ -161,9 +161,7 @@ func (s *actions) noteLocked(id string, seq uint64, r actionRecord) *acting {
 			}
 		}
 	}
-	if w := s.wakes[id]; w != nil {
-		nudge(w)
-	}
+	s.nudgeLocked() // others may wait for it
 	return nil
 }
 
@@ -224,7 +222,7 @@ func (s *actions) step(ctx context.Context, x *acting) (did bool, err error) {
 	q := s.q
 	s.mu.Lock()
 	noReady, complete := x.ready == nil, x.complete()
-	mine := s.began[x.ID]
+	mine, blocked := s.began[x.ID], s.readyBlockedLocked(x)
 	s.mu.Unlock()
 	held := []uint32{0}
 	if q.team != nil {
@@ -232,14 +230,19 @@ func (s *actions) step(ctx context.Context, x *acting) (did bool, err error) {
 	}
 	first := slices.Contains(held, 0)
 	// Whoever was asked counts what is in READY; if he has died, another does.
+	if noReady && q.team == nil && blocked {
+		return false, nil
+	}
 	if noReady && (q.team == nil || mine || first && time.Since(x.At) > time.Minute) {
-		return true, s.ready(ctx, x)
+		return s.ready(ctx, x)
 	}
 	s.mu.Lock()
-	parts := x.left(held)
+	parts := s.freeLocked(x, x.left(held))
 	s.mu.Unlock()
 	if len(parts) > 0 {
-		return true, s.pass(ctx, x, parts)
+		if did, err := s.pass(ctx, x, parts); did || err != nil {
+			return did, err
+		}
 	}
 	if complete && first {
 		return true, s.store(ctx, x.ID, actionRecord{Kind: actEnd})
@@ -252,13 +255,15 @@ func (s *actions) step(ctx context.Context, x *acting) (did bool, err error) {
 
 // ready does an action to what is in READY: at once on a node alone; in a cluster it
 // stands there, and is counted.
-func (s *actions) ready(ctx context.Context, x *acting) error {
+func (s *actions) ready(ctx context.Context, x *acting) (did bool, err error) {
 	q := s.q
 	var r Result
-	var err error
 	if q.team == nil {
 		p := q.newPass(x, nil)
-		end := s.show(x.ID, p)
+		end, ok := s.show(p)
+		if !ok {
+			return false, nil
+		}
 		err = p.overReady(ctx)
 		r = p.report().Result
 		end()
@@ -266,13 +271,13 @@ func (s *actions) ready(ctx context.Context, x *acting) error {
 		r, err = q.countOrdered(ctx, x, s.inHand(ctx))
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	return s.store(ctx, x.ID, actionRecord{Kind: actReady, Result: &r})
+	return true, s.store(ctx, x.ID, actionRecord{Kind: actReady, Result: &r})
 }
 
-// pass goes once over some partitions.
-func (s *actions) pass(ctx context.Context, x *acting, parts []uint32) error {
+// pass goes once over some partitions, or up to where another action goes first.
+func (s *actions) pass(ctx context.Context, x *acting, parts []uint32) (did bool, err error) {
 	s.mu.Lock()
 	from := x.from(parts)
 	s.mu.Unlock()
@@ -281,19 +286,24 @@ func (s *actions) pass(ctx context.Context, x *acting, parts []uint32) error {
 		r := p.report().Result
 		return s.store(ctx, x.ID, actionRecord{Kind: actPass, Pass: p.id, Of: of, Seq: seq, Done: done, Result: &r})
 	}
-	end := s.show(x.ID, p)
-	defer end()
-	err := p.over(ctx, from)
-	if err == nil {
-		return nil
+	end, ok := s.show(p)
+	if !ok {
+		return false, nil
 	}
-	if ctx.Err() == nil {
+	defer end()
+	err = p.over(ctx, from)
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, errYield):
+		err = nil
+	case ctx.Err() == nil:
 		p.failed(err)
 	}
 	if e := p.lastWords(ctx); e != nil && ctx.Err() == nil {
 		err = errors.Join(err, e)
 	}
-	return err
+	return true, err
 }
 
 // lastWords stores what a pass that ends early has done so far. It counts, also when the
@@ -314,21 +324,6 @@ func (p *pass) lastWords(ctx context.Context) error {
 // lastWordsWait is how long a pass that is called off may take to end what it began, and
 // then to say how far it was.
 const lastWordsWait = 3 * time.Second
-
-// show lets operators see a pass while it is under way.
-func (s *actions) show(id string, p *pass) (end func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.live[id] == nil {
-		s.live[id] = map[string]*pass{}
-	}
-	s.live[id][p.id] = p
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.live[id], p.id)
-	}
-}
 
 // store adds a record to an action's.
 func (s *actions) store(ctx context.Context, id string, r actionRecord) error {

@@ -37,7 +37,7 @@ type order struct {
 }
 
 func (o *orders) add(q *Queue, x *acting) {
-	if !x.stands() {
+	if !x.stands() && x.Verb != Release { // which takes back an earlier hold
 		return
 	}
 	m := newMatcher(x.Filter)
@@ -66,13 +66,19 @@ func (o *orders) of(r *record, d *mail.Delivery) (a *Action) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	as := *d // as those before have left it
 	for _, w := range o.list {
 		_, had := w.inHand[r]
-		if !had && (w.past || r.stream != streamReady || r.seq > w.upTo) || !w.meant(d) {
+		if !had && (w.past || r.stream != streamReady || r.seq > w.upTo) || !w.meant(&as) {
 			continue
 		}
-		if a = &w.Action; a.Verb != Hold {
-			return a // what is removed cannot be held afterwards
+		switch w.Verb {
+		case Hold:
+			a, as.Held = &w.Action, true
+		case Release:
+			a, as.Held = nil, false
+		default:
+			return &w.Action // what is removed cannot be held afterwards
 		}
 	}
 	return a

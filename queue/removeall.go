@@ -39,6 +39,9 @@ func (p *pass) removeAll(ctx context.Context) error {
 			p.at = ms[len(ms)-1].seq
 			p.mu.Unlock()
 		}
+		if p.yields() {
+			return errYield
+		}
 		if len(c.list) < removeChunk {
 			return nil
 		}
@@ -48,6 +51,9 @@ func (p *pass) removeAll(ctx context.Context) error {
 		if e := c.remove(ctx); err == nil {
 			err = e
 		}
+	}
+	if errors.Is(err, errYield) {
+		return err // it will be begun anew, and then count what is in hand
 	}
 	for _, ms := range c.busy {
 		p.count(func(r *Result) { r.Busy += len(ms); r.Matched += len(ms) })
