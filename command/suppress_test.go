@@ -105,3 +105,26 @@ func TestSuppressExportImport(t *testing.T) {
 		}
 	}
 }
+
+// What is not UTF-8 would be put on the list with other letters, where it never matches;
+// what is no list at all is told with its line.
+func TestSuppressImportOfOtherThings(t *testing.T) {
+	to, there := suppressNode(t)
+	file := filepath.Join(t.TempDir(), "list")
+	for content, want := range map[string]string{
+		"a@x.test\nm\xfcller@x.test\n":              ":2: the line is not UTF-8; convert the file",
+		"a@x.test\n" + strings.Repeat("x", 300_000): "at line 2: the line has more than 65536 octets",
+	} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if code := command(nil, &out, "suppress", "import", file, "--admin", to); code == 0 || !strings.Contains(out.String(), want) {
+			t.Errorf("exit %d: %s; want %q", code, out.String(), want)
+		}
+	}
+	got, _, err := there.Page(t.Context(), admin.SuppressionFilter{}, 0, 10)
+	if err != nil || len(got) > 1 || len(got) == 1 && got[0].Address != "a@x.test" {
+		t.Error(got, err)
+	}
+}

@@ -1,6 +1,7 @@
 package replies_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -84,6 +85,9 @@ func TestCheck(t *testing.T) {
 		}
 		if len(got) == 0 || !strings.HasPrefix(got[0], x.want) {
 			t.Errorf("%q; want %q", got, x.want)
+		}
+		if slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, "reroute never") }) {
+			t.Errorf("%q: a 5yz does set off a reroute", got) // the delivery goes the other way instead of back
 		}
 	}
 }

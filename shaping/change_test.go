@@ -295,3 +295,12 @@ func TestBookGolden(t *testing.T) {
 		t.Errorf("read back as\n%s", again)
 	}
 }
+
+// Who resumes what a reaction suspends is told which one, and how it is undone.
+func TestResumeNamesTheReaction(t *testing.T) {
+	b := &Book{Reactions: []Reaction{{ID: 7, To: Destination{Key: "domain:d.test"}, Remedy: Remedy{Action: Suspend, For: time.Hour}}}}
+	_, err := b.Apply(Change{Op: OpResume, To: "D.test", At: noon})
+	if err == nil || !strings.Contains(err.Error(), "reaction r7 suspends d.test") || !strings.Contains(err.Error(), "tarishi reactions undo r7") {
+		t.Error(err)
+	}
+}
