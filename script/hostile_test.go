@@ -34,7 +34,6 @@ exports.hook_mail = function (next, connection, params) {
     case 'twice': next(); next(DENY, 'again'); return
     case 'silent': return
     case 'code': return next(17)
-    case 'exit': process.exit(1); return next()
     case 'pid': return next(DENY, '' + process.pid)
     case 'wait': setTimeout(next, 50, DENY, 'waited'); return
   }

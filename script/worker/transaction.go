@@ -36,7 +36,8 @@ type transaction struct {
 	hasOctets    bool
 	bodyOctets   []byte
 	hasBody      bool
-	headerEdits  []frame.HeaderEdit
+	headerEdits  []frame.HeaderEdit // that the node does not know of
+	before       []frame.HeaderEdit // that it keeps until the message is in
 	parseBody    bool
 	discard      bool
 	starts       []goja.Callable // attachment_hooks
@@ -268,6 +269,7 @@ func (t *transaction) head() *header {
 	}
 	if !t.in {
 		t.header = &header{w: t.w}
+		t.header.apply(t.before)
 		t.header.apply(t.headerEdits)
 		return t.header
 	}
@@ -353,6 +355,9 @@ func (t *transaction) collect(ch *frame.Changes) error {
 		e.Changed |= frame.ChangedResults
 	}
 	ch.Header, t.headerEdits = t.headerEdits, nil
+	if !t.in {
+		t.before = append(t.before, ch.Header...)
+	}
 	if t.in && len(ch.Header) > 0 && t.header == nil {
 		t.octets, t.hasOctets = nil, false // the node's is not so any more
 	}

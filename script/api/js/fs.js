@@ -168,7 +168,9 @@ exports.promises = { constants: exports.constants };
 for (const [name, f] of Object.entries(sync)) {
   exports[name + 'Sync'] = f;
   exports[name] = (...args) => {
-    const done = args.pop();
+    // close alone may go without, as in Node.
+    const bare = name === 'close' && typeof args[args.length - 1] !== 'function';
+    const done = bare ? (e) => { if (e) throw e; } : args.pop();
     if (typeof done !== 'function') throw coded(TypeError, 'ERR_INVALID_ARG_TYPE', 'The "cb" argument must be of type function');
     while (args.length && args[args.length - 1] === undefined) args.pop();
     setImmediate(() => {
