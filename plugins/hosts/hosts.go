@@ -144,7 +144,7 @@ func (h *hosts) mail(_ context.Context, e *plugin.Event) plugin.Verdict {
 		results.Add(h.name, plugin.Msg, "mail_from!local")
 	case h.antiSpoof && !e.Connection.Relaying():
 		results.Add(h.name, plugin.Fail, "mail_from.anti_spoof")
-		return plugin.Denied("Mail from domain " + string(e.Address.Domain) + " is not allowed from your host")
+		return plugin.Denied("Mail from domain '" + string(e.Address.Domain) + "' is not allowed from your host")
 	default:
 		results.Add(h.name, plugin.Pass, "mail_from")
 		e.Transaction.Notes.Set(localSender, true)

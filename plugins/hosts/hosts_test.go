@@ -103,7 +103,7 @@ func TestMail_antiSpoof(t *testing.T) {
 		C: MAIL FROM:<>
 		S: 250
 	`
-	n.Run(t, replace(script, "550 5.7.1 Mail from domain ours.test is not allowed"))
+	n.Run(t, replace(script, "550 5.7.1 Mail from domain 'ours.test' is not allowed"))
 	n.Own = []plugin.Plugin{relaying{}}
 	n.Run(t, replace(script, "250"))
 
