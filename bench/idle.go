@@ -121,7 +121,7 @@ func (i Idle) Run(ctx context.Context) (*IdleReport, error) {
 
 // open connects and says hello.
 func (i *Idle) open(ctx context.Context, n int) (net.Conn, error) {
-	d := net.Dialer{Timeout: i.Timeout}
+	d := net.Dialer{Timeout: i.Timeout, KeepAlive: -1} // they are to be silent
 	if len(i.From) > 0 {
 		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(i.From[n%len(i.From)])}
 	}

@@ -33,8 +33,11 @@ type opened struct {
 // have drain to finish.
 func Listen(server *smtp.Server, listeners []Listener, drain time.Duration) (*Service, error) {
 	s := &Service{server: server, drain: drain}
+	// Every wait of ours has an end of its own, so nobody needs TCP's keep-alive: Go's, every
+	// 15 seconds, would have 20,000 idle connections exchange 2,700 segments a second.
+	quiet := net.ListenConfig{KeepAlive: -1}
 	for i := range listeners {
-		l, err := net.Listen("tcp", listeners[i].Address)
+		l, err := quiet.Listen(context.Background(), "tcp", listeners[i].Address)
 		if err != nil {
 			s.close()
 			return nil, fmt.Errorf("cannot listen for SMTP on %s: %w", listeners[i].Address, err)

@@ -3,6 +3,7 @@ package ingress
 import (
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 
@@ -61,6 +62,25 @@ func TestListen(t *testing.T) {
 	if err != nil || len(s.Addrs()) != 2 {
 		t.Fatal(err, s)
 	}
+	c, err := net.Dial("tcp", s.Addrs()[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	accepted, err := s.open[0].Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer accepted.Close()
+	raw, err := accepted.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = raw.Control(func(fd uintptr) {
+		if on, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_KEEPALIVE); on != 0 || err != nil {
+			t.Errorf("an idle connection is not left alone: %d, %v", on, err)
+		}
+	})
 	s.close()
 }
 
