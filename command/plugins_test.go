@@ -29,6 +29,8 @@ func (g *greedy) Register(r *plugin.Registrar) error {
 	})
 	r.On(plugin.Rcpt, func(_ context.Context, e *plugin.Event) plugin.Verdict {
 		if e.Address.Domain == "taken.test" {
+			e.Transaction.Results.Add(g.name, plugin.Pass, "rcpt")
+			e.Transaction.Results.Set(g.name, "hops", 2)
 			return plugin.Verdict{Code: plugin.OK}
 		}
 		return plugin.Denied("not\x1b[31m him")
@@ -87,7 +89,7 @@ func TestTry(t *testing.T) {
 	printTry(&out, r, 0)
 	for _, want := range []string{
 		"C: MAIL FROM:<> BODY=8BITMIME\n  HOOK  PLUGIN  FUNCTION   VERDICT", "rcpt  greedy  hook_rcpt  DENY", "S: 550 5.7.1 not?[31m him",
-		"Not asked, as nothing is stored: queue.", "Would be stored: from <> to u@taken.test", `Notes: {"word":"one"}`, "+ X-Word: one", "+ Received: from client.test (client.test [192.0.2.1])",
+		"Not asked, as nothing is stored: queue.", "Result of greedy, of the message: pass: rcpt; hops = 2;\n", "Would be stored: from <> to u@taken.test", `Notes: {"word":"one"}`, "+ X-Word: one", "+ Received: from client.test (client.test [192.0.2.1])",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())

@@ -3,6 +3,8 @@ package command
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -28,6 +30,16 @@ func printTry(w io.Writer, r *tryResult, width int) {
 		}
 	}
 	fmt.Fprintln(w)
+	for _, f := range r.Results {
+		fmt.Fprintf(w, "Result of %s, of the %s:", clean(f.Plugin), f.Of)
+		for _, l := range slices.Sorted(maps.Keys(f.Lists)) {
+			fmt.Fprintf(w, " %s: %s;", l, clean(strings.Join(f.Lists[l], ", ")))
+		}
+		for _, k := range slices.Sorted(maps.Keys(f.Values)) {
+			fmt.Fprintf(w, " %s = %s;", clean(k), clean(fmt.Sprint(f.Values[k])))
+		}
+		fmt.Fprintln(w)
+	}
 	if len(r.NotAsked) > 0 {
 		fmt.Fprintf(w, "Not asked, as nothing is stored: %s.\n", strings.Join(r.NotAsked, ", "))
 	}

@@ -26,6 +26,17 @@ type tryResult struct {
 	Accepted bool       `json:"accepted"` // by all, and for all recipients
 	NotAsked []string   `json:"not_asked,omitempty"`
 	Stored   *tryStored `json:"stored,omitempty"` // what a node would have stored; absent: nothing
+
+	// Results are what plugins have found out, of the connection and of the message.
+	Results []tryFinding `json:"results"`
+}
+
+// tryFinding is the result of one plugin.
+type tryFinding struct {
+	Plugin string              `json:"plugin"`
+	Of     string              `json:"of"` // connection or message
+	Lists  map[string][]string `json:"lists,omitempty"`
+	Values map[string]any      `json:"values,omitempty"`
 }
 
 // tryStep is one command, whom it had asked, and the reply.
@@ -66,12 +77,17 @@ type tryTalk struct {
 
 	mu    sync.Mutex
 	asked []tryFunction // since the last reply
+	conn  *plugin.Connection
+	tx    *plugin.Transaction
 }
 
 // watch is told of each function by the server's goroutine.
 func (t *tryTalk) watch(s plugin.Step) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.conn = s.Event.Connection; s.Event.Transaction != nil {
+		t.tx = s.Event.Transaction
+	}
 	t.asked = append(t.asked, tryFunction{
 		Hook: string(s.Hook), Plugin: s.Plugin, Function: s.Function, Verdict: s.Verdict.Code.String(),
 		Reply: s.Verdict.Reply.String(), Fault: s.Fault, Seconds: s.Took.Seconds(),
@@ -126,7 +142,28 @@ func (t *tryTalk) talk(ctx context.Context, c *daemon.Config, p ingress.Policy) 
 	if last := &t.result.Steps[len(t.result.Steps)-1]; len(last.Functions) == 0 {
 		t.result.Steps = t.result.Steps[:len(t.result.Steps)-1]
 	}
+	t.result.Results = []tryFinding{}
+	if t.conn != nil {
+		t.find("connection", &t.conn.Results)
+	}
+	if t.tx != nil {
+		t.find("message", &t.tx.Results)
+	}
 	return ctx.Err()
+}
+
+// find notes what plugins have found out.
+func (t *tryTalk) find(of string, rs *plugin.Results) {
+	for _, name := range rs.Plugins() {
+		r, _ := rs.Get(name)
+		f := tryFinding{Plugin: name, Of: of, Lists: map[string][]string{}, Values: r.Values}
+		for l, xs := range map[plugin.List][]string{plugin.Pass: r.Pass, plugin.Fail: r.Fail, plugin.Msg: r.Msg, plugin.Err: r.Err, plugin.Skip: r.Skip} {
+			if len(xs) > 0 {
+				f.Lists[string(l)] = xs
+			}
+		}
+		t.result.Results = append(t.result.Results, f)
+	}
 }
 
 // dialogue is that of a client that gives up at the first refusal, but for a

@@ -77,8 +77,8 @@ type Policy struct {
 	Plugins *plugin.Current   // are asked at each step; nil, or none in force: nobody is
 	Spool   string            // folder for messages that plugins look at, when they are large; empty: the system's own
 	Watch   func(plugin.Step) // is told of each function that was asked; nil: nobody is
-	// DryRun has plugins asked that could take a message over or count it as taken in
-	// (queue, queue_outbound, queue_ok) left alone, and nothing stored.
+	// DryRun leaves out the hooks at which plugins could take a message over, or count
+	// it as taken in: queue, queue_outbound and queue_ok.
 	DryRun bool
 
 	Log *slog.Logger // nil: none

@@ -43,4 +43,5 @@ type Step struct {
 	Verdict          Verdict
 	Took             time.Duration
 	Fault            string // why the function did not answer for itself; empty: it did
+	Event            *Event // what it was asked about
 }

@@ -171,7 +171,7 @@ func (c *Chain) settle(ctx context.Context, f *function, e *Event, a answer, too
 	v := a.Verdict
 	v.Plugin, v.Function = f.plugin, f.label
 	if e.Watch != nil {
-		e.Watch(Step{Hook: f.hook, Plugin: f.plugin, Function: f.label, Verdict: v, Took: took, Fault: a.fault})
+		e.Watch(Step{Hook: f.hook, Plugin: f.plugin, Function: f.label, Verdict: v, Took: took, Fault: a.fault, Event: e})
 	}
 	if e.Hook.all() || v.Code == Cont {
 		return decision{}
