@@ -21,13 +21,15 @@ type Place struct {
 }
 
 // PlaceOf finds a delivery's place, of one that Find has listed. Slots that are due
-// before its own count whole; in its own the store tells how many lie before it. So it
-// costs the same however much waits.
+// before its own count whole; of those due when its own is (it, those of other partitions
+// and with other deadlines) the store tells how many lie before it. So it costs the same
+// however much waits.
 func (q *Queue) PlaceOf(ctx context.Context, e Entry) (Place, error) {
 	p := Place{Line: e.Line(), Others: map[mail.Line]LineCount{}}
 	now := time.Now().UnixMilli()
 	mine := e.slot.line == p.Line && e.State != StateReady
-	var inSlot int64
+	var along int64 // in slots due when its own is
+	var beside []string
 	err := q.eachSlot(ctx, func(s slotName, count, _ int64) {
 		switch {
 		case s.line.Destination != p.Line.Destination || count <= 0:
@@ -43,8 +45,9 @@ func (q *Queue) PlaceOf(ctx context.Context, e Entry) (Place, error) {
 		case s.held:
 		default:
 			p.Of += count
-			if mine && s == e.slot {
-				inSlot = count
+			if mine && s.at == e.slot.at {
+				along += count
+				beside = append(beside, s.subject())
 			} else if mine && s.at < e.slot.at {
 				p.Before += count
 				if s.at <= now {
@@ -53,14 +56,14 @@ func (q *Queue) PlaceOf(ctx context.Context, e Entry) (Place, error) {
 			}
 		}
 	})
-	if err != nil || inSlot == 0 {
+	if err != nil || along == 0 {
 		return p, err
 	}
-	behind, err := q.pending(ctx, e.slot.subject(), e.seq)
+	behind, err := q.pending(ctx, beside, e.seq)
 	if err != nil {
 		return p, err
 	}
-	n := max(inSlot-behind, 0)
+	n := max(along-behind, 0)
 	p.Before += n
 	if e.slot.at <= now {
 		p.Due += n
@@ -68,12 +71,12 @@ func (q *Queue) PlaceOf(ctx context.Context, e Entry) (Place, error) {
 	return p, nil
 }
 
-// pending asks how many records lie under a subject of WAIT from a sequence on.
-func (q *Queue) pending(ctx context.Context, subject string, from uint64) (int64, error) {
+// pending asks how many records lie under some subjects of WAIT from a sequence on.
+func (q *Queue) pending(ctx context.Context, subjects []string, from uint64) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	c, err := q.getJS.CreateConsumer(ctx, streamWait, jetstream.ConsumerConfig{
-		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, HeadersOnly: true, FilterSubject: subject,
+		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, HeadersOnly: true, FilterSubjects: subjects,
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(from, 1), InactiveThreshold: 5 * time.Second,
 	})
 	if err != nil {

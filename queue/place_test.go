@@ -73,3 +73,52 @@ func TestFate(t *testing.T) {
 		n.o.Lookup = nil // as on a machine without the files
 	}
 }
+
+// What is due at the same time in other partitions, or with another deadline, goes
+// before a delivery when it was stored before it.
+func TestPlaceAcrossSlots(t *testing.T) {
+	n := open(t, Options{Sync: noSync, Deadline: func(d *mail.Delivery) time.Time {
+		last := d.Message.ID[len(d.Message.ID)-1]
+		return time.Unix(2e9+int64(last%3)*30*86400, 0)
+	}})
+	line := mail.Line{Destination: "d.test", Tenant: "acme"}
+	ids := n.fill(60, line, time.Now().Add(2*time.Hour))
+	for _, i := range []int{0, 17, 30, 59} {
+		es, err := n.Find(t.Context(), Filter{ID: ids[i]}, 1)
+		if err != nil || len(es) != 1 {
+			t.Fatal(es, err)
+		}
+		if p, err := n.PlaceOf(t.Context(), es[0]); err != nil || p.Before != int64(i) || p.Of != 60 {
+			t.Errorf("%d: %+v, %v", i, p, err)
+		}
+	}
+}
+
+func TestPlaceAcrossPartitions(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, Options{})
+	a := f.join("a")
+	f.give(a, allParts()...)
+	var all []string
+	due := time.Now().Add(2 * time.Hour)
+	for range 60 {
+		all = append(all, mail.NewID(time.Now()))
+		a.put(all[len(all)-1], "u@d.test")
+	}
+	for i, j := range a.fetch(60) {
+		all[i] = j.Message.ID
+		next := j.Delivery
+		next.Due = due
+		j.Wait(next, nil)
+		flushMember(t, a)
+	}
+	for _, i := range []int{0, 17, 30, 59} {
+		es, err := a.Find(t.Context(), Filter{ID: all[i]}, 1)
+		if err != nil || len(es) != 1 {
+			t.Fatal(es, err)
+		}
+		if p, err := a.PlaceOf(t.Context(), es[0]); err != nil || p.Before != int64(i) || p.Of != 60 {
+			t.Errorf("%d: %+v, %v", i, p, err)
+		}
+	}
+}
