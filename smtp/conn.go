@@ -47,6 +47,7 @@ type Conn struct {
 
 	closing   bool // close after the queued replies are written
 	mute      bool // and say nothing more
+	ahead     bool // octets of the client came with the PROXY header, before its turn
 	early     bool // the client has spoken when it was not its turn
 	lost      bool // in a Challenge: the last reply has been given
 	lingering bool // the client may still be sending: let it read the last reply
@@ -80,6 +81,7 @@ func newConn(s *Server, a *arrival) *Conn {
 	c.wire.arm = c.arm
 	c.wire.shrink()
 	c.wire.w = copy(c.wire.buf, a.ahead)
+	c.ahead = len(a.ahead) > 0 && !a.port.TLS
 	return c
 }
 
@@ -202,6 +204,7 @@ func (c *Conn) run() {
 
 // connect asks the Handler; false when there is no welcome.
 func (c *Conn) connect() bool {
+	c.early = c.early || len(c.wire.buffered()) > 0 // a proxy has brought octets of its client
 	session, r := c.srv.Handler.Connect(c.ctx, c)
 	c.session = session
 	if r != nil && !r.Positive() || session == nil {

@@ -148,6 +148,30 @@ func TestF4_proxyBeforeTLS(t *testing.T) {
 func TestF4_earlyTalkerBehindProxy(t *testing.T) {
 	dialogue{server: &Server{Timeouts: Timeouts{Greeting: time.Second}}, port: behindProxy, from: "192.0.2.9:7"}.run(t,
 		"C| "+proxied+"EHLO x\\r\\n\nS: 554 5.5.1\nCLOSED")
+	h := &recorder{}
+	spoke := map[bool]bool{}
+	h.setup = func(c *Conn) { spoke[c.Spoke()] = true }
+	dialogue{handler: h, port: behindProxy, from: "192.0.2.9:7"}.run(t, "C| "+proxied+"EHLO x\\r\\n\nS: 220\nS: 250")
+	if !spoke[true] {
+		t.Error("not noticed")
+	}
+	dialogue{handler: h, port: behindProxy, from: "192.0.2.9:7"}.run(t, "C| "+proxied+"\nS: 220\nC: EHLO x\nS: 250")
+	if !spoke[false] {
+		t.Error("noticed for nothing")
+	}
+}
+
+// And who is asked whether it is welcome can see that.
+func TestF4_earlyTalkerIsKnown(t *testing.T) {
+	for behind, want := range map[string]bool{"EHLO x\\r\\n": true, "": false} {
+		h := &recorder{}
+		early := !want
+		h.setup = func(c *Conn) { early = c.EarlyTalker() }
+		dialogue{handler: h, port: behindProxy, from: "192.0.2.9:7"}.run(t, "C| "+proxied+behind+"\nS: 220")
+		if early != want {
+			t.Errorf("%q behind the header: early %v", behind, early)
+		}
+	}
 }
 
 // The client a proxy names is counted, not the proxy; one that waits for its header
