@@ -72,12 +72,12 @@ func (c *Conn) SpokeWithin(d time.Duration) bool {
 }
 
 // Spoke tells whether octets of the client wait to be read. It takes nothing, waits for
-// nothing, and may be called from any goroutine while Handler.Connect runs. Always false
-// for connections without a socket.
+// nothing, and may be called from any goroutine while Handler.Connect runs. Of connections
+// without a socket it knows only what a proxy has brought of the client with its header.
 func (c *Conn) Spoke() bool {
 	s, ok := c.nc.(syscall.Conn)
-	if !ok {
-		return false
+	if !ok || c.ahead {
+		return c.ahead
 	}
 	raw, err := s.SyscallConn()
 	if err != nil {

@@ -19,8 +19,8 @@ var ErrServerClosed = errors.New("smtp: server closed")
 
 // Handler decides who may talk to us.
 type Handler interface {
-	// Connect is called once per connection, before the banner (with implicit
-	// TLS: after the handshake). A non-nil reply is sent in place of the banner
+	// Connect is called once per client, before the banner (with implicit TLS: after
+	// the handshake): once per connection, and again for each client that XCLIENT names. A non-nil reply is sent in place of the banner
 	// and the connection is closed: 421, 554, or 521 for a host that takes no
 	// mail (RFC 7504). A positive reply (220) with a Session replaces the banner.
 	Connect(ctx context.Context, c *Conn) (Session, *mail.Reply)
@@ -57,7 +57,7 @@ type Session interface {
 	// Reset says that the transaction, if any, is gone: RSET, HELO and EHLO,
 	// STARTTLS, and after Message.
 	Reset(ctx context.Context)
-	// Close is called exactly once, when the connection ends.
+	// Close is called exactly once, when the connection ends or is another client's.
 	Close(ctx context.Context)
 }
 

@@ -81,7 +81,7 @@ func (c *Conn) startOver() {
 	c.session.Close(c.ctx)
 	c.session = nil
 	c.tx, c.hello, c.esmtp, c.trusted, c.refusals = envelope{}, "", false, false, 0
-	c.identity = c.said.login
+	c.identity, c.early = c.said.login, false
 	if !c.connect() {
 		c.closing = true
 		return

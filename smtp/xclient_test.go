@@ -167,3 +167,30 @@ func TestXClient_refused(t *testing.T) {
 		t.Errorf("%v left", full.door.perIP)
 	}
 }
+
+// FuzzXClient: whatever a listed client sends, what comes of it can be shown, logged and
+// counted: no controls, no blanks, lengths as of names.
+func FuzzXClient(f *testing.F) {
+	for _, s := range []string{
+		"NAME=spike.example.test ADDR=198.51.100.7 PORT=4096", "ADDR=IPV6:2001:db8::1 LOGIN=j+2Bo", "HELO=a+0D+0A PROTO=ESMTP",
+		"NAME=[UNAVAILABLE] DESTADDR=[TEMPUNAVAIL] DESTPORT=25", "addr=IPV6:::ffff:192.0.2.1", "NAME=+C3+B6.test",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, args string) {
+		var s clientOf
+		if s.read(args) != "" {
+			return
+		}
+		for _, word := range []string{s.name, s.helo, s.login, s.proto} {
+			if len(word) > maxDomain || strings.ContainsFunc(word, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+				t.Fatalf("%q gave %q", args, word)
+			}
+		}
+		for _, a := range []netip.AddrPort{s.addr, s.dest} {
+			if a.Addr().Is4In6() || a.Addr().Zone() != "" {
+				t.Fatalf("%q gave %v", args, a)
+			}
+		}
+	})
+}
