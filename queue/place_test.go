@@ -79,7 +79,7 @@ func TestFate(t *testing.T) {
 func TestPlaceAcrossSlots(t *testing.T) {
 	n := open(t, Options{Sync: noSync, Deadline: func(d *mail.Delivery) time.Time {
 		last := d.Message.ID[len(d.Message.ID)-1]
-		return time.Unix(2e9+int64(last%3)*30*86400, 0)
+		return time.Now().Add(time.Duration(3+last%3) * 3 * time.Hour)
 	}})
 	line := mail.Line{Destination: "d.test", Tenant: "acme"}
 	ids := n.fill(60, line, time.Now().Add(2*time.Hour))
