@@ -16,3 +16,24 @@ func TestEmptied(t *testing.T) {
 		}
 	}
 }
+
+// What is kept for class high is nothing that the others can count on.
+func TestPlanMindsWhatIsKept(t *testing.T) {
+	b := shaping.Book{Set: []shaping.Rule{{To: "d.test", Messages: []shaping.Window{{Max: 10, Length: time.Minute}}}}, Shares: shaping.Shares{High: 20}}
+	table, err := b.Table()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		high, low int64
+		want      int64 // minutes
+	}{
+		{0, 80, 9}, {80, 0, 7}, {20, 80, 9}, {80, 80, 15},
+	} {
+		g := planGroup{waiting: map[string]planCount{"": {tt.high + tt.low, tt.low}}}
+		d := shaping.Destination{Key: "domain:d.test"}
+		if s := g.state(table, d); s.Seconds == nil || *s.Seconds != tt.want*60 {
+			t.Errorf("%d high and %d others: %+v, want %d minutes", tt.high, tt.low, s, tt.want)
+		}
+	}
+}

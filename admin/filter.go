@@ -66,7 +66,8 @@ func (s Selection) Filter(now time.Time) (Filter, error) {
 		return Filter{}, err
 	}
 	f := Filter{ID: strings.ToUpper(s.ID), Site: s.Site, Tenant: s.Tenant, Bounce: s.Bounce, Reply: s.Reply, Held: s.Held, MaxAttempts: s.MaxAttempts}
-	if strings.Trim(f.ID, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ.-_") != "" {
+	// One whose tail is no number must not be taken for the whole message.
+	if message, _ := mail.SplitDeliveryID(f.ID); strings.Trim(message, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-_") != "" {
 		return Filter{}, fmt.Errorf("%q is no message id; ids look like 01K9ABCDEFGH12345678 or, for one delivery, 01K9ABCDEFGH12345678.0", s.ID)
 	}
 	for _, d := range []string{s.Destination, s.Site} {

@@ -74,12 +74,12 @@ func (s *Server) planLimits(w http.ResponseWriter, r *http.Request) {
 		s.limitsFailed(w, r, err)
 		return
 	}
-	waiting := map[mail.Domain]map[string]int64{}
+	waiting := map[mail.Domain]map[string]planCount{}
 	for l, n := range lines {
 		if waiting[l.Destination] == nil {
-			waiting[l.Destination] = map[string]int64{}
+			waiting[l.Destination] = map[string]planCount{}
 		}
-		waiting[l.Destination][l.Tenant] += n
+		waiting[l.Destination][l.Tenant] = waiting[l.Destination][l.Tenant].plus(countOf(l, n))
 	}
 	groups, unknown := s.planGroups(r.Context(), waiting, before, after)
 	out := LimitPlan{Now: utc(s.c.Now()), Version: was.Version, Differences: shaping.Diff(was.Set, next.Set), Destinations: []PlanLine{}, Unknown: unknown}
@@ -103,14 +103,27 @@ func (s *Server) planLimits(w http.ResponseWriter, r *http.Request) {
 type planGroup struct {
 	before, after shaping.Destination
 	domains       int
-	waiting       map[string]int64 // by tenant
+	waiting       map[string]planCount // by tenant
 }
 
+// planCount is how many wait, and how many of them may not use what is kept for class
+// high.
+type planCount struct{ all, low int64 }
+
+func countOf(l mail.Line, n int64) planCount {
+	if l.Class == mail.High {
+		return planCount{all: n}
+	}
+	return planCount{n, n}
+}
+
+func (c planCount) plus(o planCount) planCount { return planCount{c.all + o.all, c.low + o.low} }
+
 // planGroups finds out what each domain with mail counts as.
-func (s *Server) planGroups(ctx context.Context, waiting map[mail.Domain]map[string]int64, before, after *shaping.Table) (groups []*planGroup, unknown int) {
+func (s *Server) planGroups(ctx context.Context, waiting map[mail.Domain]map[string]planCount, before, after *shaping.Table) (groups []*planGroup, unknown int) {
 	total := func(d mail.Domain) (n int64) {
 		for _, w := range waiting[d] {
-			n += w
+			n += w.all
 		}
 		return n
 	}
@@ -148,13 +161,13 @@ func (s *Server) planGroups(ctx context.Context, waiting map[mail.Domain]map[str
 		k := [2]shaping.Destination{p.before, p.after}
 		x := by[k]
 		if x == nil {
-			x = &planGroup{before: p.before, after: p.after, waiting: map[string]int64{}}
+			x = &planGroup{before: p.before, after: p.after, waiting: map[string]planCount{}}
 			by[k] = x
 			groups = append(groups, x)
 		}
 		x.domains++
 		for tenant, n := range waiting[d] {
-			x.waiting[tenant] += n
+			x.waiting[tenant] = x.waiting[tenant].plus(n)
 		}
 	}
 	return groups, unknown
@@ -167,7 +180,7 @@ func (g *planGroup) line(before, after *shaping.Table) (l PlanLine, touched bool
 		l.Was = g.before.String()
 	}
 	for _, n := range g.waiting {
-		l.Waiting += n
+		l.Waiting += n.all
 	}
 	l.Before, l.After = g.state(before, g.before), g.state(after, g.after)
 	return l, l.Was != "" || l.Before.Limits != l.After.Limits || l.Before.Suspended != l.After.Suspended
@@ -178,9 +191,9 @@ func (g *planGroup) line(before, after *shaping.Table) (l PlanLine, touched bool
 // longest.
 func (g *planGroup) state(t *shaping.Table, d shaping.Destination) PlanState {
 	var out PlanState
-	var all int64
+	var all planCount
 	for _, n := range g.waiting {
-		all += n
+		all = all.plus(n)
 	}
 	var most time.Duration
 	timed := false
@@ -203,7 +216,8 @@ func (g *planGroup) state(t *shaping.Table, d shaping.Destination) PlanState {
 			for _, w := range c.Windows {
 				if w.Max > 0 {
 					timed = true
-					most = max(most, emptied(n, w))
+					low := shaping.Window{Max: t.Shares().For(mail.Normal, w.Max), Length: w.Length}
+					most = max(most, emptied(n.all, w), emptied(n.low, low))
 				}
 			}
 		}

@@ -65,6 +65,17 @@ func TestWhy(t *testing.T) {
 			f.Shares.Tenants = map[string]int{"acme": 3}
 			f.Bounds.Counters = []shaping.Bound{{Unit: shaping.Messages, Windows: []shaping.Window{{Max: 100, Length: time.Hour}}}}
 		}, WhyWindow, "used up", in(80 * time.Minute), "of which its line gets 75 %"},
+		"window, and all of it once the others are done": {func(f *WhyFacts) {
+			f.Live = []LiveLimit{hourly}
+			f.Place = &WhyPlace{Line: line, Due: 300, Of: 301, Others: map[mail.Line]int64{{Destination: "d.test", Tenant: "zed"}: 100}}
+			f.Shares.Tenants = map[string]int{"zed": 4}
+			f.Bounds.Counters = []shaping.Bound{{Unit: shaping.Messages, Windows: []shaping.Window{{Max: 100, Length: time.Hour}}}}
+		}, WhyWindow, "used up", in(4 * time.Hour), "300 go before it, at messages 100/1h ( ()); so do 100 of other tenants at most"},
+		"host down, and what was tried in vain": {func(f *WhyFacts) {
+			f.Looks = []WhyLook{{Live: true, Down: in(90 * time.Second), Failures: 3}}
+			f.Place = &WhyPlace{Line: line, Due: 60, Of: 100}
+			f.Ended, f.Took = 2, 30*time.Second
+		}, WhyDown, "no host", time.Time{}, "60 go before it, once a host answers"},
 		"a limit in shadow": {func(f *WhyFacts) { l := hourly; l.Shadow = true; f.Live = []LiveLimit{l} }, WhyReady, "nothing holds it", now, "nothing goes"},
 		"connections":       {func(f *WhyFacts) { f.Live = []LiveLimit{{Field: shaping.Connections, Max: 2, Used: 2}} }, WhySlots, "connections 2", now, "nothing goes before it"},
 		"turn": {func(f *WhyFacts) {

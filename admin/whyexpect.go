@@ -33,18 +33,29 @@ func (f *WhyFacts) expect(out *WhyDelivery, until time.Time, rs []reason) {
 		}
 		ahead += p.Higher
 	}
-	pace, how := f.pace()
+	pace, part, how := f.pace()
+	_, down := f.down()
 	switch {
 	case ahead == 0:
 		out.Expected, out.Reckoned = utc(from), "nothing goes before it"
 		if until.After(f.Now) {
 			out.Reckoned = "when what holds it ends"
 		}
+	case pace <= 0 && down:
+		out.Reckoned = fmt.Sprintf("%d go before it, once a host answers; how fast is not known", ahead)
 	case pace <= 0:
 		out.Expected = time.Time{}
 		out.Reckoned = fmt.Sprintf("%d go before it, at a pace that is not known: no limit says, and none went within the last %s", ahead, f.Took.Round(time.Second))
 	default:
-		secs := float64(ahead) / pace
+		secs := float64(ahead) / (pace * part)
+		if part < 1 {
+			// Others' parts are its own when they have nothing left to send.
+			if rest := float64(ahead+f.rivals()) / pace; rest < secs {
+				secs, how = rest, fmt.Sprintf("%s; so do %d of other tenants at most", how, f.rivals())
+			} else {
+				how += fmt.Sprintf(", of which its line gets %.0f %%", 100*part)
+			}
+		}
 		if secs > math.MaxInt32 {
 			out.Reckoned = fmt.Sprintf("%d go before it, at %s: years", ahead, how)
 			return
@@ -57,9 +68,9 @@ func (f *WhyFacts) expect(out *WhyDelivery, until time.Time, rs []reason) {
 	}
 }
 
-// pace is how many of its line may go a second: what the tightest of its limits allows,
-// of which its line gets a part by weight, or what was measured, if that is less.
-func (f *WhyFacts) pace() (perSecond float64, how string) {
+// pace is how many may go a second to its destination: what the tightest of its limits
+// allows its class, or what was measured, if that is less; and its line's part of that.
+func (f *WhyFacts) pace() (perSecond, part float64, how string) {
 	for _, c := range f.Bounds.Counters {
 		for _, w := range c.Windows {
 			if w.Max <= 0 || c.Unit == shaping.NewConnections {
@@ -71,19 +82,26 @@ func (f *WhyFacts) pace() (perSecond float64, how string) {
 			}
 		}
 	}
-	part := f.part()
-	if perSecond > 0 && part < 1 {
-		perSecond *= part
-		how += fmt.Sprintf(", of which its line gets %.0f %%", 100*part)
+	part = f.part()
+	if _, down := f.down(); down || f.Took <= 0 {
+		return perSecond, part, how // what was tried while no host answers tells nothing
 	}
-	if f.Took <= 0 {
-		return perSecond, how
-	}
-	measured := float64(f.Ended) / f.Took.Seconds() * part
+	measured := float64(f.Ended) / f.Took.Seconds()
 	if measured > 0 && (perSecond == 0 || measured < perSecond/2 && len(f.limits()) == 0) {
-		return measured, fmt.Sprintf("%.3g/s, as measured over the last %s", measured, f.Took.Round(time.Second))
+		return measured, part, fmt.Sprintf("%.3g/s, as measured over the last %s", measured, f.Took.Round(time.Second))
 	}
-	return perSecond, how
+	return perSecond, part, how
+}
+
+// rivals is how many of other tenants wait beside its line, in its class.
+func (f *WhyFacts) rivals() (n int64) {
+	mine := f.Place.Line
+	for l, c := range f.Place.Others {
+		if l.Class == mine.Class && l.Route == mine.Route && l.Tenant != mine.Tenant {
+			n += c
+		}
+	}
+	return n
 }
 
 // part is its line's share of what its destination may be sent: by weight, among the

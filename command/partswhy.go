@@ -142,8 +142,12 @@ func (w whys) fill(ctx context.Context, f *admin.WhyFacts, e queue.Entry, book *
 	}
 	if text := d.Message.Hours; text != "" {
 		if h, err := hours.Parse(text); err == nil {
-			if now := time.Now(); !h.Open(now) {
-				f.Opens, _ = h.Next(now)
+			from := time.Now() // or when its client wants it, if that is later
+			if at := d.Message.SendAt; at.After(from) {
+				from = at
+			}
+			if !h.Open(from) {
+				f.Opens, _ = h.Next(from)
 			}
 		}
 	}

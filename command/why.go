@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -61,7 +62,7 @@ func printWhy(w io.Writer, y admin.Why) {
 		printHeld(w, y, d)
 	}
 	first := len(y.Deliveries) == 0
-	last := map[string]admin.PastLine{}
+	last, became := map[string]admin.PastLine{}, map[string][]admin.OutcomeLine{}
 	var order []string
 	for _, p := range y.Past {
 		if queued[p.Delivery] {
@@ -71,6 +72,7 @@ func printWhy(w io.Writer, y admin.Why) {
 			order = append(order, p.Delivery)
 		}
 		last[p.Delivery] = p
+		became[p.Delivery] = outcomes(became[p.Delivery], p.Outcomes)
 	}
 	for _, id := range order {
 		if !first {
@@ -78,7 +80,7 @@ func printWhy(w io.Writer, y admin.Why) {
 		}
 		first = false
 		fmt.Fprintln(w, clean(becameOf(y, last[id])))
-		for _, o := range last[id].Outcomes {
+		for _, o := range became[id] {
 			fmt.Fprintln(w, "  "+clean(outcome(o)))
 		}
 	}
@@ -151,6 +153,19 @@ func becameOf(y admin.Why, p admin.PastLine) string {
 	default:
 		return fmt.Sprintf("%s was about to be sent, %s, and nothing is known since; see `tarishi queue doubts`.", p.Delivery, when)
 	}
+}
+
+// outcomes adds later ones to what is known of each recipient: one is settled at the
+// first attempt, another at the fifth.
+func outcomes(known, later []admin.OutcomeLine) []admin.OutcomeLine {
+	for _, o := range later {
+		if i := slices.IndexFunc(known, func(k admin.OutcomeLine) bool { return k.Recipient == o.Recipient }); i >= 0 {
+			known[i] = o
+		} else {
+			known = append(known, o)
+		}
+	}
+	return known
 }
 
 func outcome(o admin.OutcomeLine) string {
