@@ -136,6 +136,7 @@ func confirm(c *cobra.Command, client *admin.Client, v verb, sels []admin.Select
 // actAll gives one order per selection and sums up what came of them.
 func actAll(c *cobra.Command, n *node, client *admin.Client, v verb, sels []admin.Selection, a acting) error {
 	sum := admin.Progress{Action: v.action}
+	var unknown []string // ids that nothing queued has
 	for _, s := range sels {
 		o := admin.Order{Selection: s, Author: author(), Reason: a.reason}
 		var p admin.Progress
@@ -149,6 +150,9 @@ func actAll(c *cobra.Command, n *node, client *admin.Client, v verb, sels []admi
 			p, err = attend(c, n, client, v, a, func(ctx context.Context, each func(admin.Progress)) (admin.Progress, error) {
 				return client.Act(ctx, v.action, o, each)
 			})
+		}
+		if err == nil && !a.detach && p.Matched == 0 && s.ID != "" {
+			unknown = append(unknown, clean(s.ID))
 		}
 		sum = plus(sum, p)
 		if err != nil {
@@ -166,7 +170,15 @@ func actAll(c *cobra.Command, n *node, client *admin.Client, v verb, sels []admi
 	if a.detach {
 		return nil
 	}
-	return concluded(c, n, v, sum)
+	err := concluded(c, n, v, sum)
+	if len(unknown) == 0 || sum.Matched == 0 && len(unknown) < 2 {
+		return err
+	}
+	missing := "nothing matched " + strings.Join(unknown, ", ")
+	if err != nil && sum.Matched > 0 {
+		missing = err.Error() + "; " + missing
+	}
+	return partly("%s", missing)
 }
 
 // plus sums up what came of two orders.

@@ -32,14 +32,16 @@ func DeliveryID(message string, index int) string {
 }
 
 // SplitDeliveryID takes a delivery id apart. index is -1 when id names a whole message.
+// What has a tail that is no index of ours is a message id that nothing has: it must not
+// be taken for the whole message.
 func SplitDeliveryID(id string) (message string, index int) {
 	message, tail, ok := strings.Cut(id, ".")
 	if !ok {
 		return id, -1
 	}
 	n, err := strconv.Atoi(tail)
-	if err != nil {
-		return message, -1
+	if err != nil || n < 0 || strconv.Itoa(n) != tail {
+		return id, -1
 	}
 	return message, n
 }

@@ -82,4 +82,10 @@ func TestDeliveryID(t *testing.T) {
 			t.Fatal(m, i)
 		}
 	})
+	for _, tail := range []string{"", "x", "-1", "+1", "01", "1.0", "99999999999999999999"} {
+		id := "01K9ABCDEFGH12345678." + tail
+		if m, i := SplitDeliveryID(id); m != id || i != -1 {
+			t.Errorf("%s means %s, %d", id, m, i)
+		}
+	}
 }
