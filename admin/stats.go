@@ -109,6 +109,9 @@ type BounceClass struct {
 // QueueStats count what the store does and holds. Ready, Waiting and Held are the
 // whole queue; those Active are among the first two.
 type QueueStats struct {
+	// Part tells that Waiting and Held are what lies in the node's own partitions of a
+	// cluster's queue; `tarishi queue ls` counts all.
+	Part    bool  `json:"part,omitempty"`
 	Ready   int64 `json:"ready"`   // may go at once
 	Waiting int64 `json:"waiting"` // retry due later, or no room at the destination
 	Held    int64 `json:"held"`

@@ -161,5 +161,8 @@ func (v view) printStatus(w io.Writer) {
 			fmt.Fprintf(w, " of %s", size(q.MaxBytes))
 		}
 		fmt.Fprintln(w, ".")
+		if q.Part {
+			fmt.Fprintln(w, "Waiting and held are this node's part of the cluster's queue; `tarishi queue ls` counts all.")
+		}
 	}
 }
