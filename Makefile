@@ -22,7 +22,7 @@ lab: ## a cluster in network namespaces: what `make soak` does of it; RUN a test
 fuzz: ## each fuzz target for FUZZTIME (default 1m)
 	@for p in $$(go list ./...); do \
 	  for f in $$(go test -list '^Fuzz' $$p 2>/dev/null | grep '^Fuzz'); do \
-	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-1m} -parallel 2 $$p || exit 1; \
+	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-1m} -fuzzminimizetime 5s -parallel 2 $$p || exit 1; \
 	  done; done
 
 conformance: ## runs what proves the rules of the wire, and writes docs/conformance.md
