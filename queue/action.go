@@ -43,6 +43,7 @@ type Result struct {
 	Changed   int `json:"changed"`
 	Unchanged int `json:"unchanged"` // there was nothing to do
 	Busy      int `json:"busy"`      // a deliverer has them in hand just now; not touched
+	Planned   int `json:"planned"`   // of Changed, by a retry or a release: they wait for their delivery hours, or until their client wants them sent
 	Ordered   int `json:"ordered"`   // in a cluster: they are in READY, and the action is carried out when a node takes them
 }
 
@@ -51,6 +52,7 @@ func (r *Result) add(x Result) {
 	r.Changed += x.Changed
 	r.Unchanged += x.Unchanged
 	r.Busy += x.Busy
+	r.Planned += x.Planned
 	r.Ordered += x.Ordered
 }
 
@@ -59,7 +61,8 @@ type ActionState struct {
 	Action
 	State string // running, done or cancelled
 	Result
-	Share     float64   // how much has been looked through, from 0 to 1
+	AtLeast   bool      // a node that worked on it died, and what it did last is not counted
+	Share     float64   // how much is done, from 0 to 1: of Expected, or of what is to be looked through
 	Expected  int64     // deliveries that the filter may mean, by the counts when it began; 0: not known
 	Ended     time.Time // zero: it has not
 	Cancelled string    // who cancelled it

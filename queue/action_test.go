@@ -187,7 +187,7 @@ func TestActionOutlivesNode(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	end, err := n.Follow(ctx, st.ID, nil)
-	if err != nil || end.State != ActionDone || end.Author != "ann" {
+	if err != nil || end.State != ActionDone || end.Author != "ann" || !end.AtLeast {
 		t.Fatalf("%+v, %v", end, err)
 	}
 	if s := n.Stats(); s.Waiting != 0 {

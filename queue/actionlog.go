@@ -35,6 +35,7 @@ type actionRecord struct {
 	Of     []uint32 `json:"of,omitempty"`   // its partitions
 	Seq    uint64   `json:"seq,omitempty"`  // up to where in WAIT it has been done
 	Done   bool     `json:"done,omitempty"`
+	Last   bool     `json:"last,omitempty"` // the pass is over, and tells of all it did
 	Result *Result  `json:"result,omitempty"`
 
 	Author string `json:"author,omitempty"` // cancel
@@ -69,6 +70,7 @@ type acting struct {
 	parts    int
 	expected int64
 	passes   map[string]Result // by pass
+	under    map[string]bool   // passes that have not told of all they did
 	done     map[uint32]bool   // partitions
 	at       map[uint32]uint64 // up to where in WAIT each has been done
 	ready    *Result           // what was found in READY; nil: it has not been looked into
@@ -82,7 +84,7 @@ func newActing(seq uint64, r actionRecord) *acting {
 	wide := r.Action.Filter
 	wide.Held = nil
 	return &acting{Action: *r.Action, seq: seq, upTo: r.UpTo, parts: max(r.Parts, 1), expected: r.Expected,
-		m: newMatcher(r.Action.Filter), wide: newMatcher(wide), passes: map[string]Result{}, done: map[uint32]bool{}, at: map[uint32]uint64{}}
+		m: newMatcher(r.Action.Filter), wide: newMatcher(wide), passes: map[string]Result{}, under: map[string]bool{}, done: map[uint32]bool{}, at: map[uint32]uint64{}}
 }
 
 // note takes in one further record.
@@ -90,9 +92,15 @@ func (x *acting) note(r actionRecord) {
 	switch r.Kind {
 	case actReady:
 		x.ready = r.Result
+		delete(x.under, r.Pass)
 	case actPass:
 		if r.Result != nil {
 			x.passes[r.Pass] = *r.Result
+		}
+		if r.Done || r.Last {
+			delete(x.under, r.Pass)
+		} else {
+			x.under[r.Pass] = true
 		}
 		for _, p := range r.Of {
 			x.at[p] = max(x.at[p], r.Seq)
@@ -160,10 +168,22 @@ type passReport struct {
 	Result Result   `json:"result"`
 }
 
+// shareMost is how much of an action is done at most before it has ended: what is ready
+// to go, or comes back from a hand, was not expected.
+const shareMost = 0.99
+
 // state is the action as operators see it.
 func (x *acting) state(live map[string]passReport) ActionState {
 	st := ActionState{Action: x.Action, State: ActionRunning, Expected: x.expected, Ended: x.ended, Cancelled: x.canceler}
 	st.Result, st.Share = x.sum(live)
+	if x.expected > 0 {
+		st.Share = min(float64(st.Matched)/float64(x.expected), shareMost)
+	}
+	for id := range x.under {
+		if _, ok := live[id]; !ok {
+			st.AtLeast = true
+		}
+	}
 	for _, p := range live {
 		if p.Error != "" {
 			st.Error = p.Error

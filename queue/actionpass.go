@@ -9,27 +9,31 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/tarishi/tarishi/hours"
 	"github.com/tarishi/tarishi/mail"
 )
 
 // pass goes once over what waits in some partitions and does an action to what it
 // means. One goroutine runs it; others ask how far it is.
 type pass struct {
-	q     *Queue
-	x     *acting
-	id    string
-	parts []uint32
-	m     *matcher
-	meant func(*mail.Delivery) bool
-	holds map[uint32]*hold // in a cluster: by which the partitions are ours
-	save  func(ctx context.Context, of []uint32, seq uint64, done bool) error
-	saved time.Time
-	since int // jobs ended since the last Flush
+	q      *Queue
+	x      *acting
+	id     string
+	parts  []uint32
+	m      *matcher
+	meant  func(*mail.Delivery) bool
+	holds  map[uint32]*hold // in a cluster: by which the partitions are ours
+	save   func(ctx context.Context, of []uint32, seq uint64, done bool) error
+	saved  time.Time
+	ending bool // what it saves from now on is its last word
+	since  int  // jobs ended since the last Flush
+	hours  map[string]*hours.Hours
 
-	mu              sync.Mutex
-	res             Result
-	first, last, at uint64 // of WAIT: where it begins, where it will end, where it is
-	err             string
+	mu           sync.Mutex
+	res          Result
+	last, at     uint64 // of WAIT: where it will end, where it is
+	looked, most int64  // records looked at, and to be looked at, as far as is known
+	err          string
 }
 
 func (q *Queue) newPass(x *acting, parts []uint32) *pass {
@@ -53,8 +57,8 @@ func (p *pass) report() passReport {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := passReport{Of: p.parts, Result: p.res, Error: p.err}
-	if span := p.last - p.first; p.last > p.first && p.at > p.first {
-		r.Share = min(float64(p.at-p.first)/float64(span), 1)
+	if p.most > 0 {
+		r.Share = min(float64(p.looked)/float64(p.most), 1)
 	}
 	return r
 }
@@ -88,7 +92,7 @@ func (p *pass) over(ctx context.Context, from uint64) error {
 	}
 	p.saved = time.Now()
 	p.mu.Lock()
-	p.first, p.at, p.last = max(from, st.FirstSeq), from-1, st.LastSeq
+	p.at, p.last = from-1, st.LastSeq
 	p.mu.Unlock()
 	if q.team != nil {
 		for _, n := range p.parts {
@@ -181,6 +185,12 @@ func (p *pass) read(ctx context.Context, from uint64, headers bool, take func([]
 				continue
 			}
 		}
+		p.mu.Lock()
+		if p.most == 0 {
+			p.most = ms[0].behind + 1
+		}
+		p.looked += int64(len(ms))
+		p.mu.Unlock()
 		if i := slices.IndexFunc(ms, func(m stored) bool { return m.seq > p.last }); i >= 0 {
 			return take(ms[:i])
 		}
@@ -263,6 +273,26 @@ func (p *pass) passesOver(subject string, d *mail.Delivery) bool {
 	return p.q.actions.passesOver(p.x, d, part, subject == "")
 }
 
+// planned tells whether a message may not be sent now though an operator wants it due.
+func (p *pass) planned(m *mail.Message) bool {
+	switch {
+	case p.x.Verb != Retry && p.x.Verb != Release, p.x.Verb == Retry && p.x.Filter.ID != "": // who names it means at once
+		return false
+	case m.SendAt.After(time.Now()):
+		return true
+	case m.Hours == "":
+		return false
+	}
+	h, ok := p.hours[m.Hours]
+	if !ok {
+		if h, _ = hours.Parse(m.Hours); p.hours == nil || len(p.hours) > 1000 {
+			p.hours = map[string]*hours.Hours{}
+		}
+		p.hours[m.Hours] = h
+	}
+	return h != nil && !h.Open(time.Now()) // what cannot be read binds nobody
+}
+
 func (p *pass) apply(ctx context.Context) func(*Job) error {
 	return func(j *Job) error {
 		if err := ctx.Err(); err != nil {
@@ -282,6 +312,9 @@ func (p *pass) apply(ctx context.Context) func(*Job) error {
 				r.Matched-- // it is met again
 			case changed:
 				r.Changed++
+				if p.planned(j.Message) {
+					r.Planned++
+				}
 			default:
 				r.Unchanged++
 			}

@@ -258,22 +258,32 @@ func (s *actions) step(ctx context.Context, x *acting) (did bool, err error) {
 func (s *actions) ready(ctx context.Context, x *acting) (did bool, err error) {
 	q := s.q
 	var r Result
+	var pass string
 	if q.team == nil {
 		p := q.newPass(x, nil)
 		end, ok := s.show(p)
 		if !ok {
 			return false, nil
 		}
-		err = p.overReady(ctx)
-		r = p.report().Result
-		end()
+		defer end()
+		if err := s.store(ctx, x.ID, actionRecord{Kind: actPass, Pass: p.id}); err != nil {
+			return false, err
+		}
+		p.save = func(ctx context.Context, _ []uint32, _ uint64, _ bool) error {
+			r := p.report().Result
+			return s.store(ctx, x.ID, actionRecord{Kind: actPass, Pass: p.id, Last: true, Result: &r})
+		}
+		if err = p.overReady(ctx); err != nil {
+			return false, errors.Join(err, p.lastWords(ctx))
+		}
+		r, pass = p.report().Result, p.id
 	} else {
 		r, err = q.countOrdered(ctx, x, s.inHand(ctx))
 	}
 	if err != nil {
 		return false, err
 	}
-	return true, s.store(ctx, x.ID, actionRecord{Kind: actReady, Result: &r})
+	return true, s.store(ctx, x.ID, actionRecord{Kind: actReady, Pass: pass, Result: &r})
 }
 
 // pass goes once over some partitions, or up to where another action goes first.
@@ -284,13 +294,17 @@ func (s *actions) pass(ctx context.Context, x *acting, parts []uint32) (did bool
 	p := s.q.newPass(x, parts)
 	p.save = func(ctx context.Context, of []uint32, seq uint64, done bool) error {
 		r := p.report().Result
-		return s.store(ctx, x.ID, actionRecord{Kind: actPass, Pass: p.id, Of: of, Seq: seq, Done: done, Result: &r})
+		return s.store(ctx, x.ID, actionRecord{Kind: actPass, Pass: p.id, Of: of, Seq: seq, Done: done, Last: p.ending, Result: &r})
 	}
 	end, ok := s.show(p)
 	if !ok {
 		return false, nil
 	}
 	defer end()
+	// Whoever goes on after our death knows by this that something may be missing.
+	if err := s.store(ctx, x.ID, actionRecord{Kind: actPass, Pass: p.id}); err != nil {
+		return false, err
+	}
 	err = p.over(ctx, from)
 	switch {
 	case err == nil:
@@ -312,6 +326,7 @@ func (p *pass) lastWords(ctx context.Context) error {
 	if p.q.life.Err() != nil {
 		return p.q.life.Err() // the queue is being closed, and nothing moves any more
 	}
+	p.ending = true
 	ctx = context.WithoutCancel(ctx)
 	moved, cancel := context.WithTimeout(ctx, lastWordsWait)
 	_ = p.q.Flush(moved) // as far as that succeeds

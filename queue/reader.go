@@ -18,7 +18,8 @@ type stored struct {
 	at      time.Time
 	data    []byte
 	header  nats.Header
-	whole   bool // it was read from the stream's leader, and with its body
+	behind  int64 // how many there were behind it when it was read
+	whole   bool  // it was read from the stream's leader, and with its body
 }
 
 // slotReader reads one subject (or many) of WAIT in stream order. It is an
@@ -166,7 +167,7 @@ func (r *slotReader) pull(ctx context.Context, max int) (out []stored, err error
 		}
 		r.got++
 		r.next = md.Sequence.Stream + 1
-		out = append(out, stored{seq: md.Sequence.Stream, subject: m.Subject, at: md.Timestamp, data: m.Data, header: m.Header})
+		out = append(out, stored{seq: md.Sequence.Stream, subject: m.Subject, at: md.Timestamp, data: m.Data, header: m.Header, behind: int64(md.NumPending)})
 	}
 	return out, nil
 }
