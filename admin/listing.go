@@ -66,6 +66,7 @@ func (s *Server) listLanes(w http.ResponseWriter, r *http.Request) {
 	for _, l := range o.Lanes[:min(max, len(o.Lanes))] {
 		out.Lanes = append(out.Lanes, wireLane(l))
 	}
+	s.markShut(r.Context(), out.Lanes)
 	answer(w, http.StatusOK, out)
 }
 

@@ -109,6 +109,7 @@ type Lane struct {
 	Active      int64     `json:"active"`
 	Oldest      time.Time `json:"oldest,omitzero"`
 	NextDue     time.Time `json:"next_due,omitzero"`
+	Suspended   bool      `json:"suspended,omitempty"` // of the first 200, as far as it is known at once
 	LastReply   *Reply    `json:"last_reply,omitempty"`
 	LastHost    string    `json:"last_host,omitempty"`
 	Bounce      string    `json:"bounce_class,omitempty"` // of LastReply
@@ -181,16 +182,18 @@ type Progress struct {
 	Author    string    `json:"author,omitempty"`
 	Reason    string    `json:"reason,omitempty"`
 	Begun     time.Time `json:"begun,omitzero"`
-	State     string    `json:"state"`     // running, done, cancelled
-	Matched   int       `json:"matched"`   // deliveries met so far, Busy and Ordered included
-	Changed   int       `json:"changed"`   // done
-	Unchanged int       `json:"unchanged"` // nothing to do, or held and not asked to be released
-	Busy      int       `json:"busy"`      // being sent just then: done when they come back unsent
+	State     string    `json:"state"`              // running, done, cancelled
+	Matched   int       `json:"matched"`            // deliveries met so far, Busy and Ordered included
+	Changed   int       `json:"changed"`            // done
+	Unchanged int       `json:"unchanged"`          // nothing to do, or held and not asked to be released
+	Busy      int       `json:"busy"`               // being sent just then: done when they come back unsent
+	Planned   int       `json:"planned,omitempty"`  // of Changed: due only when their delivery hours, or their client's time, have come
+	AtLeast   bool      `json:"at_least,omitempty"` // a node died with it: what it did last is not counted
 	// Ordered are ready to go on some node of a cluster: whichever takes them carries the
 	// action out instead of sending them.
 	Ordered int `json:"ordered,omitempty"`
 
-	Share     float64   `json:"share"`                  // of the queue, looked through
+	Share     float64   `json:"share"`                  // how much is done, of Expected or of what is looked through
 	Expected  int64     `json:"expected,omitempty"`     // deliveries it may mean, by the counts when it began
 	Rate      float64   `json:"rate"`                   // deliveries a second
 	Left      int64     `json:"left_seconds,omitempty"` // about so long

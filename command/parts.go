@@ -117,7 +117,7 @@ func verifiedName(ctx context.Context, r *dns.Resolver, ip netip.Addr) string {
 func stats(q *queue.Queue, server *smtp.Server, store *certs.Store, in *ingress.Handler, out *deliverer.Deliverer, s *session) admin.Stats {
 	n := q.Stats()
 	v := admin.Stats{Queue: &admin.QueueStats{
-		Part: s.conf.Clustered(),
+		Part:  s.conf.Clustered(),
 		Ready: n.Ready, Waiting: n.Waiting - n.Held, Held: n.Held, Active: n.Active,
 		Bytes: uint64(n.Bytes), MaxBytes: uint64(n.MaxBytes), Barriers: uint64(n.Barriers), Stored: uint64(n.Accepted),
 		Direct: uint64(n.Direct), JournalRecords: uint64(n.JournalRecords), JournalEntries: uint64(n.JournalEntries),

@@ -3,6 +3,7 @@ package command
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -132,9 +133,17 @@ func printLanes(w io.Writer, l admin.Lanes, width int) {
 	t := table{head: []string{"~DESTINATION", ">QUEUED", ">HELD", ">SENDING", "OLDEST", "NEXT TRY", "LAST REPLY"}}
 	for _, x := range l.Lanes {
 		t.add(x.Destination, count(x.Count), count(x.Held), count(x.Active),
-			ago(l.Now, x.Oldest), until(l.Now, x.NextDue), lastReply(x.Bounce, x.LastReply))
+			ago(l.Now, x.Oldest), laneNext(l.Now, x), lastReply(x.Bounce, x.LastReply))
 	}
 	t.write(w, width)
+}
+
+// laneNext is when something of a destination may go.
+func laneNext(now time.Time, x admin.Lane) string {
+	if x.Suspended {
+		return "suspended"
+	}
+	return until(now, x.NextDue)
 }
 
 // totals is the line under the queue by destination.
