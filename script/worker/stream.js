@@ -11,6 +11,8 @@
       this.paused = false
       this.flowing = false
       this.encoding = null
+      this.links = []
+      this.run = null
     }
 
     on(event, listener) {
@@ -31,7 +33,7 @@
 
     resume() {
       this.paused = false
-      if (this.go) immediately(this.go)
+      if (this.go) this.go()
       return this
     }
 
@@ -40,50 +42,83 @@
       this.go = null
     }
 
-    // flow emits what there is, in pieces, until somebody pauses.
-    flow(options, done) {
-      this.flowing = true
+    // flow emits what there is, in pieces, until somebody pauses, or another run of it
+    // has begun.
+    flow(options) {
+      const run = (this.run = {})
       let read
+      let pending = false
       const step = () => {
-        if (this.paused || !this.readable) return
+        pending = false
+        if (this.run !== run || this.paused || !this.readable) return
         try {
           if (!read) read = this.open(options)
           const piece = read()
           if (piece === null) {
-            this.go = null
-            this.flowing = false
+            this.stop()
             this.emit('end')
             this.emit('close')
-            if (done) done()
             return
           }
           this.emit('data', this.encoding ? piece.toString(this.encoding) : piece)
         } catch (err) {
-          this.go = null
-          this.flowing = false
+          this.stop()
           if (this.listenerCount('error') === 0) throw err
           this.emit('error', err)
           return
         }
-        immediately(step)
+        this.go?.()
       }
-      this.go = step
-      immediately(step)
+      this.flowing = true
+      this.go = () => {
+        if (!pending) immediately(step)
+        pending = true
+      }
+      this.go()
+    }
+
+    stop() {
+      this.run = this.go = null
+      this.flowing = false
     }
 
     pipe(to, options) {
       const given = Object.assign({ end: true }, options)
-      super.on('data', (piece) => {
-        if (to.write(piece) === false) {
-          this.pause()
-          to.once('drain', () => this.resume())
-        }
-      })
-      super.on('end', () => {
+      const link = { to }
+      link.data = (piece) => {
+        if (to.write(piece) !== false || !this.links.includes(link)) return
+        this.pause()
+        to.once('drain', () => {
+          if (this.links.includes(link)) this.resume()
+        })
+      }
+      link.end = () => {
+        this.unlink(link)
         if (given.end && typeof to.end === 'function') to.end()
-      })
+      }
+      this.links.push(link)
+      super.on('data', link.data)
+      super.on('end', link.end)
       if (!this.flowing) this.flow(given)
       return to
+    }
+
+    // unpipe gives nothing more to a stream; without one, to none of them.
+    unpipe(to) {
+      for (const link of [...this.links]) {
+        if (!to || link.to === to) this.unlink(link)
+      }
+      if (this.flowing && this.listenerCount('data') === 0) {
+        this.stop()
+        this.paused = false
+      }
+      return this
+    }
+
+    unlink(link) {
+      this.links = this.links.filter((l) => l !== link)
+      this.removeListener('data', link.data)
+      this.removeListener('end', link.end)
     }
 
     // get_data hands over all of it at once.
