@@ -263,6 +263,8 @@ func TestNetUtils(t *testing.T) {
 		{`mx('lmtp://int-mail.example.com:24')`, `{"using_lmtp":true,"exchange":"int-mail.example.com","port":24,"priority":0}`},
 		{`mx({ exchange: 'a', priority: 5, bind: '192.0.2.9', other: 1 })`, `{"exchange":"a","priority":5,"bind":"192.0.2.9"}`},
 		{`String(new nu.HarakaMx({ exchange: 'a', auth_user: 'u', auth_pass: 'secret', from_dns: 'b' }))`, "MX 0 smtp://u:****@a (via DNS)"},
+		{`['localhost', 'a.example:3310', '192.0.2.1:25', '[2001:DB8::1]:25', '2001:db8::1', '3310', '/run/clamd.sock', 'a b', '[x]'].map((a) => String(nu.endpoint(a, 783))).join()`,
+			"localhost:783,a.example:3310,192.0.2.1:25,[2001:db8::1]:25,[2001:db8::1]:783,[::0]:3310,/run/clamd.sock,Error: Invalid socket address a b,Error: Invalid socket address [x]"},
 		{`nu.get_public_ip()`, "error: Error: haraka-net-utils.get_public_ip: scripts do not have it (docs/scripts.md)"},
 		{script(`const e = new (require('events'))(), out = []; nu.add_line_processor(e); e.on('line', (l) => out.push(JSON.stringify(l)));
 			e.emit('data', Buffer.from('one\r\ntw')); e.emit('data', 'o\nthree'); e.emit('end'); return out.join('')`), `"one\r\n""two\n""three"`},

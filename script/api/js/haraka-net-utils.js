@@ -127,6 +127,28 @@ exports.get_mx = async (raw, done) => {
   return done ? done(null, list) : list;
 };
 
+// endpoint reads host, host:port, a port alone, an address with or without port, or the
+// path of a socket. What is none of these is an Error that is returned, not thrown.
+class Endpoint {
+  toString() {
+    if (this.path) return this.path;
+    return `${this.host.includes(':') ? `[${this.host}]` : this.host}:${this.port}`;
+  }
+}
+exports.Endpoint = Endpoint;
+exports.endpoint = (address, port = 0) => {
+  const text = String(address);
+  const label = '[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?';
+  const host = new RegExp(`^(?:\\[([0-9a-fA-F:.]+)\\]|(${label}(?:\\.${label})*))(?::(\\d+))?$`).exec(text);
+  if (/^\d+$/.test(text)) return Object.assign(new Endpoint(), { host: '::0', port: Number(text) });
+  if (isIPv6(text)) return Object.assign(new Endpoint(), { host: text.toLowerCase(), port });
+  if (host && (!host[1] || isIPv6(host[1]))) {
+    return Object.assign(new Endpoint(), { host: (host[1] || host[2]).toLowerCase(), port: host[3] === undefined ? port : Number(host[3]) });
+  }
+  if (text.includes('/')) return Object.assign(new Endpoint(), { path: text });
+  return new Error(`Invalid socket address ${text}`);
+};
+
 // add_line_processor has a socket tell of what comes in line by line.
 exports.add_line_processor = (socket) => {
   let left = '';
@@ -146,7 +168,7 @@ exports.add_line_processor = (socket) => {
 };
 
 absent(exports, [
-  'Endpoint', 'HostPool', 'LineSocket', 'endpoint', 'get_ipany_re', 'get_public_ip', 'ipv6_bogus', 'ipv6_reverse', 'is_haproxy_allowed',
+  'HostPool', 'LineSocket', 'get_ipany_re', 'get_public_ip', 'ipv6_bogus', 'ipv6_reverse', 'is_haproxy_allowed',
   'is_ip_in_str', 'is_ipv4_literal', 'is_rfc1918', 'load_tls_ini', 'octets_in_string', 'parseSockaddr', 'resolve_mx_hosts',
   'same_ipv4_network', 'tls_ini_section_with_defaults',
 ]);
