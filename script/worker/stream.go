@@ -139,8 +139,10 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 // reader is the message on the wire.
 func (x *wire) reader(t *transaction) io.Reader {
 	message := io.MultiReader(bytes.NewReader(append(t.head().octets(), '\r', '\n')), &bodyReader{t: t})
-	return &wireReader{x: x, in: bufio.NewReaderSize(message, 64<<10)}
+	return &wireReader{x: x, in: newBuffered(message)}
 }
+
+func newBuffered(r io.Reader) *bufio.Reader { return bufio.NewReaderSize(r, 64<<10) }
 
 // wireReader writes line after line as x says.
 type wireReader struct {
