@@ -199,7 +199,7 @@ func (s *actions) work(ctx context.Context, x *acting, wake chan struct{}) {
 			continue
 		case err != nil && ctx.Err() == nil:
 			q.log.Warn("an operator's action could not go on; it is tried again", "action", x.ID, "verb", string(x.Verb), "error", err)
-			pause = min(2*pause, 30*time.Second)
+			pause = min(2*pause, 5*time.Second)
 		default:
 			pause = time.Second
 		}

@@ -34,6 +34,7 @@ type slotReader struct {
 	since    *time.Time // for the first read: from this time on, instead of next
 	headers  bool       // no bodies
 	leader   bool       // one by one, from the stream's leader; of one subject only
+	silence  time.Duration
 
 	next  uint64 // lowest sequence not read yet
 	again uint64 // lowest sequence to be read again; MaxUint64: none. Guarded by lanes.mu
@@ -47,18 +48,24 @@ func (q *Queue) newReader(from uint64, subjects ...string) *slotReader {
 }
 
 func (q *Queue) newStreamReader(stream string, from uint64, subjects ...string) *slotReader {
-	return &slotReader{q: q, stream: stream, subjects: subjects, next: from, again: math.MaxUint64}
+	return &slotReader{q: q, stream: stream, subjects: subjects, next: from, again: math.MaxUint64, silence: readSilence}
 }
 
 // readMax bounds one read: at 64 KiB a record it stays below the 64 MiB that our
 // end of a connection buffers for one reader.
 const readMax = 512
 
+// A consumer is on one of a cluster's servers. When that dies with our request nobody
+// answers any more: after so long a silence another one is made, and read from, as long
+// as readPatience.
+const readSilence, readPatience = 4 * time.Second, 30 * time.Second
+
 // What a new consumer mends: the server has forgotten ours, or sent what did not arrive.
 var (
 	errForgotten = errors.New("the consumer is gone")
 	errUnheard   = errors.New("nobody answers for the consumer")
 	errLost      = errors.New("records were lost on the way")
+	errMute      = errors.New("the server of the consumer is silent")
 )
 
 // read returns up to max records, and none when the server says that there are no
@@ -71,6 +78,9 @@ func (r *slotReader) read(ctx context.Context, max int) ([]stored, error) {
 	for again := false; ; again = true {
 		if r.cons == "" {
 			if err := r.openConsumer(ctx); err != nil {
+				if r.q.team != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) && time.Since(began) < readPatience {
+					continue // whoever was asked has died
+				}
 				return nil, err
 			}
 		}
@@ -89,6 +99,7 @@ func (r *slotReader) read(ctx context.Context, max int) ([]stored, error) {
 		switch {
 		case len(out) > 0:
 			return out, nil
+		case errors.Is(err, errMute) && time.Since(began) < readPatience:
 		case again || !errors.Is(err, errForgotten) && !errors.Is(err, errUnheard) && !errors.Is(err, errLost):
 			return nil, fmt.Errorf("%w: reading %s: %w", ErrUnavailable, r.stream, err)
 		}
@@ -138,10 +149,20 @@ func (r *slotReader) pull(ctx context.Context, max int) (out []stored, err error
 	if err := r.q.get.PublishRequest(subject, inbox, fmt.Appendf(nil, `{"batch":%d,"no_wait":true}`, max)); err != nil {
 		return nil, err
 	}
+	quiet := time.NewTimer(r.silence)
+	defer quiet.Stop()
+	if r.q.team == nil {
+		quiet.Stop() // it is this process
+	}
 	for len(out) < max {
 		var m *nats.Msg
 		select {
+		case <-quiet.C:
+			return out, errMute
 		case m = <-answers:
+			if r.q.team != nil {
+				quiet.Reset(r.silence)
+			}
 		case <-ctx.Done():
 			return out, ctx.Err()
 		}
@@ -173,7 +194,11 @@ func (r *slotReader) pull(ctx context.Context, max int) (out []stored, err error
 }
 
 func (r *slotReader) openConsumer(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	patience := 30 * time.Second
+	if r.q.team != nil {
+		patience = 2 * readSilence // our caller tries again
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	c := jetstream.ConsumerConfig{
 		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, HeadersOnly: r.headers,

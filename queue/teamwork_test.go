@@ -221,6 +221,8 @@ func TestActEverywhere(t *testing.T) {
 	}
 	inHand[0].Release()
 	inHand[1].Release()
+	flushMember(t, a) // what is moved while a pass begins may be met nowhere
+	flushMember(t, b)
 	if got := act(Retry, Filter{ID: inHand[0].ID()}); got.Matched != 1 {
 		t.Errorf("retry: %+v", got)
 	}
