@@ -196,7 +196,7 @@ func (s *Server) progress(st ActionState) Progress {
 	now := s.c.Now()
 	p := Progress{
 		ID: st.ID, Action: st.Verb, Filter: st.Filter.String(), Author: st.Author, Reason: st.Reason, Begun: utc(st.At), State: st.State,
-		Matched: st.Matched, Changed: st.Changed, Unchanged: st.Unchanged, Busy: st.Busy, Ordered: st.Ordered,
+		Matched: st.Matched, Changed: st.Changed, Unchanged: st.Unchanged, Busy: st.Busy, Ordered: st.Ordered, Planned: st.Planned, AtLeast: st.AtLeast,
 		Share: st.Share, Expected: st.Expected, Ended: utc(st.Ended), Cancelled: st.Cancelled, Error: st.Error,
 		Final: st.State != "" && st.State != "running",
 	}

@@ -66,9 +66,11 @@ type ActionState struct {
 	State     string // running, done, cancelled
 	Matched   int    // those in Busy and Ordered included
 	Changed   int
-	Unchanged int // there was nothing to do
-	Busy      int // being sent just then: done if they come back
-	Ordered   int // ready to go on some node of a cluster: done when one takes them
+	Unchanged int  // there was nothing to do
+	Busy      int  // being sent just then: done if they come back
+	Planned   int  // of Changed: due only when their delivery hours, or their client's time, have come
+	Ordered   int  // ready to go on some node of a cluster: done when one takes them
+	AtLeast   bool // a node died with it, and what it did last is not counted
 	Share     float64
 	Expected  int64 // how many it may mean, by the counts; 0: not known
 	Ended     time.Time

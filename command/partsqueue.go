@@ -132,7 +132,7 @@ func actionState(st queue.ActionState) admin.ActionState {
 		Action: admin.Action{
 			ID: st.ID, Verb: admin.Verb(st.Verb), Filter: adminFilter(st.Filter), Author: st.Author, Reason: st.Reason, At: st.At, Reply: st.Reply,
 		},
-		State: st.State, Matched: st.Matched, Changed: st.Changed, Unchanged: st.Unchanged, Busy: st.Busy, Ordered: st.Ordered,
+		State: st.State, Matched: st.Matched, Changed: st.Changed, Unchanged: st.Unchanged, Busy: st.Busy, Ordered: st.Ordered, Planned: st.Planned, AtLeast: st.AtLeast,
 		Share: st.Share, Expected: st.Expected, Ended: st.Ended, Cancelled: st.Cancelled, Error: st.Error, Waits: len(st.Waits),
 	}
 }

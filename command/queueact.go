@@ -188,6 +188,8 @@ func plus(sum, p admin.Progress) admin.Progress {
 	p.Unchanged += sum.Unchanged
 	p.Busy += sum.Busy
 	p.Ordered += sum.Ordered
+	p.Planned += sum.Planned
+	p.AtLeast = p.AtLeast || sum.AtLeast
 	if p.Error == "" {
 		p.Error = sum.Error
 	}
@@ -201,7 +203,7 @@ func plus(sum, p admin.Progress) admin.Progress {
 func concluded(c *cobra.Command, n *node, v verb, p admin.Progress) error {
 	switch {
 	case p.State == "cancelled":
-		return partly("cancelled by %s after %s %s; what was done stays done", clean(p.Cancelled), plural(p.Changed, "delivery was", "deliveries were"), v.done)
+		return partly("cancelled by %s after %s%s %s; what was done stays done", clean(p.Cancelled), least(p), plural(p.Changed, "delivery was", "deliveries were"), v.done)
 	case p.Error != "":
 		return partly("%s", clean(p.Error))
 	case p.Matched == 0:
@@ -220,12 +222,22 @@ func concluded(c *cobra.Command, n *node, v verb, p admin.Progress) error {
 
 // report is the line that says what was done.
 func report(v verb, p admin.Progress) string {
-	s := fmt.Sprintf("%s %s", plural(p.Changed, "delivery", "deliveries"), v.done)
+	changed := p.Changed
+	if v.action == admin.Retry { // these are not due now, whatever an operator wants
+		changed -= p.Planned
+	}
+	s := fmt.Sprintf("%s%s %s", least(p), plural(changed, "delivery", "deliveries"), v.done)
+	if p.Planned > 0 {
+		s += fmt.Sprintf("; %s %s for delivery hours or the time that the client gave", count(p.Planned), map[bool]string{true: "of them still waits", false: "of them still wait"}[p.Planned == 1])
+		if v.action == admin.Retry {
+			s = strings.Replace(s, " of them", " more", 1)
+		}
+	}
 	if p.Unchanged > 0 {
 		why := map[admin.Verb]string{
-			admin.Retry:   "due already or held",
-			admin.Hold:    "held already",
-			admin.Release: "not held",
+			admin.Retry:   "due already, planned or held",
+			admin.Hold:    "held already, or released since",
+			admin.Release: "not held, or held again since",
 		}[v.action]
 		s += fmt.Sprintf("; %s left alone (%s)", count(p.Unchanged), why)
 	}
@@ -233,6 +245,14 @@ func report(v verb, p admin.Progress) string {
 		s += fmt.Sprintf("; %s ready to go and will be when a node takes %s", plural(p.Ordered, "more is", "more are"), map[bool]string{true: "it", false: "them"}[p.Ordered == 1])
 	}
 	return s + "."
+}
+
+// least says that more may have been done than was counted.
+func least(p admin.Progress) string {
+	if p.AtLeast {
+		return "at least "
+	}
+	return ""
 }
 
 // attend follows an action until it ends. What a signal does, a asks for.

@@ -116,7 +116,7 @@ func printActions(w io.Writer, l admin.ActionsList, width int) {
 		if x.Cancelled != "" {
 			by += ", cancelled by " + x.Cancelled
 		}
-		t.add(x.ID, ago(l.Now, x.Begun), state, string(x.Action), x.Filter, count(x.Changed), count(x.Matched), left, by, x.Reason)
+		t.add(x.ID, ago(l.Now, x.Begun), state, string(x.Action), x.Filter, map[bool]string{true: "≥ "}[x.AtLeast]+count(x.Changed), count(x.Matched), left, by, x.Reason)
 	}
 	t.write(w, width)
 	for _, x := range l.Actions {
@@ -182,7 +182,7 @@ func actionProgress(v verb, p admin.Progress) string {
 		s += fmt.Sprintf(", %s/s", count(int64(p.Rate)))
 	}
 	if p.Share > 0 {
-		s += fmt.Sprintf(", %d %% looked through", int(100*p.Share))
+		s += fmt.Sprintf(", %d %%", int(100*p.Share))
 	}
 	if left := about(p.Left); left != "" {
 		s += ", " + left + " left"
