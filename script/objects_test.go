@@ -201,7 +201,11 @@ exports.hook_bounce = (next, hmail, err) => {
   hmail.todo.notes.bounced = [err.message, err.mx.exchange, err.bounced_rcpt[0].address(), hmail.todo.mail_from.address(), hmail.todo.notes.before]
   next(OK)
 }
-exports.hook_delivered = (next, hmail, params) => { throw new Error('late') }
+exports.hook_delivered = (next, hmail, params) => {
+  if (!params[7]) throw new Error('late')
+  hmail.todo.notes.delivered = params.slice(7).join()
+  next()
+}
 `}, "out")
 	d := &mail.Delivery{
 		Message: &mail.Message{ID: "01M", Sender: addr("a@a.test"), Received: time.Now()}, Destination: "b.test",
@@ -240,6 +244,10 @@ exports.hook_delivered = (next, hmail, params) => { throw new Error('late') }
 	}
 	if v := run(&plugin.Event{Hook: plugin.Delivered}); v.Code != plugin.Cont {
 		t.Errorf("a script that throws at delivered: %v", v)
+	}
+	run(&plugin.Event{Hook: plugin.Delivered, Secured: true, Authenticated: true})
+	if got := tx.Notes.Text("delivered"); got != "true,true" {
+		t.Errorf("delivered saw secured and authenticated as %s", got)
 	}
 }
 

@@ -34,6 +34,7 @@ func args(f *frame.Args, e *plugin.Event) {
 			f.DenyArgs = true
 		}
 	}
+	f.Secured, f.Authenticated = e.Secured, e.Authenticated
 	f.Expected, f.Host = uint64(max(0, e.Pause.Milliseconds())), e.Host
 	for _, o := range e.Outcomes {
 		f.Outcomes = append(f.Outcomes, frame.Outcome{Recipient: o.Recipient.Raw, Reply: o.Reply.String()})

@@ -257,6 +257,8 @@ type Args struct {
 	Expected uint64 // deferred: milliseconds until the next attempt
 	Host     string // delivered, deferred, bounce: who said so
 	Outcomes []Outcome
+
+	Secured, Authenticated bool // delivered: over TLS; after AUTH
 }
 
 // Param is one ESMTP parameter.
@@ -291,6 +293,8 @@ func (a *Args) put(b *Buffer) {
 		b.text(o.Recipient)
 		b.text(o.Reply)
 	}
+	b.bool(a.Secured)
+	b.bool(a.Authenticated)
 }
 
 func (a *Args) get(f *fields) {
@@ -309,6 +313,7 @@ func (a *Args) get(f *fields) {
 			return
 		}
 	}
+	a.Secured, a.Authenticated = f.bool(), f.bool()
 }
 
 // Delivery is what the hooks of a delivery are told.

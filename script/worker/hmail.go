@@ -147,7 +147,7 @@ func (h *hmail) delivered(a *frame.Args) goja.Value {
 		response = o.Reply
 	}
 	delay := float64(time.Now().UnixMilli()-int64(h.f.Queued)) / 1000
-	return vm.NewArray(name, ip, response, delay, port, "smtp", h.list(rcpts))
+	return vm.NewArray(name, ip, response, delay, port, "smtp", h.list(rcpts), a.Secured, a.Authenticated)
 }
 
 // deferred is {delay, err}: seconds until the next attempt, and what was said.
