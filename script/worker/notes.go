@@ -80,7 +80,7 @@ func (n *notes) put(p frame.Pair) {
 	}
 	v := n.w.value(p.Value)
 	k := known{value: v}
-	if o, ok := v.(*goja.Object); ok {
+	if o, ok := v.(*goja.Object); ok && p.Key != "skip_plugins" {
 		k = known{json: stringify(o)}
 	}
 	n.object.Set(p.Key, v)
@@ -94,7 +94,7 @@ func (n *notes) changes() (out []frame.Pair) {
 	}
 	keys := n.object.Keys()
 	for _, key := range keys {
-		if secret(key) {
+		if secret(key) || key == "skip_plugins" { // that one goes another way
 			continue
 		}
 		v := n.object.Get(key)
@@ -187,6 +187,9 @@ func (w *worker) value(v any) goja.Value {
 			return goja.Undefined()
 		}
 		return w.vm.ToValue(v)
+	}
+	if j == "[]" {
+		return w.vm.NewArray()
 	}
 	parse, ok := goja.AssertFunction(w.vm.GlobalObject().Get("JSON").ToObject(w.vm).Get("parse"))
 	if !ok {

@@ -81,7 +81,7 @@ func Main(in, out *os.File) int {
 	}
 	// Calls that overlap make garbage quickly, and little stays: a heap that may double
 	// from nearly nothing would be collected all the time.
-	debug.SetGCPercent(400)
+	debug.SetGCPercent(max(100, int(load.Memory>>24)*100))
 	debug.SetMemoryLimit(int64(load.Memory))
 	// JavaScript runs in one goroutine; the others only wait for it, and would wake
 	// another thread for that.
