@@ -51,6 +51,9 @@ func StartNATS(o NATSOptions) (*NATS, error) {
 	if o.SyncEvery == 0 {
 		o.SyncEvery = time.Second
 	}
+	if err := roomToStart(o.Dir); err != nil {
+		return nil, err
+	}
 	opts := &server.Options{
 		ServerName: "tarishi",
 		DontListen: true, // no port unless clustered

@@ -13,6 +13,9 @@ import (
 // begin stores an action.
 func (s *actions) begin(ctx context.Context, a Action) (ActionState, error) {
 	q := s.q
+	if err := q.roomFor(a.Verb); err != nil {
+		return ActionState{}, err
+	}
 	if err := s.load(ctx); err != nil {
 		return ActionState{}, err
 	}
@@ -136,6 +139,9 @@ func (s *actions) passes(id string) map[string]passReport {
 	out := map[string]passReport{}
 	for name, p := range s.live[id] {
 		out[name] = p.report()
+	}
+	if e := s.errs[id]; e != "" {
+		out["of "+s.q.o.Node] = passReport{Error: e}
 	}
 	return out
 }

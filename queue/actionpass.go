@@ -90,6 +90,9 @@ func (p *pass) over(ctx context.Context, from uint64) error {
 	if err != nil {
 		return err
 	}
+	if err := q.roomFor(p.x.Verb); err != nil {
+		return err
+	}
 	p.saved = time.Now()
 	p.mu.Lock()
 	p.at, p.last = from-1, st.LastSeq
@@ -195,6 +198,9 @@ func (p *pass) read(ctx context.Context, from uint64, headers bool, take func([]
 			return take(ms[:i])
 		}
 		if err := take(ms); err != nil {
+			return err
+		}
+		if err := q.roomFor(p.x.Verb); err != nil {
 			return err
 		}
 		if ms[len(ms)-1].seq == p.last {

@@ -28,6 +28,7 @@ type actions struct {
 	wakes map[string]chan struct{}      // to the workers
 	offs  map[string]chan struct{}      // closed when a worker has ended
 	began map[string]bool               // actions that were asked for here
+	errs  map[string]string             // why the last try of this node failed
 	reads chan struct{}                 // one reads the journal at a time
 	nodes struct {
 		list []run
@@ -37,7 +38,7 @@ type actions struct {
 
 func newActions(q *Queue) *actions {
 	return &actions{q: q, known: map[string]*acting{}, live: map[string]map[string]*pass{}, stops: map[string]context.CancelFunc{},
-		ends: map[string]chan struct{}{}, wakes: map[string]chan struct{}{}, offs: map[string]chan struct{}{}, began: map[string]bool{}, reads: make(chan struct{}, 1)}
+		ends: map[string]chan struct{}{}, wakes: map[string]chan struct{}{}, offs: map[string]chan struct{}{}, began: map[string]bool{}, errs: map[string]string{}, reads: make(chan struct{}, 1)}
 }
 
 // actionLook is how often a node looks for actions that it was not told of.
@@ -177,6 +178,7 @@ func (s *actions) startLocked(x *acting) {
 		delete(s.stops, x.ID)
 		delete(s.wakes, x.ID)
 		delete(s.offs, x.ID)
+		delete(s.errs, x.ID)
 		s.mu.Unlock()
 		close(off)
 	})
@@ -193,6 +195,7 @@ func (s *actions) work(ctx context.Context, x *acting, wake chan struct{}) {
 			return
 		}
 		did, err := s.step(ctx, x)
+		s.failed(x.ID, err)
 		switch {
 		case did && err == nil:
 			pause = time.Second
@@ -214,6 +217,15 @@ func (s *actions) work(ctx context.Context, x *acting, wake chan struct{}) {
 			}
 		case <-time.After(pause):
 		}
+	}
+}
+
+// failed keeps why an action does not go on here, for operators to see.
+func (s *actions) failed(id string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if delete(s.errs, id); err != nil {
+		s.errs[id] = err.Error()
 	}
 }
 

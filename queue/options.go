@@ -41,7 +41,8 @@ type Options struct {
 	// process without a server and with neither makes no streams and waits until a node
 	// has. Default with a server: 10 GiB.
 	NewBytes  int64
-	keepBytes bool // MaxBytes was not given: streams keep what they have
+	diskFree  func() (int64, error) // octets where StreamsDir is; nil: the system is asked
+	keepBytes bool                  // MaxBytes was not given: streams keep what they have
 	// MayWork tells whether this process still has partition p under epoch, as the
 	// scheduler leased it: asked right before a delivery of the partition is sent and
 	// before it is stored anew. It must not block. Required in a cluster.

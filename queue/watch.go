@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"golang.org/x/sys/unix"
 
 	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/proto"
@@ -152,11 +151,10 @@ func (q *Queue) measure(ctx context.Context) error {
 	if q.o.StreamsDir == "" {
 		return nil // not on this machine
 	}
-	var fs unix.Statfs_t
-	if err := unix.Statfs(q.o.StreamsDir, &fs); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	free, err := q.diskFree()
+	if err != nil {
+		return err
 	}
-	free := int64(fs.Bavail) * int64(fs.Bsize)
 	q.stats.diskFree.Store(free)
 	if free < minDiskFree {
 		return fmt.Errorf("%w: the disk has %d MiB left, %d are wanted", ErrFull, free>>20, minDiskFree>>20)
