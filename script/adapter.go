@@ -169,7 +169,7 @@ func (p *Pool) await(ctx context.Context, b *bond, m *message, pr *process, c *c
 				pr.w.Send(m.answer(x))
 			case death:
 				b.lose(pr)
-				return nil, dead{x.of, x.why}
+				return nil, dead(x)
 			}
 		case <-ctx.Done():
 			b.lose(nil)

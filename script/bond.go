@@ -120,7 +120,7 @@ func (b *bond) call(ctx context.Context, e *plugin.Event, functions []uint64) (*
 	b.mu.Lock()
 	pr := b.pr
 	b.mu.Unlock()
-	if pr == nil || pr.isDead() {
+	if pr == nil || pr.isDead() || pr.stuck() {
 		fresh, err := b.pool.pick(ctx)
 		if err != nil {
 			return nil, nil, err

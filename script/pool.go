@@ -314,7 +314,7 @@ func (p *Pool) pick(ctx context.Context) (*process, error) {
 			if x.isDead() { // about to be taken away
 				continue
 			}
-			if best == nil || x.burden() < best.burden() {
+			if best == nil || x.burden() < best.burden() && (!x.stuck() || best.stuck()) || best.stuck() && !x.stuck() {
 				best = x
 			}
 		}

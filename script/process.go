@@ -32,7 +32,8 @@ type process struct {
 
 	under atomic.Int64 // calls
 	bonds atomic.Int64 // connections
-	heard atomic.Int64 // nanoseconds since the pool's birth at its last frame
+	heard atomic.Int64 // nanoseconds since 1970, of its last frame
+	busy  atomic.Int64 // and when it was last given something to do while it had nothing
 	ended atomic.Bool  // on purpose
 
 	mu    sync.Mutex
@@ -84,6 +85,7 @@ func (p *Pool) launch() (*process, *frame.Loaded, error) {
 	pr.pid = pr.cmd.Process.Pid
 	pr.stdin, pr.out = stdin, out
 	pr.w, pr.r = frame.NewWriter(stdin), frame.NewReader(out)
+	pr.heard.Store(time.Now().UnixNano())
 	timer := time.AfterFunc(startPatience, pr.kill)
 	defer timer.Stop()
 	p.mu.Lock()
@@ -194,7 +196,9 @@ func (pr *process) begin(f *frame.Call) ([]*call, error) {
 		calls[i], pr.calls[c.seq] = c, c
 	}
 	pr.mu.Unlock()
-	pr.under.Add(int64(len(calls)))
+	if pr.under.Add(int64(len(calls))) == int64(len(calls)) {
+		pr.busy.Store(time.Now().UnixNano())
+	}
 	if err := pr.w.Send(f); err != nil {
 		for _, c := range calls {
 			pr.finish(c)
@@ -218,6 +222,18 @@ func (pr *process) giveUp(c *call, sent time.Time) {
 	if pr.heard.Load() < sent.UnixNano() && time.Since(sent) > 2*pr.pool.o.Turn {
 		pr.kill()
 	}
+}
+
+// stuckAfter is how long a worker may be silent at work before connections go to
+// another one.
+const stuckAfter = 100 * time.Millisecond
+
+// stuck tells whether JavaScript has been running there for a while. Who comes then
+// need not wait for it to be stopped: what the node does not know of a connection is
+// lost on the way to another worker, but that is little.
+func (pr *process) stuck() bool {
+	since := time.Unix(0, max(pr.heard.Load(), pr.busy.Load()))
+	return pr.under.Load() > 0 && time.Since(since) > stuckAfter && pr.slate.read() != 0
 }
 
 func (pr *process) isDead() bool {

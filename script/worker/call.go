@@ -34,7 +34,6 @@ func (c *call) run() error {
 		return err
 	}
 	w.calls[c.seq()] = c
-	w.wait.working(c.seq())
 	subject := goja.Undefined()
 	switch {
 	case c.f.Connection.ID != 0:

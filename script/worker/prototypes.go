@@ -10,7 +10,6 @@ import (
 // prototypes hold the methods of the objects that scripts see, once for all of them.
 type prototypes struct {
 	connection, transaction, hmail, header, body, notes, results *goja.Object
-	stream                                                       *goja.Object
 	streamClass                                                  goja.Value
 }
 

@@ -47,8 +47,16 @@ func (x *watch) start(w *worker, bound time.Duration, memory uint64) {
 	go x.look()
 }
 
+// nobody is the number of a turn that no call is to blame for.
+const nobody = ^uint64(0)
+
 // begin and end stand around each turn.
-func (x *watch) begin(api.Owner) {
+func (x *watch) begin(o api.Owner) {
+	if c, ok := o.(*call); ok {
+		x.working(c.seq())
+	} else {
+		x.working(nobody)
+	}
 	x.began.Store(time.Now().UnixNano())
 	if x.asleep.Load() {
 		select {
