@@ -3,6 +3,7 @@
 package smtp
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"runtime"
@@ -100,4 +101,59 @@ func visit(t *testing.T, addr string, say [][]byte) string {
 	}
 	_ = c.(*net.TCPConn).CloseWrite()
 	return <-heard
+}
+
+// G5: what a next host can make of one attempt of ours, by saying as much as it can.
+func TestG5_costs(t *testing.T) {
+	const hello = "220 mx.test\r\n"
+	for name, x := range map[string]struct {
+		first, flood string
+	}{
+		"a greeting of one line":   {"", strings.Repeat("2", 1<<16)},
+		"a greeting of many lines": {"", strings.Repeat("220-x\r\n", 10000)},
+		"an endless EHLO":          {hello, strings.Repeat("250-PIPELINING\r\n", 5000)},
+		"keywords of all sorts":    {hello, strings.Repeat("250-SIZE 1 2 3\r\n250-AUTH PLAIN\r\n250-LIMITS RCPTMAX=1\r\n", 2000)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			first, flood := []byte(x.first), []byte(x.flood)
+			go func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					_, _ = c.Write(first)
+					for err == nil { // until the other end has had enough
+						_, err = c.Write(flood)
+					}
+					c.Close()
+				}
+			}()
+			cpu, bytes := time.Hour, uint64(1<<62)
+			for range 3 {
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				start := cpuTime()
+				c, err := net.Dial("tcp", l.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := NewClient(t.Context(), c, ClientOptions{Hello: "us.test"}); !errors.Is(err, ErrReplyTooLong) {
+					t.Errorf("%v", err)
+				}
+				cpu = min(cpu, cpuTime()-start)
+				runtime.ReadMemStats(&after)
+				bytes = min(bytes, after.TotalAlloc-before.TotalAlloc)
+			}
+			t.Logf("%v, %d KiB", cpu.Round(time.Millisecond/10), bytes>>10)
+			if cpu > 50*time.Millisecond || bytes > 1<<20 {
+				t.Errorf("%v of CPU, %d KiB", cpu, bytes>>10)
+			}
+		})
+	}
 }
