@@ -19,7 +19,7 @@ var session = Section{"Session and syntax (RFC 5321, 2034, 3463, 7504)", []Rule{
 }}
 
 var data = Section{"DATA, line ends, smuggling (RFC 5321 §2.3.8, §4.1.1.4; CVE-2023-51764, -51765, -51766)", []Rule{
-	{ID: "B1", What: "A false end of data (`\\n.\\n`, `\\n.\\r\\n`, `\\r\\n.\\n`, `\\r\\n.\\r`, `\\r.\\r\\n`, `\\r.\\r`, `\\n.\\r`, `\\r.\\n`, NULs or blanks around the dot, `\\r\\n.\\r\\r\\n`) with commands behind it, then the true end: one reply, no second transaction. Nor does any of them become two messages on the way through us, from or to Postfix and Exim."},
+	{ID: "B1", What: "A false end of data (`\\n.\\n`, `\\n.\\r\\n`, `\\r\\n.\\n`, `\\r\\n.\\r`, `\\r.\\r\\n`, `\\r.\\r`, `\\n.\\r`, `\\r.\\n`, NULs or blanks around the dot, `\\r\\n.\\r\\r\\n`) with commands behind it, then the true end: one reply, no second transaction. Nor does any of them become two messages on the way through us, from or to Postfix and Exim. (Postfix before us with `smtpd_forbid_bare_newline = no` takes some of them for two itself; we then get two, and add none.)"},
 	{ID: "B2", What: "`\\r\\r\\n.\\r\\n` is an end: a reply comes at once, and it is 550."},
 	{ID: "B3", What: "A bare CR or LF anywhere in a message: 550 5.5.2 after the true end, and the next command is run as usual."},
 	{ID: "B4", What: "Dot-stuffing is undone (`..x` is `.x`), a dot first is an empty message, and all else arrives octet for octet."},
