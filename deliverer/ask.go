@@ -197,6 +197,7 @@ func (d *Deliverer) run(ctx context.Context, ch *plugin.Chain, h *held, e *plugi
 	e.Delivery, e.Transaction = &env, h.tx
 	e.Watch = func(s plugin.Step) { fault = fault || s.Fault != "" }
 	v = ch.Run(ctx, e)
+	fault = fault || ctx.Err() != nil // they may have been given up between two functions
 	if fault {
 		h.tx = nil
 	}

@@ -231,3 +231,27 @@ func TestManyFailAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// A plugin that has no time left, because the node ends, takes nobody's notice away.
+func TestBounceAtTheEndOfANode(t *testing.T) {
+	tell(t, func(s *story) {
+		s.c.DrainTimeout = time.Second
+		var over chan struct{}
+		_, over = s.plugged(fns{plugin.Bounce: func(context.Context, *plugin.Event) plugin.Verdict { <-over; return plugin.Verdict{Code: plugin.OK} }})
+		s.start()
+		id := s.send("b@nowhere.test")
+		s.after(time.Second)
+		began := time.Now()
+		s.stop()
+		if took := time.Since(began); took != time.Second {
+			s.Errorf("the end took %s", took)
+		}
+		s.expect(id, "done: b failed 550")
+		if len(s.q.stored()) != 1 {
+			s.Errorf("%d notices", len(s.q.stored()))
+		}
+		if strings.Contains(s.log.String(), "level=ERROR") {
+			s.Errorf("it is called a failure:\n%s", s.log)
+		}
+	})
+}

@@ -116,7 +116,11 @@ func (r *run) wait(ctx context.Context) (d decision, rest []*function) {
 		f, took, left := r.giveUp(ended)
 		if f != nil {
 			i := r.at + 1 // which does not change any more
-			return r.c.settle(ctx, f, r.e, answer{fault: "not back in time"}, took), r.fs[i:]
+			fault := "not back in time"
+			if ended {
+				fault = calledOff
+			}
+			return r.c.settle(ctx, f, r.e, answer{fault: fault}, took), r.fs[i:]
 		}
 		if ended { // between two functions, or at the last moment
 			select {
@@ -151,6 +155,10 @@ func (r *run) giveUp(ended bool) (f *function, took, left time.Duration) {
 	return f, took, 0
 }
 
+// calledOff is why a function was given up that had time left: its client has gone, or
+// the node is to stop. That is not the plugin's failure.
+const calledOff = "called off: nobody waits for it any more"
+
 // lookAgain is when one looks after functions that were between two calls.
 const lookAgain = 50 * time.Millisecond
 
@@ -161,7 +169,11 @@ func (c *Chain) settle(ctx context.Context, f *function, e *Event, a answer, too
 	f.nanoseconds.Add(int64(took))
 	if a.fault != "" {
 		a.Verdict = unanswered("Plugin " + f.plugin)
-		c.log.LogAttrs(ctx, slog.LevelError, "plugin failed", slog.String("plugin", f.plugin), slog.String("hook", string(f.hook)),
+		level := slog.LevelError
+		if a.fault == calledOff {
+			level = slog.LevelInfo
+		}
+		c.log.LogAttrs(ctx, level, "plugin failed", slog.String("plugin", f.plugin), slog.String("hook", string(f.hook)),
 			slog.String("function", f.label), slog.String("error", a.fault), slog.Duration("after", took), e.about())
 		if a.stack != nil {
 			f.panics.Add(1)
