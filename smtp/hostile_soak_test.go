@@ -14,7 +14,7 @@ import (
 
 // What one hostile visit may cost, the client's own part included: 50 ms of CPU, the best
 // of three, and 1 MiB allocated. Each brings what it can before it is closed.
-func TestG_costs(t *testing.T) {
+func TestG1_G2_G3_costs(t *testing.T) {
 	const hello, envelope = "EHLO x\r\n", "EHLO x\r\nMAIL FROM:<a@b.test>\r\n"
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	drip := func(s string) []string { return strings.Split(s, "") }
