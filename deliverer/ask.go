@@ -86,17 +86,14 @@ func orUsual(r mail.Reply, hook plugin.Hook, code int, sending, hosts string, to
 		enhanced, text = hosts, "no host takes mail for "+string(to)
 	}
 	usual := mail.R(code, enhanced, text)
-	switch {
-	case r.Code/100 == code/100:
+	if r.Code/100 == code/100 {
 		usual.Code = r.Code
 		if int(r.Enhanced[0]) == code/100 {
 			usual.Enhanced = r.Enhanced
 		}
-		fallthrough
-	case r.Text != "":
-		if r.Text != "" {
-			usual.Text = r.Text
-		}
+	}
+	if r.Text != "" {
+		usual.Text = r.Text
 	}
 	return usual
 }
