@@ -124,6 +124,18 @@ func (s *actions) passesOver(x *acting, d *mail.Delivery, part uint32, ready boo
 	return false
 }
 
+// opposed tells whether a newer action is known that may have decided otherwise than x.
+func (s *actions) opposed(x *acting) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, y := range s.known {
+		if y.seq > x.seq && x.Verb.decidesHeld() && y.Verb.decidesHeld() && y.Verb != x.Verb {
+			return true
+		}
+	}
+	return false
+}
+
 // freeLocked are those partitions in which no other action goes before x.
 func (s *actions) freeLocked(x *acting, parts []uint32) []uint32 {
 	free := slices.Clone(parts)

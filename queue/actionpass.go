@@ -254,7 +254,7 @@ func (p *pass) one(ctx context.Context, m stored, ends uint64) error {
 	if meant == 0 {
 		return nil
 	}
-	if p.q.meantIn(m, func(d *mail.Delivery) bool { return p.meant(d) && p.passesOver(m.subject, d) }) == meant {
+	if p.q.actions.opposed(p.x) && p.q.meantIn(m, func(d *mail.Delivery) bool { return p.meant(d) && p.passesOver(m.subject, d) }) == meant {
 		p.count(func(r *Result) { r.Matched += meant; r.Unchanged += meant })
 		return nil
 	}
