@@ -127,6 +127,7 @@ func (b *bond) call(ctx context.Context, e *plugin.Event, functions []uint64) (*
 			b.conn.OnEnd(b.forget)
 		}
 		if b.pr != nil {
+			b.pr.w.Add(&frame.Forget{Connection: b.id}) // goes out with whatever goes next
 			b.pr.bonds.Add(-1)
 		}
 		b.pr, b.known = fresh, false

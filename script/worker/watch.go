@@ -101,9 +101,13 @@ func (x *watch) heap() uint64 {
 func (x *watch) look() {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	for idle := 0; ; {
+	var since stopwatch
+	for idle, last := 0, int64(0); ; {
 		<-ticker.C
 		began := x.began.Load()
+		if began != last { // a turn that it sees for the first time
+			last, since = began, newStopwatch(time.Unix(0, began))
+		}
 		if idle++; began != 0 {
 			idle = 0
 		}
@@ -111,7 +115,7 @@ func (x *watch) look() {
 		switch {
 		case heap > x.memory:
 			x.tooMuch(heap)
-		case began != 0 && time.Since(time.Unix(0, began)) > x.bound:
+		case began != 0 && since.past(x.bound):
 			x.tooLong(began)
 		}
 		if idle > 50 { // nothing runs: sleep until something does
@@ -138,13 +142,35 @@ func (x *watch) tooLong(began int64) {
 
 // over waits for a turn to end.
 func (x *watch) over(began int64) bool {
-	for range grace / (5 * time.Millisecond) {
+	for since := newStopwatch(time.Now()); !since.past(grace); time.Sleep(5 * time.Millisecond) {
 		if x.began.Load() != began {
 			return true
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 	return false
+}
+
+// stopwatch tells how long somebody has had: by the clock, but not while the machine
+// gave this process no time to run.
+type stopwatch struct {
+	began time.Time
+	used  time.Duration
+}
+
+func newStopwatch(began time.Time) stopwatch {
+	used, _ := cpuTime()
+	return stopwatch{began, used}
+}
+
+// past tells whether that was more than d. Of a busy machine half of it in computing
+// is enough, and ten times as much by the clock.
+func (s stopwatch) past(d time.Duration) bool {
+	wall := time.Since(s.began)
+	if wall <= d {
+		return false
+	}
+	used, ok := cpuTime()
+	return !ok || used-s.used >= d/2 || wall > 10*d
 }
 
 // tooMuch interrupts the turn under way, and sees whether the heap is small enough

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"os"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -44,6 +45,15 @@ func polled(f *os.File) *os.File {
 		return f
 	}
 	return os.NewFile(fd, f.Name())
+}
+
+// cpuTime is how long this process has computed.
+func cpuTime() (time.Duration, bool) {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		return 0, false
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), true
 }
 
 // restrict has the kernel refuse what the watch does not catch in time: one huge
