@@ -38,6 +38,13 @@ func (b *backQueue) deadline(d *mail.Delivery) time.Time {
 	return d.Expires
 }
 
+// retried has the hosts of a delivery tried again that an operator wants tried now.
+func (b *backQueue) retried(d *mail.Delivery) {
+	if out := b.out.Load(); out != nil {
+		out.TryAgain(d.Destination, d.Route)
+	}
+}
+
 // What nodes ask one another, besides the queue's own questions.
 const (
 	askLook = "look" // how a destination stands with your deliverer

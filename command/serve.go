@@ -106,7 +106,7 @@ func serve(ctx context.Context, c *daemon.Config, kinds []plugin.Kind, accept bo
 	s := newSession(c, k, log)
 	q, err = openStore(ctx, c, k, folder, accept, storeNeeds{
 		mayWork: s.holds,
-		bounce:  back.bounce, deadline: back.deadline, answer: back.answer,
+		bounce:  back.bounce, deadline: back.deadline, retried: back.retried, answer: back.answer,
 	}, log)
 	if stoppedEarly(ctx, err) {
 		return nil

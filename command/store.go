@@ -36,6 +36,7 @@ type storeNeeds struct {
 	bounce   func(context.Context, *queue.Job, mail.Reply) error
 	answer   func(ctx context.Context, what string, body []byte) []byte
 	deadline func(*mail.Delivery) time.Time
+	retried  func(*mail.Delivery)
 }
 
 // openStore opens the queue: in this process alone, among the cluster's nodes, or in
@@ -92,6 +93,7 @@ func openShared(ctx context.Context, c *daemon.Config, k *council, folder *daemo
 		return nil, err
 	}
 	o.MayWork, o.Bounce, o.Deadline, o.Answer = needs.mayWork, needs.bounce, needs.deadline, needs.answer
+	o.Retried = needs.retried
 	s := &store{log: log, shared: true}
 	if err := k.belongs(ctx); err != nil {
 		return nil, err

@@ -57,6 +57,33 @@ func TestDeadDestinationParksWithoutBurningAttempts(t *testing.T) {
 	})
 }
 
+// Who asks for a retry knows that the hosts are back: nobody waits for the next look.
+func TestTryAgain(t *testing.T) {
+	tell(t, func(s *story) {
+		s.mx("dead.test", 1)
+		s.start()
+		for range 20 {
+			s.send("b@dead.test")
+		}
+		s.after(17 * time.Minute) // the next look is in ten minutes
+		sink := &smtptest.Sink{}
+		defer sink.Close()
+		s.sink(1, sink)
+		s.d.TryAgain("other.test", "")
+		s.send("b@dead.test")
+		s.after(30 * time.Second)
+		if n := sink.Count(); n != 0 {
+			s.Errorf("%d arrived before anybody asked", n)
+		}
+		s.d.TryAgain("dead.test", "")
+		s.send("b@dead.test") // due, as what is retried is
+		s.after(30 * time.Second)
+		if n := sink.Count(); n == 0 {
+			s.Error("none arrived within 30 s of the word to try again")
+		}
+	})
+}
+
 func TestH6_scheduleHoldsAcrossARestart(t *testing.T) {
 	retry := shaping.Retry{Schedule: []time.Duration{time.Minute, 10 * time.Minute, time.Hour}, Expire: 5 * 24 * time.Hour}
 	times := func(t *testing.T, restart bool) (at []time.Duration) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tarishi/tarishi/mail"
 	"github.com/tarishi/tarishi/shaping"
 )
 
@@ -212,6 +213,13 @@ func (g *gate) fail(b shaping.Backoff, key string, now time.Time) {
 	g.told = false
 }
 
+// reopen ends the pause. If nobody answers again, the next one is the longer.
+func (g *gate) reopen(now time.Time) {
+	if now.Before(g.until) {
+		g.until = now
+	}
+}
+
 // pass notes that a host answered.
 func (g *gate) pass() { *g = gate{} }
 
@@ -274,4 +282,21 @@ func (d *Deliverer) shut(s shutting, why *failure) {
 			"failures", s.times, "host", why.host, "reply", why.reply.String(), "waiting", len(s.waiting))
 	}
 	d.parkAll(s.waiting, s.until)
+}
+
+// TryAgain has a destination's hosts tried again that did not answer and would
+// otherwise be left alone for a while: an operator knows that they are back.
+func (d *Deliverer) TryAgain(dest mail.Domain, route string) {
+	k, now := laneKey{dest: dest, route: d.c.Routes.known(route)}, time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.lanesOf(k) {
+		if _, shut := l.shut(now); shut {
+			l.gate.reopen(now)
+			if l.path != nil {
+				l.path.gate.reopen(now)
+			}
+			d.rouse()
+		}
+	}
 }

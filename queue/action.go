@@ -178,6 +178,9 @@ func (q *Queue) apply(ctx context.Context, a *Action, j *Job) (changed bool, err
 	d := j.Delivery
 	switch a.Verb {
 	case Retry:
+		if q.o.Retried != nil && !d.Held {
+			q.o.Retried(&d)
+		}
 		// Held mail waits for a person's release; a retry of a whole destination must not send it.
 		if d.Held || d.Due.IsZero() {
 			break

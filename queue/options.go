@@ -54,6 +54,10 @@ type Options struct {
 	// Bounce ends a job with a failure notice to its sender, for an operator's order
 	// that this node carries out. nil: this node refuses to bounce.
 	Bounce func(ctx context.Context, j *Job, reply mail.Reply) error
+	// Retried is told of each delivery that an operator wants tried now, due before or
+	// not: whoever sends may have given up its hosts for a while. It must not block. nil:
+	// nobody minds.
+	Retried func(*mail.Delivery)
 	// Answer answers other nodes' questions that are not the queue's own, see AskNodes; nil
 	// for one it does not know. It must not take long.
 	Answer func(ctx context.Context, what string, body []byte) []byte
