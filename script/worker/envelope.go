@@ -40,7 +40,44 @@ func (t *transaction) address(raw string) *goja.Object {
 	if err != nil {
 		panic(t.w.vm.NewGoError(err))
 	}
+	t.note(o, raw)
 	return o
+}
+
+// looked is an Address as it was when somebody looked last.
+type looked struct {
+	user, host, original goja.Value
+	raw                  string
+}
+
+func (t *transaction) note(o *goja.Object, raw string) {
+	if t.looked == nil {
+		t.looked = map[*goja.Object]looked{}
+	}
+	t.looked[o] = looked{o.Get("user"), o.Get("host"), o.Get("original_host"), raw}
+}
+
+// text is the path that an Address means. One that is as it was is not read anew: most
+// scripts change none, and all are looked at after each call.
+func (t *transaction) text(v goja.Value) (string, bool) {
+	o, isObject := v.(*goja.Object)
+	if isObject {
+		if x, ok := t.looked[o]; ok && same(o.Get("user"), x.user) && same(o.Get("host"), x.host) && same(o.Get("original_host"), x.original) {
+			return x.raw, true
+		}
+	}
+	raw, ok := t.w.rt.AddressText(v)
+	if isObject && ok {
+		t.note(o, raw)
+	}
+	return raw, ok
+}
+
+func same(a, b goja.Value) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.SameAs(b)
 }
 
 // sender is mail_from.
@@ -86,7 +123,7 @@ func sameAddress(now, was string) bool {
 // recipients are those that rcpt_to has now.
 func (t *transaction) recipients() (out []string, err error) {
 	text := func(v goja.Value) string {
-		raw, ok := t.w.rt.AddressText(v)
+		raw, ok := t.text(v)
 		if !ok || raw == "" {
 			err = fmt.Errorf("rcpt_to has something that is no address: %v", v)
 		}

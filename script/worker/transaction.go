@@ -26,6 +26,7 @@ type transaction struct {
 	was     string         // what the last one was called before a script changed it; empty: it has not been
 	objs    []*goja.Object // of rcpts; nil: nobody has looked at that one
 	rcptTo  *goja.Object   // the list of them
+	looked  map[*goja.Object]looked
 
 	in           bool // the message is
 	size         uint64
@@ -244,7 +245,7 @@ func (t *transaction) collect(ch *frame.Changes) error {
 	e.Discard = t.discard
 	t.dirty = 0
 	if t.fromObj != nil {
-		raw, ok := t.w.rt.AddressText(t.fromObj)
+		raw, ok := t.text(t.fromObj)
 		if !ok {
 			return fmt.Errorf("mail_from is no address any more: %v", t.fromObj)
 		}
