@@ -104,7 +104,9 @@ func (x *acting) note(r actionRecord) {
 		}
 		for _, p := range r.Of {
 			x.at[p] = max(x.at[p], r.Seq)
-			x.done[p] = x.done[p] || r.Done
+			if r.Done {
+				x.done[p] = true // and no other has an entry: they are counted
+			}
 		}
 	case actCancel:
 		if x.ended.IsZero() {

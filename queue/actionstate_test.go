@@ -25,6 +25,20 @@ func TestActionShare(t *testing.T) {
 	}
 }
 
+// An action is complete when each partition is done, and not when each was begun.
+func TestActionIsCompleteWhenAllIsDone(t *testing.T) {
+	x := newActing(1, actionRecord{Action: &Action{Verb: Hold}, Parts: 2})
+	x.note(actionRecord{Kind: actReady, Result: &Result{}})
+	x.note(actionRecord{Kind: actPass, Pass: "a", Of: []uint32{0, 1}, Seq: 5, Result: &Result{}})
+	if x.complete() {
+		t.Error("complete when nothing is done")
+	}
+	x.note(actionRecord{Kind: actPass, Pass: "a", Of: []uint32{0, 1}, Seq: 9, Done: true, Result: &Result{}})
+	if !x.complete() {
+		t.Error("not complete when all is done")
+	}
+}
+
 // How much a pass has looked at does not depend on what the stream has lost.
 func TestPassShare(t *testing.T) {
 	n := open(t, Options{Sync: noSync})
