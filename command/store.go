@@ -248,7 +248,7 @@ func openQueue(ctx context.Context, c *daemon.Config, folder *daemon.Folder, nee
 		q, err := queue.Open(ctx, queue.Options{
 			Server: nats, StreamsDir: cluster.StreamsDir(dir), Node: c.Hostname,
 			MaxBytes: size, MaxInline: int(c.Queue.MaxInline), NoBarrier: always, Bounce: needs.bounce, Deadline: needs.deadline,
-			Answer: needs.answer, Lookup: lookupIn(cluster.StreamsDir(dir)), Log: log,
+			Answer: needs.answer, Retried: needs.retried, Lookup: lookupIn(cluster.StreamsDir(dir)), Log: log,
 		})
 		if err == nil {
 			if err := nats.KeepMeta(); err != nil {
