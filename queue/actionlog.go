@@ -70,7 +70,7 @@ type acting struct {
 	parts    int
 	expected int64
 	passes   map[string]Result // by pass
-	under    map[string]bool   // passes that have not told of all they did
+	under    map[string]bool   // passes that have begun; false: they have told of all they did
 	done     map[uint32]bool   // partitions
 	at       map[uint32]uint64 // up to where in WAIT each has been done
 	ready    *Result           // what was found in READY; nil: it has not been looked into
@@ -92,16 +92,12 @@ func (x *acting) note(r actionRecord) {
 	switch r.Kind {
 	case actReady:
 		x.ready = r.Result
-		delete(x.under, r.Pass)
+		x.under[r.Pass] = false
 	case actPass:
 		if r.Result != nil {
 			x.passes[r.Pass] = *r.Result
 		}
-		if r.Done || r.Last {
-			delete(x.under, r.Pass)
-		} else {
-			x.under[r.Pass] = true
-		}
+		x.under[r.Pass] = !r.Done && !r.Last
 		for _, p := range r.Of {
 			x.at[p] = max(x.at[p], r.Seq)
 			if r.Done {
@@ -149,6 +145,9 @@ func (x *acting) sum(live map[string]passReport) (r Result, share float64) {
 	all := maps.Clone(x.passes)
 	parts := float64(len(x.done))
 	for id, p := range live {
+		if under, known := x.under[id]; known && !under {
+			continue // it has ended since we asked
+		}
 		all[id] = p.Result
 		for _, n := range p.Of {
 			if !x.done[n] {
@@ -181,8 +180,8 @@ func (x *acting) state(live map[string]passReport) ActionState {
 	if x.expected > 0 {
 		st.Share = min(float64(st.Matched)/float64(x.expected), shareMost)
 	}
-	for id := range x.under {
-		if _, ok := live[id]; !ok {
+	for id, under := range x.under {
+		if _, ok := live[id]; under && !ok {
 			st.AtLeast = true
 		}
 	}

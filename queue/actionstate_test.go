@@ -72,6 +72,10 @@ func TestActionSaysAtLeast(t *testing.T) {
 	says("another one has gone on", nil, true)
 	x.note(actionRecord{Kind: actPass, Pass: "a", Last: true, Result: &Result{Changed: 9}})
 	says("all have told", nil, false)
+	// Who was asked a moment before knew less.
+	if st := x.state(map[string]passReport{"a": {Result: Result{Changed: 3}}}); st.Changed != 16 {
+		t.Errorf("%d are counted of 16", st.Changed)
+	}
 }
 
 // What is due for an operator and not for its client is told apart.
