@@ -235,6 +235,7 @@ func TestNew_refuses(t *testing.T) {
 		"connect.rdns_access.blacklist_regex": {"(a", "config/connect.rdns_access.blacklist_regex:1:"},
 		"mail_from.access.blacklist":          {"\n\nexample.net", "config/mail_from.access.blacklist:3: \"example.net\" has no @"},
 		"rcpt_to.access.whitelist":            {"*@example.net", "write @example.net"},
+		"rcpt_to.access.blacklist":            {"a@192.0.2.0-192.0.2.9", "its last label begins with a digit"},
 		"helo.access.blacklist":               {"[192.0.2]", "is no address literal"},
 		"access.domains":                      {"co.uk", "is a public suffix"},
 	} {
@@ -242,4 +243,9 @@ func TestNew_refuses(t *testing.T) {
 	}
 	trial.Refused(t, access.Kind, "check: {con: false}", nil, `did you mean "conn"?`)
 	trial.Refused(t, access.Kind, "deny_msg: {conn: \"geh weg, Schäfer\"}", nil, "ASCII")
+}
+
+// A range of addresses is no host name, and would never match as one.
+func TestRangeIsNoName(t *testing.T) {
+	trial.Refused(t, access.Kind, "", trial.Files{"connect.rdns_access.blacklist": "192.0.2.0-192.0.2.9"}, "config/connect.rdns_access.blacklist:1:")
 }

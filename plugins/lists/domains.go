@@ -75,6 +75,9 @@ func ParseDomain(text string) (mail.Domain, error) {
 			return "", errors.New("is no domain: its name cannot be written as an A-label (RFC 5890)")
 		}
 	}
+	if i := strings.LastIndexByte(string(c), '.'); i >= 0 && i+1 < len(c) && c[i+1] >= '0' && c[i+1] <= '9' {
+		return "", errors.New("is no domain: its last label begins with a digit, as in an address; a network is written 192.0.2.0/24")
+	}
 	if len(c) > 253 {
 		return "", errors.New("is longer than a domain can be")
 	}

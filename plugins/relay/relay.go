@@ -48,7 +48,7 @@ func New(s plugin.Setup) (plugin.Plugin, error) {
 	lists.Unread(s.Read, s.Log, "relay.ini")
 	var faults []error
 	if r.o.ACL {
-		_, err := lists.Read(s.Read, aclFile, func(line string) error { return r.allow.Add(lists.Plain(line)) })
+		_, err := lists.Read(s.Read, aclFile, func(line string) error { return r.add(lists.Plain(line)) })
 		faults = append(faults, err)
 	}
 	if r.o.ForceRouting || r.o.DestDomains {
@@ -84,6 +84,16 @@ func (r *relay) Register(reg *plugin.Registrar) error {
 	return nil
 }
 
+// add refuses what is everybody: nobody means an open relay, and who does says so
+// otherwise.
+func (r *relay) add(network string) error {
+	if p, err := lists.ParseNetwork(network); err == nil && p.Bits() == 0 {
+		return errors.New("is everybody, so that any stranger could relay; list your own networks (an open relay is settings: {all: true})")
+	}
+	return r.allow.Add(network)
+}
+
+// acl lets the clients in the list relay.
 func (r *relay) acl(_ context.Context, e *plugin.Event) plugin.Verdict {
 	c := e.Connection
 	if !r.allow.Has(c.Remote.Addr()) {

@@ -137,6 +137,7 @@ func TestAll(t *testing.T) {
 }
 
 func TestNew_refuses(t *testing.T) {
+	trial.Refused(t, relay.Kind, "", trial.Files{"relay_acl_allow": "10.0.0.0/8\n0.0.0.0/0\n"}, "config/relay_acl_allow:2:", "is everybody")
 	trial.Refused(t, relay.Kind, "", trial.Files{"relay_acl_allow": "10.0.0.0/8\n10.0.0.1/8\n"}, "config/relay_acl_allow:2:", "10.0.0.0/8, or 10.0.0.1")
 	trial.Refused(t, relay.Kind, "dest_domains: true", nil, "there is no file config/relay_dest_domains.ini")
 	for text, word := range map[string]string{
