@@ -105,6 +105,9 @@ func nativeAddress(r *Runtime) any {
 		return x
 	})
 	o.Set("canonical", func(s string) string { return string(mail.CanonicalDomain(s)) })
+	o.Set("domain", func(original, host, originalHost string) string {
+		return domainOf(formerDomain(original, originalHost), host, originalHost)
+	})
 	return o
 }
 
@@ -148,6 +151,23 @@ func (r *Runtime) Address(raw string) (*goja.Object, error) {
 	return x, nil
 }
 
+// formerDomain is what the host of an Address was when it was made.
+func formerDomain(original, originalHost string) string {
+	if m, err := parseAddress(original); err == nil && m.host != "" {
+		return m.host
+	}
+	return string(mail.CanonicalDomain(originalHost))
+}
+
+// domainOf is the domain that an Address stands for: its host as it was written, unless
+// a script has set the host to something else.
+func domainOf(was, host, originalHost string) string {
+	if host == was && originalHost != "" {
+		return originalHost
+	}
+	return host
+}
+
 // AddressText is the path without brackets that v means: an Address that a script may
 // have changed, something that looks like one, or a string. It is checked.
 func (r *Runtime) AddressText(v goja.Value) (string, bool) {
@@ -164,13 +184,14 @@ func (r *Runtime) AddressText(v goja.Value) (string, bool) {
 				}
 				return p.String()
 			}
-			user, host := property("user"), property("original_host")
-			if host == "" {
-				host = property("host")
-			}
-			text = user
-			if host != "" && user != "" {
-				text += "@" + host
+			user, host := property("user"), property("host")
+			was := formerDomain(property("original"), property("original_host"))
+			switch {
+			case user == "" && (host == "" || host == was): // the null path
+			case host == "" && was == "": // postmaster
+				text = user
+			default: // without a domain it is no address any more
+				text = user + "@" + domainOf(was, host, property("original_host"))
 			}
 		})
 		if ex != nil {

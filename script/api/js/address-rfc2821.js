@@ -36,7 +36,10 @@ class Address {
 
   mailbox(set, use_punycode) {
     if (set) this.parse(set);
-    const host = use_punycode ? this.host : this.original_host || this.host;
+    const { original, original_host } = this;
+    let host = this.host;
+    // As it was written, unless somebody has set it to something else.
+    if (!use_punycode && host !== original_host) host = native.domain(original ? String(original) : '', host || '', original_host || '');
     return (this.user || '') + (host ? `@${host}` : '');
   }
 
