@@ -2,6 +2,7 @@ package worker
 
 import (
 	"errors"
+	"math"
 	"strings"
 
 	"github.com/dop251/goja"
@@ -135,7 +136,8 @@ func (n *notes) changes() (out []frame.Pair) {
 // secret tells whether a note is one that is never written down, nor travels.
 func secret(key string) bool { return key == "auth_passwd" }
 
-// plain is a value that is no object, as frames have it.
+// plain is a value that is no object, as frames have it. A number that JSON cannot say
+// is null, as JSON.stringify has it.
 func plain(v goja.Value) any {
 	if v == nil || goja.IsUndefined(v) || goja.IsNull(v) {
 		return nil
@@ -146,10 +148,15 @@ func plain(v goja.Value) any {
 	case int64:
 		return float64(x)
 	case float64:
+		if !finite(x) {
+			return nil
+		}
 		return x
 	}
 	return v.String()
 }
+
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
 // maxNote bounds one note that the node is told of.
 const maxNote = plugin.MaxNotes

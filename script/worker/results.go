@@ -118,6 +118,9 @@ func (r *results) push(o *goja.Object, plugin, key string, v goja.Value) {
 	}
 	each(r.w.vm, v, func(x goja.Value) {
 		j, err := asJSON(x)
+		if err == nil && j == nil && x != nil && !goja.IsUndefined(x) && !goja.IsNull(x) {
+			j = x.String() // NaN: the lists are text
+		}
 		if err == nil && j != nil {
 			r.edits = append(r.edits, frame.ResultEdit{Plugin: plugin, Kind: frame.ResultAppend, Key: key, Value: j})
 		}
@@ -208,14 +211,17 @@ func (r *results) incr(c goja.FunctionCall) goja.Value {
 	o := r.of(name, true)
 	for _, key := range given.Keys() {
 		by := given.Get(key).ToFloat()
-		if key == "emit" || by != by {
+		if key == "emit" || !finite(by) {
 			continue
 		}
 		sum := by
 		if v := o.Get(key); v != nil {
-			if f := v.ToFloat(); f == f {
+			if f := v.ToFloat(); finite(f) {
 				sum += f
 			}
+		}
+		if !finite(sum) {
+			continue
 		}
 		o.Set(key, sum)
 		r.edits = append(r.edits, frame.ResultEdit{Plugin: name, Kind: frame.ResultIncrease, Key: key, Value: by})
