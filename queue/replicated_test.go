@@ -172,6 +172,7 @@ func TestReplicated(t *testing.T) {
 		})
 	}
 	// store takes in messages until told to stop, and returns how many were acknowledged.
+	var refused atomic.Int64
 	store := func(ctx context.Context, prefix string, at ...*member) (acked *atomic.Int64, end func()) {
 		acked = &atomic.Int64{}
 		var wg sync.WaitGroup
@@ -182,11 +183,21 @@ func TestReplicated(t *testing.T) {
 					msg, ds := message(id, fmt.Sprintf("u@d%d.test", i%7))
 					w := at[k%len(at)].NewWriter(id)
 					_, _ = io.WriteString(w, "x\r\n")
-					if err := w.Commit(t.Context(), msg, ds); err != nil {
+					switch err := w.Commit(t.Context(), msg, ds); {
+					case errors.Is(err, ErrUnavailable):
+						// The client hears 451 and comes again. Seen when a server died with the
+						// message's id "in process": only its next leader forgets that.
+						t.Logf("%s: %v", id, err)
+						if refused.Add(1) > 3 {
+							t.Error("too many are refused")
+							return
+						}
+					case err != nil:
 						t.Error(err)
 						return
+					default:
+						acked.Add(1)
 					}
-					acked.Add(1)
 				}
 			})
 		}
@@ -227,7 +238,8 @@ func TestReplicated(t *testing.T) {
 		eventually(t, "all are delivered", func() bool {
 			mu.Lock()
 			defer mu.Unlock()
-			return int64(len(times)) == want
+			n := int64(len(times))
+			return n >= want && n <= want+refused.Load() // what was refused may have been stored
 		})
 		listed := map[string]bool{}
 		for _, id := range doubted(t, ms[0]) {
@@ -260,7 +272,8 @@ func TestReplicated(t *testing.T) {
 		eventually(t, "all are delivered", func() bool {
 			mu.Lock()
 			defer mu.Unlock()
-			return int64(len(times)) == want
+			n := int64(len(times))
+			return n >= want && n <= want+refused.Load() // what was refused may have been stored
 		})
 	})
 	stop()
