@@ -57,15 +57,7 @@ type stage struct {
 func newStage(t testing.TB, o Options, files map[string]string, run ...string) *stage {
 	t.Helper()
 	s := &stage{t: t, folder: t.TempDir(), log: &journal{}}
-	for name, text := range files {
-		file := filepath.Join(s.folder, name)
-		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s.write(files)
 	if err := s.open(o, run...); err != nil {
 		t.Fatal(err)
 	}
@@ -78,6 +70,19 @@ func newStage(t testing.TB, o Options, files map[string]string, run ...string) *
 		}
 	})
 	return s
+}
+
+func (s *stage) write(files map[string]string) {
+	s.t.Helper()
+	for name, text := range files {
+		file := filepath.Join(s.folder, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			s.t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			s.t.Fatal(err)
+		}
+	}
 }
 
 func (s *stage) open(o Options, run ...string) (err error) {

@@ -11,7 +11,7 @@ import (
 	"github.com/tarishi/tarishi/plugin"
 )
 
-// loadOne runs a script's file and its register, and takes its functions.
+// loadOne runs a script's file and its register.
 func (w *worker) loadOne(p *loaded) error {
 	o, err := w.rt.Plugin(p.name, p.file)
 	if err != nil {
@@ -39,16 +39,11 @@ func (w *worker) loadOne(p *loaded) error {
 		}
 		return goja.Undefined()
 	})
-	return w.registerAll(p)
+	return w.runRegister(p, o, "register")
 }
 
-// registerAll calls register, if there is one, and takes what is called hook_*.
-func (w *worker) registerAll(p *loaded) error {
-	if fn, ok := goja.AssertFunction(p.object.Get("register")); ok {
-		if _, err := fn(p.object); err != nil {
-			return fmt.Errorf("register: %w", err)
-		}
-	}
+// registerRest takes what is called hook_*, and sees that all functions are there.
+func (w *worker) registerRest(p *loaded) error {
 	for _, key := range p.object.Keys() {
 		hook, ok := strings.CutPrefix(key, "hook_")
 		if _, isFunction := goja.AssertFunction(p.object.Get(key)); !ok || !isFunction {
@@ -56,6 +51,11 @@ func (w *worker) registerAll(p *loaded) error {
 		}
 		if err := w.register(p, hook, key, 0); err != nil {
 			return err
+		}
+	}
+	for _, f := range w.functions {
+		if _, ok := goja.AssertFunction(p.object.Get(f.name)); f.plugin == p && !ok {
+			return fmt.Errorf("register_hook(%q, %q): %s exports no function %s", f.hook, f.name, p.name, f.name)
 		}
 	}
 	return nil
@@ -70,9 +70,12 @@ var notHere = map[string]string{
 	"log":         "the log is the node's",
 }
 
-// register takes one function. That there is such a function is looked at when it is
-// called, as it may be made later.
+// register takes one function. That there is such a function is looked at when the
+// script is loaded, as it may be made later than it is registered.
 func (w *worker) register(p *loaded, hook, name string, priority int) error {
+	if p.there {
+		return fmt.Errorf("register_hook(%q): %w", hook, errTooLate)
+	}
 	if why := notHere[hook]; why != "" {
 		return fmt.Errorf("hook %s: %s (docs/scripts.md)", hook, why)
 	}
@@ -122,12 +125,7 @@ func (w *worker) inherit(p *loaded, name string) error {
 			p.object.Set(key, parent.Get(key))
 		}
 	}
-	if fn, ok := goja.AssertFunction(parent.Get("register")); ok {
-		if _, err := fn(p.object); err != nil {
-			return fmt.Errorf("register of %s: %w", name, err)
-		}
-	}
-	return nil
+	return w.runRegister(p, parent, "register of "+name)
 }
 
 // folderOf is where the script's name begins: NAME may have slashes.

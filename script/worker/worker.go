@@ -41,6 +41,8 @@ type worker struct {
 	calls     map[uint64]*call
 	protos    prototypes
 	parents   []string // files of inherited scripts
+	loading   *loading // the last one, over or not
+	tooLate   *time.Timer
 
 	mu    sync.Mutex
 	piece chan *frame.Piece // of the question under way; nil: there is none
@@ -49,9 +51,11 @@ type worker struct {
 
 // loaded is one script.
 type loaded struct {
-	name   string
-	file   string
-	object *goja.Object
+	name     string
+	file     string
+	object   *goja.Object
+	promises []promised // that its load waits for
+	there    bool       // it is loaded
 }
 
 // function is one function of a script at a hook.
@@ -103,7 +107,7 @@ func Main(in, out *os.File) int {
 	}
 	w.rt, w.vm = rt, rt.VM()
 	ctx, stop := context.WithCancel(context.Background())
-	rt.Do(nil, func() error { return w.w.Add(w.load(load.Scripts)) })
+	rt.Do(nil, func() error { w.load(load.Scripts); return nil })
 	go w.read(stop)
 	rt.Run(ctx)
 	w.shutdown()
@@ -174,23 +178,6 @@ func (w *worker) cancel(seq uint64) {
 		c.done = true
 		delete(w.calls, seq)
 	}
-}
-
-// load loads the scripts in their order.
-func (w *worker) load(scripts []frame.Script) *frame.Loaded {
-	w.prepare()
-	for _, s := range scripts {
-		p := &loaded{name: s.Name, file: s.File}
-		if err := w.loadOne(p); err != nil {
-			return &frame.Loaded{Script: s.Name, Fault: err.Error()}
-		}
-		w.plugins = append(w.plugins, p)
-	}
-	out := &frame.Loaded{Files: w.parents}
-	for _, f := range w.functions {
-		out.Functions = append(out.Functions, frame.Function{Script: f.plugin.name, Hook: string(f.hook), Name: f.name, Priority: f.priority})
-	}
-	return out
 }
 
 // shutdown calls what scripts have to say at their end.
