@@ -71,6 +71,11 @@ func TestSocket(t *testing.T) {
 	w.table([][2]string{{`Buffer.from(new Uint8Array([1, 2]).buffer).toString('hex') + require('crypto').createHash('md5').update(new Uint8Array(0)).update(new DataView(new ArrayBuffer(1))).digest('hex')`, "010293b885adfe0da089cdf634904fd59f71"}})
 
 	// Whoever listens late misses nothing; paused, nothing comes.
+	for _, listen := range []string{"s.once('data', got)", "s.prependListener('data', got)", "s.addListener('data', got)", "require('events').once(s, 'data').then(([b]) => got(b))"} {
+		w.port(peer(t, func(c net.Conn) { io.WriteString(c, "one"); io.ReadAll(c) })).table([][2]string{{script(`return new Promise((done) => {
+			const s = net.connect(port, '127.0.0.1'), got = (b) => { s.destroy(); done(String(b)) };
+			setTimeout(got, 2000, 'nothing came'); ` + listen + ` })`), "one"}})
+	}
 	w.port(peer(t, func(c net.Conn) { io.WriteString(c, "one"); io.ReadAll(c) })).table([][2]string{{script(`return new Promise((done) => {
 		const out = [], s = net.connect(port, '127.0.0.1', () => setTimeout(() => {
 			s.pause();

@@ -15,10 +15,24 @@
       this.run = null
     }
 
-    on(event, listener) {
-      super.on(event, listener)
+    // It flows when somebody listens for data; once comes here too.
+    listened(event) {
       if (event === 'data' && !this.flowing) this.flow({})
       return this
+    }
+
+    on(event, listener) {
+      super.on(event, listener)
+      return this.listened(event)
+    }
+
+    addListener(event, listener) {
+      return this.on(event, listener)
+    }
+
+    prependListener(event, listener) {
+      super.prependListener(event, listener)
+      return this.listened(event)
     }
 
     setEncoding(encoding) {

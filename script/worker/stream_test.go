@@ -84,6 +84,9 @@ func TestMessageStream(t *testing.T) {
 			one.write = (p) => { one.got.push(String(p)); m.unpipe(one); setTimeout(() => m.pipe(two), 2); return false };
 			two.on('finish', () => done(one.got.join() + ' ' + two.got.join())); m.pipe(one)`, "a a,b,c,end"},
 		{"listened to", `const m = make('a', 'b'), got = []; m.on('data', (p) => got.push(String(p))).on('end', () => done(got.join()))`, "a,b"},
+		{"listened to once", `const m = make('a', 'b'), got = []; m.once('data', (p) => got.push(String(p))).on('end', () => done(got.join()))`, "a"},
+		{"waited for", `EventEmitter.once(make('a', 'b'), 'data').then(([p]) => done(String(p)))`, "a"},
+		{"listened to otherwise", `let n = 0; for (const on of ['addListener', 'prependListener', 'prependOnceListener']) make('a')[on]('data', () => { if (++n === 3) done('all') })`, "all"},
 		{"paused", `const m = make('a', 'b'), got = []; m.pause(); m.on('data', (p) => got.push(String(p))).on('end', () => done(got.join()));
 			setTimeout(() => { got.push('on'); m.resume(); m.resume() }, 2)`, "on,a,b"},
 	} {

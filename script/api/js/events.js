@@ -53,11 +53,12 @@ const methods = {
   prependListener(name, f) {
     return add(this, name, f, true);
   },
+  // By on and prependListener, as in Node: a class may have its own.
   once(name, f) {
-    return add(this, name, oneTime(this, name, f), false);
+    return this.on(name, oneTime(this, name, f));
   },
   prependOnceListener(name, f) {
-    return add(this, name, oneTime(this, name, f), true);
+    return this.prependListener(name, oneTime(this, name, f));
   },
   removeListener(name, f) {
     checked(f);

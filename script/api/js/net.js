@@ -272,13 +272,21 @@ class Socket extends EventEmitter {
     while (this.#held.length && this.#flowing && !this.destroyed) this.#give(this.#held.shift());
     if (this.#native && this.#flowing) this.#native.more();
   }
-  on(event, f) {
-    super.on(event, f);
+  // What came in flows when somebody listens for it; once comes here too.
+  #listened(event) {
     if (event === 'data' && this.#flowing === null) this.resume();
     return this;
   }
+  on(event, f) {
+    super.on(event, f);
+    return this.#listened(event);
+  }
   addListener(event, f) {
     return this.on(event, f);
+  }
+  prependListener(event, f) {
+    super.prependListener(event, f);
+    return this.#listened(event);
   }
   #set(name, ...value) {
     if (this.#native && !this.connecting) this.#native[name](...value);
