@@ -120,7 +120,8 @@ func (h *Header) Names() []string {
 }
 
 // Add puts a field below the others. It is an error if the name can be none, or the
-// value would end the header; line ends followed by a blank fold.
+// value would end the header, or cannot be folded to lines that fit; line ends followed
+// by a blank fold.
 func (h *Header) Add(name, value string) error {
 	f, err := newField(name, value)
 	if err != nil {
@@ -190,7 +191,10 @@ func newField(name, value string) (field, error) {
 	if !validField(name) {
 		return field{}, fmt.Errorf("%q cannot be a header field's name", name)
 	}
-	value = strings.ReplaceAll(strings.TrimRight(value, "\r\n"), "\r\n", "\n")
+	value, err := Fold(name, strings.ReplaceAll(strings.TrimRight(value, "\r\n"), "\r\n", "\n"))
+	if err != nil {
+		return field{}, err
+	}
 	lines := strings.Split(value, "\n")
 	for i, l := range lines {
 		if strings.ContainsAny(l, "\r\x00") {

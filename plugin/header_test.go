@@ -49,6 +49,41 @@ func TestHeader_refused(t *testing.T) {
 	}
 }
 
+// No line that a plugin adds is longer than RFC 5322 §2.1.1 allows.
+func TestHeader_folds(t *testing.T) {
+	x := strings.Repeat("x", 75)
+	long, word := strings.Repeat(x+" ", 13)+x, "=?UTF-8?q?"+strings.Repeat("y", 60)+"?="
+	for value, want := range map[string]string{
+		x + " " + x:                           "A: " + x + " " + x + "\r\n", // is not too long
+		long:                                  "A: " + x + strings.Repeat("\r\n "+x, 13) + "\r\n",
+		"short\n " + long:                     "A: short" + strings.Repeat("\r\n "+x, 14) + "\r\n",
+		word + " " + word:                     "A: " + word + "\r\n " + word + "\r\n",
+		word + "\r\n " + word:                 "A: " + word + "\r\n " + word + "\r\n",
+		"a " + word:                           "A: a " + word + "\r\n",
+		long + "  a\tb":                       "A: " + x + strings.Repeat("\r\n "+x, 13) + "\r\n  a\tb\r\n",
+		strings.Repeat("z", 997):              "A: \r\n " + strings.Repeat("z", 997) + "\r\n",
+		strings.Repeat("z", 998):              "",
+		strings.Repeat(" ", 1000):             "",
+		"a" + strings.Repeat(" ", 1000) + "b": "",
+		"a " + strings.Repeat("z", 998):       "",
+	} {
+		h := plugin.ParseHeader(nil)
+		err := h.Add("A", value)
+		if got := string(h.Bytes()); got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %v, got\n%q, want\n%q", value, err, got, want)
+		}
+		if want != "" && h.Get("A") != strings.TrimSpace(strings.NewReplacer("\r\n", "", "\n", "").Replace(value)) {
+			t.Errorf("%q is read as %q", value, h.Get("A"))
+		}
+	}
+	if err := plugin.ParseHeader(nil).Add("X-Token", strings.Repeat("z", 2000)); err == nil || !strings.Contains(err.Error(), "field X-Token: 2000 octets without a blank") {
+		t.Error(err)
+	}
+	if err := plugin.ParseHeader(nil).Add(strings.Repeat("N", 998), "x"); err == nil {
+		t.Error("a name that is longer than a line was taken")
+	}
+}
+
 // Whatever a stranger sends comes back as it was, and what is added stays one field.
 func FuzzHeader(f *testing.F) {
 	f.Add([]byte("A: 1\r\n b\r\n\r\nbody"), "X", "y")
@@ -62,6 +97,11 @@ func FuzzHeader(f *testing.F) {
 		n := len(h.Names())
 		if h.Add(name, value) != nil {
 			return
+		}
+		for line := range bytes.SplitSeq(h.Bytes()[len(got):], []byte("\r\n")) {
+			if len(line) > 998 {
+				t.Fatalf("%q: %q made a line of %d octets", name, value, len(line))
+			}
 		}
 		again := plugin.ParseHeader(append(bytes.TrimSuffix(bytes.Clone(got), []byte("\n")), append([]byte("\r\n"), h.Bytes()[len(got):]...)...))
 		if m := len(again.Names()); m > n+1 {

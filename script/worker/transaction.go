@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/dop251/goja"
 
+	"github.com/tarishi/tarishi/plugin"
 	"github.com/tarishi/tarishi/script/frame"
 )
 
@@ -231,7 +233,12 @@ func (t *transaction) edit(kind byte, name, value string) {
 	if !validName(name) {
 		t.w.throw("%q cannot be a header field's name", name)
 	}
-	e := frame.HeaderEdit{Kind: kind, Name: name, Value: encoded(value)}
+	// Folded here, so that scripts see it as the message has it.
+	value, err := plugin.Fold(name, strings.ReplaceAll(strings.TrimRight(encoded(value), "\r\n"), "\r\n", "\n"))
+	if err != nil {
+		panic(t.w.vm.NewGoError(err))
+	}
+	e := frame.HeaderEdit{Kind: kind, Name: name, Value: value}
 	t.headerEdits = append(t.headerEdits, e)
 	if t.header != nil {
 		t.header.apply([]frame.HeaderEdit{e})
