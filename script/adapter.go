@@ -124,7 +124,6 @@ func (s *script) failed(e *plugin.Event, n uint64, err error) plugin.Verdict {
 // call has one function called by the connection's worker, or waits for it if it has
 // begun early.
 func (p *Pool) call(ctx context.Context, b *bond, e *plugin.Event, n uint64) (*frame.Answer, error) {
-	sent := time.Now()
 	pr, c := b.begun(e, n)
 	if c == nil {
 		functions := p.with(n, e.Transaction)
@@ -145,7 +144,7 @@ func (p *Pool) call(ctx context.Context, b *bond, e *plugin.Event, n uint64) (*f
 		b.mu.Unlock()
 	}
 	defer pr.finish(c)
-	a, err := p.await(ctx, b, &message{e: e, habit: &p.asks[n]}, pr, c, sent)
+	a, err := p.await(ctx, b, &message{e: e, habit: &p.asks[n]}, pr, c)
 	if err != nil || plugin.Code(a.Code) != plugin.Cont {
 		b.drop()
 	}
@@ -153,7 +152,7 @@ func (p *Pool) call(ctx context.Context, b *bond, e *plugin.Event, n uint64) (*f
 }
 
 // await waits for an answer, and answers questions meanwhile.
-func (p *Pool) await(ctx context.Context, b *bond, m *message, pr *process, c *call, sent time.Time) (*frame.Answer, error) {
+func (p *Pool) await(ctx context.Context, b *bond, m *message, pr *process, c *call) (*frame.Answer, error) {
 	for {
 		select {
 		case x := <-c.ch:
@@ -173,7 +172,7 @@ func (p *Pool) await(ctx context.Context, b *bond, m *message, pr *process, c *c
 			}
 		case <-ctx.Done():
 			b.lose(nil)
-			pr.giveUp(c, sent)
+			pr.giveUp(c)
 			return nil, fmt.Errorf("not back in time: %w", ctx.Err())
 		}
 	}

@@ -206,7 +206,7 @@ func (p *Pool) start() error {
 func (p *Pool) keep(pr *process, there func()) {
 	there = sync.OnceFunc(there)
 	defer there()
-	const short, long = 10 * time.Millisecond, 5 * time.Second
+	const short, longer, long = 10 * time.Millisecond, time.Second, 5 * time.Second
 	pause := short
 	for p.ctx.Err() == nil {
 		if pr == nil {
@@ -233,7 +233,7 @@ func (p *Pool) keep(pr *process, there func()) {
 				continue
 			}
 		}
-		began := time.Now()
+		began, heard := time.Now(), pr.heard.Load()
 		p.enlist(pr)
 		if p.ctx.Err() != nil { // Close may have looked before it was on the list
 			pr.end()
@@ -245,11 +245,12 @@ func (p *Pool) keep(pr *process, there func()) {
 			p.deaths.Add(1)
 			p.log.Error("a script worker died; another one takes its place", "pid", pr.pid, "error", pr.obituary())
 		}
-		pr = nil
-		// One that dies again and again at once is not restarted in a loop.
-		if pause = min(pause*4, long); time.Since(began) > 2*long {
+		// One that dies again and again at once is not restarted in a loop. But who kills
+		// one that works is not to keep the others from the next.
+		if pause = min(pause*4, longer); time.Since(began) > 2*long || pr.heard.Load() != heard {
 			pause = short
 		}
+		pr = nil
 		p.sleep(pause)
 	}
 }

@@ -32,7 +32,8 @@ type process struct {
 
 	under atomic.Int64 // calls
 	bonds atomic.Int64 // connections
-	heard atomic.Int64 // nanoseconds since 1970, of its last frame
+	alive atomic.Int64 // nanoseconds since 1970, of its last frame
+	heard atomic.Int64 // of its last answer or question
 	busy  atomic.Int64 // and when it was last given something to do while it had nothing
 	ended atomic.Bool  // on purpose
 
@@ -85,7 +86,8 @@ func (p *Pool) launch() (*process, *frame.Loaded, error) {
 	pr.pid = pr.cmd.Process.Pid
 	pr.stdin, pr.out = stdin, out
 	pr.w, pr.r = frame.NewWriter(stdin), frame.NewReader(out)
-	pr.heard.Store(time.Now().UnixNano())
+	pr.alive.Store(time.Now().UnixNano())
+	pr.heard.Store(pr.alive.Load())
 	timer := time.AfterFunc(startPatience, pr.kill)
 	defer timer.Stop()
 	p.mu.Lock()
@@ -128,17 +130,25 @@ func environment() []string {
 
 // read takes frames until the worker is gone, and then tells everybody who waits.
 func (pr *process) read() {
+	gone := make(chan struct{})
+	defer close(gone)
+	go pr.guard(gone)
 	for {
 		f, err := pr.r.Next()
 		if err != nil {
 			break
 		}
-		pr.heard.Store(time.Now().UnixNano())
+		now := time.Now().UnixNano()
+		pr.alive.Store(now)
 		switch f := f.(type) {
 		case *frame.Answer:
+			pr.heard.Store(now)
 			pr.take(f.Seq, f, true)
 		case *frame.Ask:
-			pr.take(f.Seq, f, false)
+			pr.heard.Store(now)
+			if !pr.take(f.Seq, f, false) {
+				pr.w.Send(&frame.Piece{Seq: f.Seq, Fault: "nobody waits for this call any more"})
+			}
 		case *frame.Line:
 			pr.pool.line(f)
 		case *frame.Dying:
@@ -167,8 +177,8 @@ func (pr *process) read() {
 	pr.slate.close()
 }
 
-// take hands a frame to the call that waits for it.
-func (pr *process) take(seq uint64, f any, final bool) {
+// take hands a frame to the call that waits for it; false: nobody does.
+func (pr *process) take(seq uint64, f any, final bool) bool {
 	pr.mu.Lock()
 	c := pr.calls[seq]
 	if final {
@@ -178,6 +188,7 @@ func (pr *process) take(seq uint64, f any, final bool) {
 	if c != nil {
 		c.ch <- f
 	}
+	return c != nil
 }
 
 var errDead = errors.New("the worker is dead")
@@ -215,12 +226,50 @@ func (pr *process) finish(c *call) {
 	pr.mu.Unlock()
 }
 
-// giveUp says that nobody waits for a call any more. A worker that has said nothing
-// since the call was sent is taken to be stuck, and killed.
-func (pr *process) giveUp(c *call, sent time.Time) {
+// giveUp says that nobody waits for a call any more. The worker goes on: that nothing
+// comes of a call says no more than that its script waits for something.
+func (pr *process) giveUp(c *call) {
+	pr.mu.Lock()
+	delete(pr.calls, c.seq) // first: a question that comes now is answered by read
+	pr.mu.Unlock()
 	pr.w.Send(&frame.Cancel{Seq: c.seq})
-	if pr.heard.Load() < sent.UnixNano() && time.Since(sent) > 2*pr.pool.o.Turn {
-		pr.kill()
+}
+
+// beat is how often the guard looks.
+const beat = 100 * time.Millisecond
+
+// guard has a worker that owes answers say now and then that it lives, and kills one
+// that does not. A worker looks after its scripts itself, but cannot when one of them
+// keeps its whole process: inside one huge allocation, or in too little memory.
+func (pr *process) guard(gone <-chan struct{}) {
+	ticker := time.NewTicker(beat)
+	defer ticker.Stop()
+	// Beats are counted, and not the time: on a machine that gives the node no time to
+	// run there are fewer, and the worker has had no more of it.
+	most := int((pr.pool.o.Turn+frame.Grace)/beat) + 1
+	for silent := 0; ; {
+		select {
+		case <-gone:
+			return
+		case <-ticker.C:
+		}
+		quiet := time.Since(time.Unix(0, max(pr.alive.Load(), pr.busy.Load()))) > beat
+		if pr.under.Load() == 0 || !quiet {
+			silent = 0
+			continue
+		}
+		switch silent++; {
+		case silent == 1:
+			go pr.w.Send(&frame.Ping{}) // a pipe that is full keeps nobody
+		case silent > most:
+			pr.mu.Lock()
+			if pr.last.Why == "" {
+				pr.last.Why = "a script kept its worker from answering"
+			}
+			pr.mu.Unlock()
+			pr.kill()
+			return
+		}
 	}
 }
 

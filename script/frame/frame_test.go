@@ -32,7 +32,7 @@ func everything() []Frame {
 			},
 			Delivery: &Delivery{"01.0", "01", "b.test", "a@b", []string{"c@d"}, 3, 4, notes},
 		},
-		&Cancel{1}, &Forget{2},
+		&Cancel{1}, &Forget{2}, &Ping{}, &Pong{},
 		&Piece{Seq: 1, Octets: []byte("octets"), Last: true, Fault: "none"},
 		&Loaded{Script: "a", Fault: "f", Functions: []Function{{"a", "mail", "hook_mail", -100}}, Files: []string{"/p/b.js"}},
 		&Answer{

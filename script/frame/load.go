@@ -1,5 +1,11 @@
 package frame
 
+import "time"
+
+// Grace is how long a worker may take to stop a script whose turn is over, and to
+// answer.
+const Grace = 500 * time.Millisecond
+
 // Load is the first frame a worker gets.
 type Load struct {
 	Folder  string
@@ -94,6 +100,18 @@ type Cancel struct{ Seq uint64 }
 
 func (*Cancel) kind() Type      { return TypeCancel }
 func (c *Cancel) put(b *Buffer) { b.uint(c.Seq) }
+
+// Ping asks whether a worker lives; it answers with Pong beside whatever its scripts do.
+type Ping struct{}
+
+func (*Ping) kind() Type  { return TypePing }
+func (*Ping) put(*Buffer) {}
+
+// Pong answers it.
+type Pong struct{}
+
+func (*Pong) kind() Type  { return TypePong }
+func (*Pong) put(*Buffer) {}
 
 // Forget says that a connection is over.
 type Forget struct{ Connection uint64 }

@@ -25,6 +25,8 @@ const (
 	TypeAsk
 	TypeLine
 	TypeDying
+	TypePing
+	TypePong
 )
 
 // Frame is one of the frames of this package.
@@ -207,6 +209,10 @@ func Decode(t Type, b []byte) (Frame, error) {
 		out = &Line{Level: f.byte(), Plugin: f.text(), ID: f.text(), Text: f.text()}
 	case TypeDying:
 		out = &Dying{Seq: f.uint(), Why: f.text()}
+	case TypePing:
+		out = &Ping{}
+	case TypePong:
+		out = &Pong{}
 	default:
 		return nil, fmt.Errorf("there is no frame of type %d", t)
 	}

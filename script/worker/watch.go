@@ -36,9 +36,6 @@ type watch struct {
 // tick is how often it looks.
 const tick = 20 * time.Millisecond
 
-// grace is how long an interrupted turn may take to end.
-const grace = 500 * time.Millisecond
-
 func (x *watch) start(w *worker, bound time.Duration, memory uint64) {
 	x.w, x.bound, x.memory = w, bound, memory
 	x.wake = make(chan struct{}, 1)
@@ -111,12 +108,14 @@ func (x *watch) look() {
 		if idle++; began != 0 {
 			idle = 0
 		}
+		// What was answered before this turn is not kept by it.
+		x.w.w.Flush()
 		heap := x.heap()
 		switch {
-		case heap > x.memory:
-			x.tooMuch(heap)
 		case began != 0 && since.past(x.bound):
 			x.tooLong(began)
+		case heap > x.memory:
+			x.tooMuch(heap)
 		}
 		if idle > 50 { // nothing runs: sleep until something does
 			ticker.Stop()
@@ -142,7 +141,7 @@ func (x *watch) tooLong(began int64) {
 
 // over waits for a turn to end.
 func (x *watch) over(began int64) bool {
-	for since := newStopwatch(time.Now()); !since.past(grace); time.Sleep(5 * time.Millisecond) {
+	for since := newStopwatch(time.Now()); !since.past(frame.Grace); time.Sleep(5 * time.Millisecond) {
 		if x.began.Load() != began {
 			return true
 		}
@@ -179,7 +178,7 @@ func (x *watch) tooMuch(heap uint64) {
 	seq, began := x.call.Load(), x.began.Load()
 	if began != 0 && time.Since(time.Unix(0, began)) < 3*tick {
 		// It may be the garbage of the one before.
-		runtime.GC()
+		within(5*tick, runtime.GC)
 		if x.heap() <= x.memory {
 			return
 		}
@@ -192,10 +191,23 @@ func (x *watch) tooMuch(heap uint64) {
 			x.die(seq, "a script took memory without end and did not stop when it was interrupted")
 		}
 	}
-	runtime.GC()
-	debug.FreeOSMemory()
+	within(frame.Grace, func() { runtime.GC(); debug.FreeOSMemory() })
 	if left := x.heap(); left > x.memory-x.memory/4 {
 		x.die(seq, fmt.Sprintf("its scripts keep %d MiB of memory; %d are there", left>>20, x.memory>>20))
+	}
+}
+
+// within waits for what may take for ever, a collection beside a script that makes
+// garbage as fast, but not for longer than d.
+func within(d time.Duration, collect func()) {
+	done := make(chan struct{})
+	go func() { defer close(done); collect() }()
+	for since := newStopwatch(time.Now()); !since.past(d); {
+		select {
+		case <-done:
+			return
+		case <-time.After(tick):
+		}
 	}
 }
 

@@ -93,7 +93,7 @@ func Main(in, out *os.File) int {
 	restrict(int64(load.Memory))
 	// A search that does not end cannot be interrupted. It ends with no match, but only
 	// when the turn has been interrupted already, so that no script sees that.
-	regexp2.DefaultMatchTimeout = time.Duration(load.Turn)*time.Millisecond + grace/2
+	regexp2.DefaultMatchTimeout = time.Duration(load.Turn)*time.Millisecond + frame.Grace/2
 	w.level, w.me = api.Level(load.Level), load.Me
 	w.wait.start(w, time.Duration(load.Turn)*time.Millisecond, load.Memory)
 	rt, err := api.New(api.Options{
@@ -129,18 +129,26 @@ func (w *worker) read(stop func()) {
 		case *frame.Call:
 			c := &call{w: w, f: f}
 			w.rt.Do(c, c.run)
+		case *frame.Ping:
+			w.w.Send(&frame.Pong{})
 		case *frame.Cancel:
+			w.handOver(&frame.Piece{Seq: f.Seq, Fault: "nobody waits for this call any more"})
 			w.rt.Do(nil, func() error { w.cancel(f.Seq); return nil })
 		case *frame.Forget:
 			w.rt.Do(nil, func() error { delete(w.conns, f.Connection); return nil })
 		case *frame.Piece:
-			w.mu.Lock()
-			if w.piece != nil && w.asked == f.Seq {
-				w.piece <- f
-				w.piece = nil
-			}
-			w.mu.Unlock()
+			w.handOver(f)
 		}
+	}
+}
+
+// handOver answers the question under way, if it is that call's.
+func (w *worker) handOver(p *frame.Piece) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.piece != nil && w.asked == p.Seq {
+		w.piece <- p
+		w.piece = nil
 	}
 }
 

@@ -1,0 +1,96 @@
+package script
+
+import (
+	"context"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tarishi/tarishi/plugin"
+)
+
+// stalls does what the sender's local part says.
+const stalls = `
+exports.hook_mail = function (next, connection, params) {
+  switch (params[0].user) {
+    case 'immediates': { const f = () => setImmediate(f); f(); return }
+    case 'silent': return
+    case 'pid': return next(DENY, '' + process.pid)
+    case 'wait': setTimeout(next, 300, DENY, 'waited'); return
+  }
+  next()
+}
+`
+
+// mailUntil asks hook mail until ctx ends.
+func (v *visitor) mailUntil(ctx context.Context, from string) plugin.Verdict {
+	v.tx = v.conn.Begin("01TX", addr(from))
+	return v.chain.Run(ctx, &plugin.Event{Hook: plugin.Mail, Connection: v.conn, Transaction: v.tx, Address: v.tx.From()})
+}
+
+// A worker in which everybody waits is not stuck, however long it says nothing.
+func TestAWorkerThatWaitsIsNotKilled(t *testing.T) {
+	s := newStage(t, Options{Turn: 20 * time.Millisecond}, map[string]string{"stalls.js": stalls}, "stalls")
+	silent, sister, before := s.visit(), s.visit(), s.visit()
+	pid := before.pid()
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	answered := make(chan plugin.Verdict)
+	go func() {
+		for s.pool.calls() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		answered <- sister.mail("wait@a.test")
+	}()
+	silent.want("silence", silent.mailUntil(ctx, "silent@a.test"), plugin.Defer, "")
+	sister.want("who waits beside it", <-answered, plugin.Refuse, "waited")
+	if after := before.pid(); after != pid || s.pool.deaths.Load() != 0 {
+		t.Errorf("the worker was killed")
+	}
+}
+
+// A script that goes on for ever in small steps leaves the others their turns.
+func TestEndlessSmallStepsKeepNobody(t *testing.T) {
+	s := newStage(t, Options{}, map[string]string{"stalls.js": stalls}, "stalls")
+	ctx, cancel := context.WithCancel(context.Background())
+	gone := make(chan struct{})
+	bad, good := s.visit(), s.visit()
+	go func() { defer close(gone); bad.mailUntil(ctx, "immediates@a.test") }()
+	for s.pool.calls() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	good.want("beside it", good.mail("wait@a.test"), plugin.Refuse, "waited")
+	cancel()
+	<-gone
+}
+
+// One that does not even say that it lives is replaced long before anybody's time is
+// over, and the calls that it had are made anew.
+func TestAWorkerThatStandsStillIsReplaced(t *testing.T) {
+	s := newStage(t, Options{Turn: 20 * time.Millisecond}, map[string]string{"stalls.js": stalls}, "stalls")
+	v := s.visit()
+	if err := syscall.Kill(v.pid(), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	v.want("in another one", v.mail("good@a.test"), plugin.Cont, "")
+	if n := s.pool.deaths.Load(); n != 1 {
+		t.Errorf("%d deaths, want 1", n)
+	}
+}
+
+// Workers that are killed again and again are there again at once.
+func TestDeathsInARowKeepNobodyWaiting(t *testing.T) {
+	s := newStage(t, Options{}, map[string]string{"stalls.js": stalls}, "stalls")
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second) // of 8 in all without that
+	defer cancel()
+	v := s.visit()
+	for n := range int64(6) {
+		if err := syscall.Kill(v.pid(), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		for s.pool.deaths.Load() == n { // a call that it still begins would be to blame
+			time.Sleep(time.Millisecond)
+		}
+		v.want("after a death", v.mailUntil(ctx, "good@a.test"), plugin.Cont, "")
+	}
+}
