@@ -165,6 +165,9 @@ const lookAgain = 50 * time.Millisecond
 // settle counts what a function has said, tells those who look on, and finds out
 // whether it decides.
 func (c *Chain) settle(ctx context.Context, f *function, e *Event, a answer, took time.Duration) decision {
+	if a.Took > 0 {
+		took = a.Took
+	}
 	f.calls.Add(1)
 	f.nanoseconds.Add(int64(took))
 	if a.fault != "" {

@@ -51,6 +51,10 @@ type Verdict struct {
 	Delay time.Duration // with Delay, and with Defer at deferred
 	Value any           // what the hook asks for: a host name, hosts
 
+	// How long the function took, if it knows better than the chain, which else counts
+	// the time until the answer was there.
+	Took time.Duration
+
 	// Who said so; the chain fills it in.
 	Plugin, Function string
 }

@@ -277,7 +277,7 @@ func ahead(msg plugin.Message, t *frame.Transaction, header, body bool) error {
 
 // verdict is an answer's.
 func verdict(h plugin.Hook, a *frame.Answer) plugin.Verdict {
-	v := plugin.Verdict{Code: plugin.Code(a.Code), Delay: time.Duration(a.Number * float64(time.Second)), Value: frame.Decoded(a.Value)}
+	v := plugin.Verdict{Code: plugin.Code(a.Code), Took: time.Duration(a.Took) * time.Microsecond, Delay: time.Duration(a.Number * float64(time.Second)), Value: frame.Decoded(a.Value)}
 	enhanced, _ := mail.ParseEnhancedCode(a.Enhanced)
 	v.Reply = mail.Reply{Code: int(a.ReplyCode), Enhanced: enhanced, Text: a.Text}
 	if v.Code == plugin.OK && v.Reply.Text != "" && v.Reply.Code == 0 {

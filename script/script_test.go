@@ -50,6 +50,8 @@ type stage struct {
 	log    *journal
 	pool   *Pool
 	chain  *plugin.Chain
+
+	timeouts map[string]time.Duration // by plugin
 }
 
 // newStage writes the files (NAME.js, config/...), and runs the scripts named, in that
@@ -103,7 +105,7 @@ func (s *stage) open(o Options, run ...string) (err error) {
 		}
 		plugins = append(plugins, p)
 	}
-	s.chain, err = plugin.New(plugin.Options{Log: o.Log, Timeout: 10 * time.Second}, plugins...)
+	s.chain, err = plugin.New(plugin.Options{Log: o.Log, Timeout: 10 * time.Second, Timeouts: s.timeouts}, plugins...)
 	if err != nil {
 		s.pool.Close(context.Background())
 	}

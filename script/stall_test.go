@@ -94,3 +94,26 @@ func TestDeathsInARowKeepNobodyWaiting(t *testing.T) {
 		v.want("after a death", v.mailUntil(ctx, "good@a.test"), plugin.Cont, "")
 	}
 }
+
+// Functions that stand side by side share a call. One that has answered is not given up
+// for the one behind it, and each is counted its own time.
+func TestEachFunctionIsCountedItsOwnTime(t *testing.T) {
+	s := newStage(t, Options{Turn: 5 * time.Second}, map[string]string{
+		"fast.js":  `exports.hook_mail = (next) => next()`,
+		"heavy.js": `exports.hook_mail = (next) => { const end = Date.now() + 400; while (Date.now() < end); next() }`,
+	})
+	if err := s.chain.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	s.timeouts = map[string]time.Duration{"fast": 200 * time.Millisecond}
+	if err := s.open(Options{Turn: 5 * time.Second}, "fast", "heavy"); err != nil {
+		t.Fatal(err)
+	}
+	v := s.visit()
+	v.want("fast before heavy", v.mail("a@a.test"), plugin.Cont, "")
+	for _, f := range s.chain.List() {
+		if heavy := f.Mean >= 399*time.Millisecond; heavy != (f.Plugin == "heavy") || f.Calls != 1 {
+			t.Errorf("%s: %d calls, %v", f.Plugin, f.Calls, f.Mean)
+		}
+	}
+}

@@ -6,6 +6,7 @@ type Answer struct {
 	Code byte // as package plugin counts them
 	// Fault: the script did not answer for itself. Everything else is empty then.
 	Fault string
+	Took  uint64 // microseconds, from the function's beginning to its answer
 
 	ReplyCode uint64 // 0: what is usual
 	Enhanced  string
@@ -75,6 +76,7 @@ func (a *Answer) put(b *Buffer) {
 	b.uint(a.Seq)
 	b.B = append(b.B, a.Code)
 	b.text(a.Fault)
+	b.uint(a.Took)
 	if a.Fault != "" {
 		return
 	}
@@ -95,7 +97,7 @@ func (a *Answer) put(b *Buffer) {
 }
 
 func getAnswer(f *fields) *Answer {
-	a := &Answer{Seq: f.uint(), Code: f.byte(), Fault: f.text()}
+	a := &Answer{Seq: f.uint(), Code: f.byte(), Fault: f.text(), Took: f.uint()}
 	if a.Fault != "" {
 		return a
 	}

@@ -36,14 +36,14 @@ func everything() []Frame {
 		&Piece{Seq: 1, Octets: []byte("octets"), Last: true, Fault: "none"},
 		&Loaded{Script: "a", Fault: "f", Functions: []Function{{"a", "mail", "hook_mail", -100}}, Files: []string{"/p/b.js"}},
 		&Answer{
-			Seq: 7, Code: 2, ReplyCode: 550, Enhanced: "5.7.1", Text: "no", Number: 1.5, Value: "v",
+			Seq: 7, Code: 2, ReplyCode: 550, Enhanced: "5.7.1", Text: "no", Number: 1.5, Value: "v", Took: 1500,
 			Changes: Changes{
 				Connection:  Edits{Changed: ChangedHost | ChangedFlags | ChangedCapabilities | ChangedNotes | ChangedResults, Host: "h", Relaying: true, Early: true, Capabilities: []string{"X"}, Notes: notes, Results: []ResultEdit{{"p", ResultSet, "k", 1.0}}},
 				Transaction: Edits{Changed: ChangedFrom | ChangedRecipients | ChangedMessage, From: "a@b", Recipients: []string{"c@d"}, Discard: true},
 				Header:      []HeaderEdit{{HeaderLead, "A", "b"}}, Skip: []string{"q"},
 			},
 		},
-		&Answer{Seq: 8, Fault: "it threw"},
+		&Answer{Seq: 8, Fault: "it threw", Took: 3},
 		&Ask{Seq: 1, What: AskBody, Offset: 65536, Name: "spf"},
 		&Line{Level: 6, Plugin: "p", ID: "C", Text: "t"},
 		&Dying{Seq: 4, Why: "memory"},

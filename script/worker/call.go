@@ -3,6 +3,7 @@ package worker
 import (
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/dop251/goja"
 
@@ -20,11 +21,14 @@ type call struct {
 	conn *connection
 	mail *hmail
 	done bool // answered, or nobody waits any more
+
+	began time.Time
 }
 
 // run calls the function, inside the loop.
 func (c *call) run() error {
 	w := c.w
+	c.began = time.Now()
 	if c.at >= len(c.f.Functions) || c.f.Functions[c.at] >= uint64(len(w.functions)) {
 		return errors.New("a call names a function that there is not")
 	}
@@ -125,7 +129,7 @@ func (c *call) id() string {
 
 func (c *call) finish(a *frame.Answer) {
 	c.done = true
-	a.Seq = c.seq()
+	a.Seq, a.Took = c.seq(), uint64(max(1, time.Since(c.began).Microseconds()))
 	delete(c.w.calls, a.Seq)
 	if err := c.w.w.Add(a); err != nil {
 		c.w.w.Add(&frame.Answer{Seq: a.Seq, Fault: err.Error()})
