@@ -96,6 +96,7 @@ func (t *transaction) whole() ([]byte, error) {
 		return t.bodyOctets, nil
 	}
 	var b bytes.Buffer
+	b.Grow(int(t.size) + bytes.MinRead) // or it would be there twice while it grows
 	for {
 		p, err := t.ask(frame.AskBody, uint64(b.Len()))
 		if err != nil {
@@ -121,16 +122,17 @@ func (t *transaction) parse() error {
 	t.body = parseMIME(t.w, t.head(), body)
 	t.bodyOctets, t.hasBody = nil, false
 	if len(t.starts) > 0 {
-		return t.attachments(t.body)
+		err = t.attachments(t.body)
 	}
-	return nil
+	t.body.forget()
+	return err
 }
 
 // attachments calls the attachment hooks for each attachment below p.
 func (t *transaction) attachments(p *part) error {
 	if p.attachment {
 		for _, start := range t.starts {
-			s, err := t.w.attachment(t.c.object, p.octets)
+			s, err := t.w.attachment(t.c.object, p.decoding())
 			if err != nil {
 				return err
 			}

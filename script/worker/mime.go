@@ -20,10 +20,11 @@ type part struct {
 	charset  string
 	text     string // decoded, as UTF-8; empty for an attachment
 	children []*part
-	// Of an attachment: its octets, decoded.
+	// Of an attachment: its octets, as they stand in the message.
 	attachment bool
 	filename   string
-	octets     []byte
+	encoding   string
+	encoded    []byte
 
 	bound object
 }
@@ -66,9 +67,9 @@ func newPart(w *worker, h *header, body []byte, depth int, parts *int) *part {
 	if all := h.all("content-disposition"); len(all) > 0 {
 		disposition, dparams = parameters(strings.ReplaceAll(all[0], "\n", ""))
 	}
-	octets := decodeTransfer(strings.ToLower(strings.TrimSpace(strings.Join(h.all("content-transfer-encoding"), ""))), body)
+	encoding := strings.ToLower(strings.TrimSpace(strings.Join(h.all("content-transfer-encoding"), "")))
 	if disposition == "attachment" || !strings.HasPrefix(kind, "text/") && depth > 0 && !strings.HasPrefix(kind, "message/") {
-		p.attachment, p.octets = true, octets
+		p.attachment, p.encoding, p.encoded = true, encoding, body
 		p.filename = dparams["filename"]
 		if p.filename == "" {
 			p.filename = params["name"]
@@ -76,8 +77,61 @@ func newPart(w *worker, h *header, body []byte, depth int, parts *int) *part {
 		p.filename = decoded(p.filename)
 		return p
 	}
-	p.text = toText(octets, p.charset)
+	p.text = toText(decodeTransfer(encoding, body), p.charset)
 	return p
+}
+
+// decoding opens an attachment, which is decoded while it is read: a message may be as
+// large as half of a worker's memory.
+func (p *part) decoding() func() io.Reader {
+	encoding, encoded := p.encoding, p.encoded
+	return func() io.Reader {
+		if encoding == "base64" {
+			return &base64Reader{base64.NewDecoder(base64.RawStdEncoding, &sextets{encoded})}
+		}
+		return bytes.NewReader(decodeTransfer(encoding, encoded))
+	}
+}
+
+// sextets reads what base64 means; the rest is skipped (RFC 2045 §6.8).
+type sextets struct{ b []byte }
+
+func (s *sextets) Read(p []byte) (n int, err error) {
+	for len(s.b) > 0 && n < len(p) {
+		c := s.b[0]
+		s.b = s.b[1:]
+		if inBase64(c) {
+			p[n] = c
+			n++
+		}
+	}
+	if n == 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// base64Reader ends where one sextet is left, which makes no octet.
+type base64Reader struct{ r io.Reader }
+
+func (b *base64Reader) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if err != nil {
+		err = io.EOF
+	}
+	return n, err
+}
+
+func inBase64(c byte) bool {
+	return 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '+' || c == '/'
+}
+
+// forget lets go of attachments that no stream has: the message with them.
+func (p *part) forget() {
+	p.encoded = nil
+	for _, c := range p.children {
+		c.forget()
+	}
 }
 
 // count is how many parts there are below p.
@@ -163,17 +217,15 @@ func decodeTransfer(encoding string, body []byte) []byte {
 	case "base64":
 		clean := make([]byte, 0, len(body))
 		for _, c := range body {
-			switch {
-			case 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '+', c == '/':
+			if inBase64(c) {
 				clean = append(clean, c)
 			}
 		}
 		if len(clean)%4 == 1 { // one sextet makes no octet
 			clean = clean[:len(clean)-1]
 		}
-		out := make([]byte, base64.RawStdEncoding.DecodedLen(len(clean)))
-		n, _ := base64.RawStdEncoding.Decode(out, clean)
-		return out[:n]
+		n, _ := base64.RawStdEncoding.Decode(clean, clean) // what is read is ahead of what is written
+		return clean[:n]
 	case "quoted-printable":
 		return unquote(body)
 	}
@@ -222,6 +274,22 @@ func unhex(c byte) int {
 
 // toText is octets as UTF-8 with bare line feeds, as scripts see a body.
 func toText(b []byte, charset string) string {
+	switch strings.ToLower(charset) {
+	case "utf-8", "utf8", "us-ascii", "ascii", "": // which is nearly all mail, and may be large
+		var text strings.Builder
+		text.Grow(len(b))
+		for {
+			i := bytes.Index(b, []byte("\r\n"))
+			if i < 0 {
+				break
+			}
+			text.Write(b[:i])
+			text.WriteByte('\n')
+			b = b[i+2:]
+		}
+		text.Write(b)
+		return strings.ToValidUTF8(text.String(), "\uFFFD")
+	}
 	b = bytes.ReplaceAll(b, []byte("\r\n"), []byte("\n"))
 	r, err := charsetReader(charset, bytes.NewReader(b))
 	if err != nil {

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"bytes"
+	"io"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -11,7 +12,8 @@ import (
 func outline(p *part) string {
 	s := p.kind
 	if p.attachment {
-		s += "@" + p.filename + "=" + string(p.octets)
+		octets, _ := io.ReadAll(p.decoding()())
+		s += "@" + p.filename + "=" + string(octets)
 	} else {
 		s += "=" + p.text
 	}
@@ -64,8 +66,8 @@ func FuzzMIME(f *testing.F) {
 		}
 		var walk func(p *part, depth int)
 		walk = func(p *part, depth int) {
-			if depth > maxDepth || !utf8.ValidString(p.text) || len(p.octets) > len(body) {
-				t.Fatalf("depth %d, text %q, %d octets of %d", depth, p.text, len(p.octets), len(body))
+			if depth > maxDepth || !utf8.ValidString(p.text) || len(p.encoded) > len(body) {
+				t.Fatalf("depth %d, text %q, %d octets of %d", depth, p.text, len(p.encoded), len(body))
 			}
 			for _, c := range p.children {
 				walk(c, depth+1)

@@ -54,9 +54,9 @@ func (w *worker) stream(t *transaction) *goja.Object {
 }
 
 // attachment is the stream of an attachment's octets.
-func (w *worker) attachment(connection goja.Value, octets []byte) (*goja.Object, error) {
+func (w *worker) attachment(connection goja.Value, open func() io.Reader) (*goja.Object, error) {
 	o, err := w.vm.New(w.protos.streamClass, w.vm.ToValue(func(goja.FunctionCall) goja.Value {
-		return w.reading(bytes.NewReader(octets))
+		return w.reading(open())
 	}))
 	if err == nil {
 		o.Set("connection", connection)

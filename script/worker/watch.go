@@ -176,15 +176,11 @@ func (s stopwatch) past(d time.Duration) bool {
 // then.
 func (x *watch) tooMuch(heap uint64) {
 	seq, began := x.call.Load(), x.began.Load()
-	if began != 0 && time.Since(time.Unix(0, began)) < 3*tick {
-		// It may be the garbage of the one before.
-		within(5*tick, runtime.GC)
-		if x.heap() <= x.memory {
-			return
-		}
+	// Garbage is not held against anybody: it may be that of the turns before. But while
+	// it is collected a script that allocates without end goes on, so not for long.
+	if within(5*tick, runtime.GC); x.heap() <= x.memory {
+		return
 	}
-	// Garbage is not held against anybody, and while it is collected a script that
-	// allocates without end goes on: so interrupt first.
 	if began != 0 {
 		x.interrupt(began, fmt.Errorf("it had the memory of its worker grow to %d MiB; %d are there for all scripts", heap>>20, x.memory>>20))
 		if !x.over(began) {
