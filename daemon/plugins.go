@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -163,15 +165,22 @@ func checkPluginName(s string) error {
 
 // checkPlugins looks at the list as a whole.
 func (l *loader) checkPlugins(c *Config) {
-	first := map[string]bool{}
+	first, scripts := map[string]bool{}, false
 	for i, r := range c.Plugins.Run {
 		path := l.itemPath("plugins.run", i)
 		if first[r.Name] {
 			l.fault(path+".name", "plugin "+r.Name+" is listed twice", "keep one")
 		}
 		first[r.Name] = true
+		if _, err := os.Stat(filepath.Join(c.PluginFolder(), filepath.FromSlash(r.Name)+".js")); err == nil {
+			scripts = true
+		}
 		if r.Settings.node == nil {
 			c.Plugins.Run[i].Settings = Settings{path: path + ".settings", place: l.where[path]}
 		}
+	}
+	// A body that is taken apart is there twice for a while; see docs/scripts.md.
+	if memory, size := c.Plugins.Scripts.Memory, c.SMTP.MaxMessageSize; scripts && 2*memory < 5*size {
+		c.Warnings = append(c.Warnings, fmt.Sprintf("plugins.scripts.memory (%s) is less than two and a half times smtp.max_message_size (%s): a script that looks at the body of so large a message finds no room, and its client is told to try again later", memory, size))
 	}
 }
