@@ -88,7 +88,7 @@ func TestMailHooksEmbraceTheWrite(t *testing.T) {
 		})
 	})
 	t.Run("a write that fails may have left", func(t *testing.T) {
-		startHooks(t, helloWith("PIPELINING")+"cut", func(t *testing.T, c *Client, w *watchedConn, hooked func(...string) *Transaction) {
+		startHooks(t, helloWith("PIPELINING")+"eof", func(t *testing.T, c *Client, w *watchedConn, hooked func(...string) *Transaction) {
 			w.fail = errors.New("broken pipe")
 			if _, err := c.Send(t.Context(), hooked("b@mx.test")); err == nil {
 				t.Error("no error")
